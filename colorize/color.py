@@ -1,0 +1,178 @@
+"""The one module that knows LAB: sRGB photos to (lightness, ab) and back.
+
+CIELAB for the D65 white and the 2 degree observer with the constants of scikit-image, whose
+float64 functions are the reference of the tests. All arithmetic is element-wise float32 on the
+tensor's device, also under autocast: in bfloat16 the colors would be off by up to 4 dE.
+"""
+
+import torch
+from torch import Tensor
+
+L_SCALE = 50.0  # lightness = L* / 50 - 1 lies in [-1, 1]
+AB_SCALE = 110.0  # ab = a*b* / 110; over all sRGB colors a* and b* lie in [-107.9, 98.3]
+
+# sRGB (IEC 61966-2-1) and CIE 15, rounded as in scikit-image.
+_XYZ_FROM_RGB = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+_RGB_FROM_XYZ = torch.linalg.inv(torch.tensor(_XYZ_FROM_RGB, dtype=torch.float64)).tolist()
+_WHITE = (0.95047, 1.0, 1.08883)
+_GAMMA_KNEE = 0.04045
+_LINEAR_KNEE = 0.0031308
+_T_KNEE = 0.008856
+_F_KNEE = 0.2068966
+
+# A neutral color of these constants overshoots 1 by up to 7e-5 in linear light (the rounded
+# white is not exactly the sum of the matrix rows); it counts as existing.
+_GAMUT_TOLERANCE = 1e-4
+_GAMUT_STEPS = 16  # halvings of the chroma's interval: it is found to 1 part in 65,536
+
+
+def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """Split RGB photos into the networks' input and their target.
+
+    Args:
+        rgb: sRGB, shape (..., 3, H, W); uint8, or floating in [0, 1].
+
+    Returns:
+        Lightness (..., 1, H, W) as L*/50 - 1 and ab (..., 2, H, W) as a*b*/110, float32.
+
+    Raises:
+        ValueError: if the third dimension from the end is not 3, or the dtype is another.
+    """
+    _check_channels(rgb, 3, "rgb")
+    if rgb.dtype == torch.uint8:
+        linear = _gamma_table(rgb.device)[rgb.int()]
+    elif rgb.is_floating_point():
+        linear = _to_linear(rgb.float())
+    else:
+        raise ValueError(f"rgb must be uint8 or floating in [0, 1], got {rgb.dtype}")
+    r, g, b = linear.unbind(-3)
+    fx, fy, fz = (
+        _f((r * row[0] + g * row[1] + b * row[2]) / white)
+        for row, white in zip(_XYZ_FROM_RGB, _WHITE, strict=True)
+    )
+    lightness = (116 * fy - 16) / L_SCALE - 1
+    ab = torch.stack((500 * (fx - fy), 200 * (fy - fz)), dim=-3) / AB_SCALE
+    return lightness.unsqueeze(-3), ab
+
+
+def lab_to_rgb(lightness: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
+    """Join lightness and ab into RGB photos.
+
+    Not every (L*, a*, b*) is a color that sRGB has, and painted ones often are not.
+
+    Args:
+        lightness: L*/50 - 1 in [-1, 1], shape (..., 1, H, W); values outside are clamped.
+        ab: a*b*/110, shape (..., 2, H, W).
+        gamut: what becomes of a color outside sRGB. "chroma" reduces its chroma at constant L*
+            and hue until the color exists, so that the lightness stays the photo's (within
+            0.01 L*); "clip" cuts each channel at 0 and 1, which shifts hue and lightness.
+
+    Returns:
+        sRGB (..., 3, H, W), float32 in [0, 1]; `to_uint8` rounds it.
+
+    Raises:
+        ValueError: if the channels are not 1 and 2, or `gamut` is another word.
+    """
+    _check_channels(lightness, 1, "lightness")
+    _check_channels(ab, 2, "ab")
+    if gamut not in ("chroma", "clip"):
+        raise ValueError(f'gamut must be "chroma" or "clip", got {gamut!r}')
+    fy = (lightness.float().clamp(-1, 1).squeeze(-3) * L_SCALE + L_SCALE + 16) / 116
+    a, b = (ab.float() * AB_SCALE).unbind(-3)
+    dx, dz = a / 500, b / 200
+    if gamut == "chroma":
+        scale = _chroma_in_gamut(fy.detach(), dx.detach(), dz.detach())
+        dx, dz = dx * scale, dz * scale
+    linear = torch.stack(_linear_rgb(fy, dx, dz), dim=-3)
+    return _to_gamma(linear.clamp(0, 1))
+
+
+def to_uint8(rgb: Tensor) -> Tensor:
+    """Round floating RGB in [0, 1] to uint8, so that 8-bit colors survive the way to LAB and back."""
+    return (rgb * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def lightness_to_grey(lightness: Tensor) -> Tensor:
+    """The sRGB grey value in [0, 1] that a lightness in [-1, 1] stands for, shape unchanged."""
+    fy = (lightness.float() * L_SCALE + L_SCALE + 16) / 116
+    return _to_gamma(_f_inverse(fy).clamp(0, 1))
+
+
+def mean_chroma(ab: Tensor) -> Tensor:
+    """Mean CIELAB chroma sqrt(a*^2 + b*^2) of each photo in ab (..., 2, H, W), shape (...)."""
+    _check_channels(ab, 2, "ab")
+    return torch.linalg.vector_norm(ab.float() * AB_SCALE, dim=-3).mean(dim=(-2, -1))
+
+
+def _check_channels(tensor: Tensor, channels: int, name: str) -> None:
+    if tensor.dim() < 3 or tensor.shape[-3] != channels:
+        raise ValueError(
+            f"{name} must have the shape (..., {channels}, H, W), got {tuple(tensor.shape)}"
+        )
+
+
+def _gamma_table(device: torch.device) -> Tensor:
+    """Linear light of the 256 8-bit values: a look-up is exact and cheaper than a power."""
+    return _to_linear(torch.arange(256, dtype=torch.float64) / 255).float().to(device)
+
+
+# Both branches of torch.where are computed, and a NaN or infinite slope in the one not taken
+# would spoil the gradient; so each power sees its argument clamped to its own side of the knee.
+def _to_linear(v: Tensor) -> Tensor:
+    return torch.where(
+        v > _GAMMA_KNEE, ((v.clamp(min=_GAMMA_KNEE) + 0.055) / 1.055) ** 2.4, v / 12.92
+    )
+
+
+def _to_gamma(v: Tensor) -> Tensor:
+    return torch.where(
+        v > _LINEAR_KNEE, 1.055 * v.clamp(min=_LINEAR_KNEE) ** (1 / 2.4) - 0.055, 12.92 * v
+    )
+
+
+def _f(t: Tensor) -> Tensor:
+    """CIE 15, equation 8.6: the cube root, with a straight line near black."""
+    return torch.where(t > _T_KNEE, t.clamp(min=_T_KNEE) ** (1 / 3), 7.787 * t + 16 / 116)
+
+
+def _f_inverse(f: Tensor) -> Tensor:
+    return torch.where(f > _F_KNEE, f * f * f, (f - 16 / 116) / 7.787)
+
+
+def _linear_rgb(fy: Tensor, dx: Tensor, dz: Tensor) -> tuple[Tensor, ...]:
+    """Linear RGB of f(Y) and the differences f(X) - f(Y) and f(Y) - f(Z)."""
+    x = _f_inverse(fy + dx) * _WHITE[0]
+    y = _f_inverse(fy) * _WHITE[1]
+    z = _f_inverse(fy - dz).clamp(min=0) * _WHITE[2]  # as scikit-image does: no negative light
+    return tuple(x * row[0] + y * row[1] + z * row[2] for row in _RGB_FROM_XYZ)
+
+
+@torch.no_grad()
+def _chroma_in_gamut(fy: Tensor, dx: Tensor, dz: Tensor) -> Tensor:
+    """Factor in [0, 1] by which each color's chroma must shrink for the color to exist in sRGB.
+
+    Found by halving, for the colors outside only. Constant for the gradient.
+    """
+    scale = torch.ones_like(dx)
+    outside = ~_exists(fy, dx, dz)
+    if outside.any():
+        fy, dx, dz = fy[outside], dx[outside], dz[outside]
+        low, high = torch.zeros_like(dx), torch.ones_like(dx)
+        for _ in range(_GAMUT_STEPS):
+            middle = (low + high) / 2
+            inside = _exists(fy, dx * middle, dz * middle)
+            low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+        scale[outside] = low
+    return scale
+
+
+def _exists(fy: Tensor, dx: Tensor, dz: Tensor) -> Tensor:
+    r, g, b = _linear_rgb(fy, dx, dz)
+    low = torch.minimum(torch.minimum(r, g), b)
+    high = torch.maximum(torch.maximum(r, g), b)
+    # Below 0 nothing but float32 noise is tolerated: near black, 1e-4 would be 0.09 L*.
+    return (low >= -1e-7) & (high <= 1 + _GAMUT_TOLERANCE)

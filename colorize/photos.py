@@ -1,0 +1,178 @@
+"""Photo files: any image file to an upright 8-bit sRGB photo, and back to a file."""
+
+import io
+import os
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageCms, ImageOps
+from torch import Tensor
+
+from colorize.runtime import written_beside
+
+# What a transparent pixel shows: the white of paper.
+BACKGROUND = (255, 255, 255)
+
+# What Pillow's plugins raise on damaged files.
+_DAMAGES = (
+    *(OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, OverflowError),
+    *(struct.error, zlib.error),
+)
+_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+_SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+_SAVE_OPTIONS = {  # 4:4:4, because chroma is what this project is about
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95, "method": 4},
+    "PNG": {},
+}
+
+
+class PhotoError(ValueError):
+    """A file that cannot be read or written as a photo; the message names the file and the reason."""
+
+
+def read_photo(file: str | os.PathLike | BinaryIO, min_side: int | None = None) -> Image.Image:
+    """Read any image file as an upright sRGB photo.
+
+    The EXIF orientation is applied, an embedded ICC profile is converted to sRGB, 16-bit and
+    float pictures are scaled to 8 bits, transparency is laid on white, and of an animation the
+    first frame is taken.
+
+    Args:
+        file: a path, or a file opened in binary mode.
+        min_side: decode no larger than needed: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
+            as long as its short side stays at least this many pixels. None decodes it whole.
+
+    Returns:
+        The photo, mode RGB.
+
+    Raises:
+        PhotoError: if the file is missing, damaged, cut short, no picture, or larger than
+            Pillow's limit against decompression bombs.
+    """
+    name = file if isinstance(file, str | os.PathLike) else getattr(file, "name", "the given file")
+    try:
+        with Image.open(file) as image:
+            if min_side is not None and image.format == "JPEG":
+                # Pillow keeps both sides at least as large as asked.
+                image.draft(None, (min_side, min_side))
+            image.load()
+            return to_srgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise PhotoError(
+            f"{name}: {error}. Reduce the picture, or raise PIL.Image.MAX_IMAGE_PIXELS if you "
+            "trust it"
+        ) from error
+    except FileNotFoundError as error:
+        raise PhotoError(f"{name}: no such file") from error
+    except Image.UnidentifiedImageError as error:
+        raise PhotoError(f"{name}: not a picture that Pillow can read") from error
+    except _DAMAGES as error:
+        raise PhotoError(f"{name}: damaged or cut short ({error})") from error
+
+
+def photo_size(file: str | os.PathLike) -> tuple[int, int]:
+    """(width, height) of the upright photo, from the file's header: nothing is decoded.
+
+    Raises:
+        PhotoError: as `read_photo`, as far as the header tells.
+    """
+    try:
+        with Image.open(file) as image:
+            turned = image.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 lie on their side
+            return image.size[::-1] if turned else image.size
+    except (*_DAMAGES, Image.DecompressionBombError) as error:
+        raise PhotoError(f"{file}: {error}") from error
+
+
+def to_srgb(photo: Image.Image) -> Image.Image:
+    """An 8-bit sRGB photo, mode RGB, from a Pillow image of any mode."""
+    icc = photo.info.get("icc_profile")
+    if photo.mode in _DEEP_MODES:
+        photo = _to_8_bit(photo)
+    if "A" in photo.getbands() or "transparency" in photo.info:
+        photo = photo.convert("RGBA")
+        alpha = photo.getchannel("A")
+        color = _apply_profile(photo.convert("RGB"), icc)
+        paper = Image.new("RGB", photo.size, BACKGROUND)
+        return Image.composite(color, paper, alpha)
+    if photo.mode not in ("L", "RGB", "CMYK", "LAB"):
+        photo = photo.convert("RGB")
+    photo = _apply_profile(photo, icc).convert("RGB")
+    photo.info.pop("icc_profile", None)  # done, and not to be done again
+    return photo
+
+
+def photo_to_rgb(photo: Image.Image) -> Tensor:
+    """The photo as a uint8 tensor (3, H, W)."""
+    return torch.from_numpy(np.array(to_srgb(photo))).permute(2, 0, 1)
+
+
+def rgb_to_photo(rgb: Tensor) -> Image.Image:
+    """A photo of a uint8 tensor (3, H, W)."""
+    if rgb.dtype != torch.uint8 or rgb.dim() != 3 or rgb.shape[0] != 3:
+        raise ValueError(f"rgb must be uint8 (3, H, W), got {rgb.dtype} {tuple(rgb.shape)}")
+    return Image.fromarray(rgb.permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+def write_photo(photo: Image.Image, path: str | os.PathLike) -> Path:
+    """Write a photo; the kind of file follows from the suffix: jpg, jpeg, png or webp.
+
+    Written beside its place and renamed, so that no half file ever bears the name.
+
+    Raises:
+        PhotoError: if the suffix is another.
+    """
+    path = Path(path)
+    kind = _SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        raise PhotoError(f"{path}: unknown kind of file; use one of {', '.join(_SUFFIXES)}")
+    with written_beside(path) as part:
+        photo.save(part, format=kind, **_SAVE_OPTIONS[kind])
+    return path
+
+
+def _to_8_bit(photo: Image.Image) -> Image.Image:
+    """Scale a deep grey picture to mode L.
+
+    Pillow's own conversion clips a 16-bit picture to white and a float one to black. The white
+    point is 65,535 for integers (2^31 - 1 where the values are larger, 255 where a 32-bit file
+    holds 8-bit values); 1 for floats, 255 where they go beyond 1.
+    """
+    values = np.asarray(photo, dtype=np.float64)
+    peak = values.max(initial=0)
+    if photo.mode == "F":
+        white = 1 if peak <= 1 else 255
+    elif photo.mode == "I" and peak <= 255:
+        white = 255
+    else:
+        white = 65535 if peak <= 65535 else 2**31 - 1
+    scaled = np.nan_to_num(values / white * 255)
+    return Image.fromarray(np.clip(np.round(scaled), 0, 255).astype(np.uint8))
+
+
+def _apply_profile(photo: Image.Image, icc: bytes | None) -> Image.Image:
+    if not icc:
+        if photo.mode == "LAB":
+            to_rgb = (ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"))
+            return ImageCms.profileToProfile(photo, *to_rgb, outputMode="RGB")
+        return photo
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        # A grey profile cannot drive a picture that was converted to RGB, and the reverse.
+        space = profile.profile.xcolor_space.strip()
+        wanted = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}.get(space)
+        if wanted != photo.mode:
+            if (wanted, photo.mode) != ("L", "RGB"):
+                raise OSError(f"a {space} profile in a {photo.mode} picture")
+            photo = photo.convert("L")
+        srgb = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(photo, profile, srgb, outputMode="RGB")
+    except (OSError, ImageCms.PyCMSError) as error:
+        warnings.warn(f"color profile ignored, sRGB assumed: {error}", stacklevel=3)
+        return _apply_profile(photo, None) if photo.mode == "LAB" else photo

@@ -1,0 +1,33 @@
+"""State of a run in one file, never half-written, loadable without trusting it."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from colorize.runtime import written_beside
+
+
+class CheckpointError(RuntimeError):
+    """A file that does not hold what it should; the message names it."""
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors, numbers, strings, lists and dicts of them."""
+    with written_beside(path) as part:
+        torch.save(state, part)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote, onto the CPU; code in the file is not executed.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, or holds more than plain data.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"no checkpoint {path}: has the run finished an epoch?") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged or no checkpoint: {error}") from error

@@ -1,0 +1,1 @@
+"""Photos on disk, and the way from there to batches."""

@@ -1,0 +1,83 @@
+"""Photos as tensors: square crops in RGB, and the LAB pairs that networks learn from."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from colorize.color import rgb_to_lab
+from colorize.data.folder import Photo
+from colorize.photos import photo_size, photo_to_rgb, read_photo
+from colorize.runtime import mix_seed
+
+MIN_CROP = 0.5  # a random crop's side is at least this part of the photo's short side
+
+
+class RgbDataset(Dataset):
+    """Square uint8 crops (3, size, size) of photos; never squashed, never enlarged.
+
+    Augmented, a crop's side and place are random and every second one is mirrored; else it is
+    the photo's largest centered square. The index may be a number, with torch's global
+    generator deciding, or (epoch, number): then the crop follows from (seed, epoch, number)
+    alone, in whatever process it is made.
+
+    Nothing is opened before it is asked for.
+    """
+
+    def __init__(self, photos: Sequence[Photo], size: int, augment: bool = False, seed: int = 0):
+        """Take the photos, for example `PhotoFolder(...).select("train", min_side=size).photos`.
+
+        Raises:
+            ValueError: if a photo marked test is to be augmented, that is, trained on.
+        """
+        tested = [photo for photo in photos if photo.part == "test"]
+        if augment and tested:
+            raise ValueError(
+                f"{len(tested)} photos are marked test and must not be trained on: {tested[0].path}"
+            )
+        self.photos, self.size, self.augment, self.seed = tuple(photos), size, augment, seed
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int | tuple[int, int]) -> Tensor:
+        """Read one crop.
+
+        Raises:
+            PhotoError: if the file cannot be read.
+            ValueError: if the photo is smaller than the crop.
+        """
+        generator = None
+        if isinstance(index, tuple):
+            epoch, index = index
+            generator = torch.Generator().manual_seed(mix_seed(self.seed, epoch, index))
+        path = self.photos[index].path
+        width, height = photo_size(path)
+        short = min(width, height)
+        if short < self.size:
+            raise ValueError(f"{path} is {width}x{height}, too small for a crop of {self.size} px")
+
+        u = torch.rand(4, generator=generator).tolist() if self.augment else (1.0, 0.5, 0.5, 1.0)
+        smallest = max(MIN_CROP * short, self.size)
+        side = smallest + u[0] * (short - smallest)
+        left, top = u[1] * (width - side), u[2] * (height - side)
+
+        photo = read_photo(path, min_side=math.ceil(short * self.size / side))
+        fx, fy = photo.width / width, photo.height / height  # how much smaller it was decoded
+        box = (left * fx, top * fy, (left + side) * fx, (top + side) * fy)
+        crop = photo.resize((self.size, self.size), Image.Resampling.BOX, box)
+        return photo_to_rgb(ImageOps.mirror(crop) if u[3] < 0.5 else crop)
+
+
+class LabDataset(RgbDataset):
+    """The same crops as pairs: lightness (1, size, size) and ab (2, size, size), in [-1, 1].
+
+    For your own loops. The trainers take uint8 batches from `RgbDataset` and convert them on
+    the device, through the same function.
+    """
+
+    def __getitem__(self, index: int | tuple[int, int]) -> tuple[Tensor, Tensor]:
+        return rgb_to_lab(super().__getitem__(index))

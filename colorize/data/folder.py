@@ -1,0 +1,268 @@
+"""Which photos a folder holds, in which part of the split each lies, and which are of use."""
+
+import csv
+import dataclasses
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from colorize.color import mean_chroma, rgb_to_lab
+from colorize.photos import PhotoError, photo_size, photo_to_rgb, read_photo
+from colorize.runtime import written_beside
+
+PARTS = ("train", "val", "test")
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+MANIFEST = "manifest.csv"
+INDEX = ".colorize-index.csv"
+
+# A greyscale photo stored as RGB has a mean CIELAB chroma below 1 (JPEG noise); the palest
+# photos that still teach something, snow or fog, lie above 2.
+GREY_CHROMA = 2.0
+
+_CHROMA_SIDE = 64  # pixels of the short side at which chroma is measured
+_FACTS = ("file", "bytes", "mtime_ns", "width", "height", "mean_chroma", "error")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo of a data set, not yet read.
+
+    Attributes:
+        path: the file.
+        id: the name without folder and suffix; in Unsplash's data the photo id.
+        part: "train", "val" or "test".
+        photographer: who took it, "" if unknown; photos of one person share a part.
+        width, height, mean_chroma: None until somebody looked (`PhotoFolder.inspect`).
+        error: why it cannot be used, "" if nothing is known against it.
+    """
+
+    path: Path
+    id: str
+    part: str
+    photographer: str = ""
+    width: int | None = None
+    height: int | None = None
+    mean_chroma: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The photos of one part that a run can use, and those left out by reason."""
+
+    part: str
+    photos: tuple[Photo, ...]
+    left_out: dict[str, tuple[Photo, ...]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        reasons = [f"{len(photos)} {reason}" for reason, photos in self.left_out.items() if photos]
+        note = f" (left out: {', '.join(reasons)})" if reasons else ""
+        return f"{len(self.photos)} {self.part} photos{note}"
+
+
+class PhotoFolder:
+    """All photos below a folder, sorted by path, each with its part. Opens no photo.
+
+    The part of a photo is decided by, in this order:
+
+    1. a subfolder `train/`, `val/` or `test/` directly below the folder;
+    2. the column `part` of `manifest.csv` in the folder. Its column `file` (or `name`) holds the
+       path below the folder; `photographer`, `width`, `height` and `mean_chroma` are read where
+       they stand there, and then need not be found out;
+    3. a stable hash of the photographer, else of the photo's id: 60 / 20 / 20, the same on
+       every machine, whatever else lies in the folder.
+    """
+
+    def __init__(self, root: str | os.PathLike):
+        """Find the photos.
+
+        Raises:
+            FileNotFoundError: if the folder does not exist.
+            ValueError: if it holds no photo, or its manifest is not understood.
+        """
+        self.root = Path(root)
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"no such folder of photos: {self.root}")
+        rows = _read_manifest(self.root / MANIFEST)
+        self.photos = tuple(
+            _photo(self.root, name, rows.get(name, {})) for name in _find_names(self.root)
+        )
+        if not self.photos:
+            kinds = ", ".join(sorted(s[1:] for s in SUFFIXES))
+            raise ValueError(f"no photos ({kinds}) below {self.root}")
+
+    def inspect(self, progress: bool = True) -> None:
+        """Find out every photo's size and chroma.
+
+        Decodes, small, only what neither the manifest nor an earlier look tells. The result is
+        kept beside the photos, in `.colorize-index.csv`, where that folder can be written.
+        """
+        index = _read_index(self.root / INDEX)
+        photos = [_with_facts(photo, index.get(_key(self.root, photo))) for photo in self.photos]
+        todo = [i for i, photo in enumerate(photos) if not _is_known(photo)]
+        if todo:
+            bar = tqdm(total=len(todo), desc="looking at photos", disable=not progress)
+            try:
+                with bar, ThreadPoolExecutor() as pool:
+                    looks = pool.map(_look, [photos[i] for i in todo])
+                    for i, photo in zip(todo, looks, strict=True):
+                        photos[i] = photo
+                        bar.update()
+            finally:  # stopped half-way, the half that is known is kept
+                _write_index(self.root, [photo for photo in photos if _is_known(photo)])
+        self.photos = tuple(photos)
+
+    def select(self, part: str, min_side: int = 1) -> Selection:
+        """The photos of a part that are readable, in color, and at least `min_side` px high and wide.
+
+        Raises:
+            ValueError: if the part is unknown, or no photo is left.
+        """
+        if part not in PARTS:
+            raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
+        if not all(map(_is_known, self.photos)):
+            self.inspect()
+        small = f"smaller than {min_side} px"
+        reasons: dict[str, list[Photo]] = {"unreadable": [], "grey": [], small: []}
+        good = []
+        for photo in self.photos:
+            if photo.part != part:
+                continue
+            if photo.error:
+                reasons["unreadable"].append(photo)
+            elif photo.mean_chroma < GREY_CHROMA:
+                reasons["grey"].append(photo)
+            elif min(photo.width, photo.height) < min_side:
+                reasons[small].append(photo)
+            else:
+                good.append(photo)
+        left_out = {reason: tuple(photos) for reason, photos in reasons.items()}
+        selection = Selection(part, tuple(good), left_out)
+        if not good:
+            raise ValueError(
+                f"{self.root}: {selection}. Put photos into {self.root / part}, or name their "
+                f"part in {self.root / MANIFEST}, or use a smaller size"
+            )
+        return selection
+
+
+def load_samples() -> PhotoFolder:
+    """The embedded demonstration photos; authors and licences: `samples/manifest.csv`."""
+    return PhotoFolder(Path(__file__).parent / "samples")
+
+
+def split_part(key: str) -> str:
+    """The part that a photographer or photo id falls into: 60 / 20 / 20 by SHA-256."""
+    fraction = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+    return "train" if fraction < 0.6 else "val" if fraction < 0.8 else "test"
+
+
+def _find_names(root: Path) -> Sequence[str]:
+    """Paths of the photos below root, with forward slashes, sorted. Hidden ones are no photos."""
+    names = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        names += [
+            Path(folder, name).relative_to(root).as_posix()
+            for name in files
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
+    return sorted(names)
+
+
+def _photo(root: Path, name: str, row: dict[str, str]) -> Photo:
+    path = root / name
+    photographer = row.get("photographer") or ""
+    top = name.split("/")[0]
+    part = top if top in PARTS and "/" in name else row.get("part")
+    return Photo(
+        path=path,
+        id=path.stem,
+        part=part or split_part(photographer or path.stem),
+        photographer=photographer,
+        width=int(row["width"]) if row.get("width") else None,
+        height=int(row["height"]) if row.get("height") else None,
+        mean_chroma=float(row["mean_chroma"]) if row.get("mean_chroma") else None,
+    )
+
+
+def _read_manifest(path: Path) -> dict[str, dict[str, str]]:
+    """The manifest's rows by file name; none if there is no manifest."""
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        key = next((column for column in ("file", "name") if column in columns), None)
+        if key is None:
+            raise ValueError(f"{path}: no column `file` or `name` among {', '.join(columns)}")
+        rows = {}
+        for row in reader:
+            if row.get("part") and row["part"] not in PARTS:
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: part {row['part']!r} is none of "
+                    f"{', '.join(PARTS)}"
+                )
+            rows[row[key]] = row
+    return rows
+
+
+def _is_known(photo: Photo) -> bool:
+    return bool(photo.error) or None not in (photo.width, photo.height, photo.mean_chroma)
+
+
+def _look(photo: Photo) -> Photo:
+    """Decode a photo small and note its size and chroma, or why that failed."""
+    try:
+        width, height = photo_size(photo.path)
+        small = read_photo(photo.path, min_side=_CHROMA_SIDE)
+        small.thumbnail((4 * _CHROMA_SIDE, 4 * _CHROMA_SIDE), Image.Resampling.BOX)
+        chroma = mean_chroma(rgb_to_lab(photo_to_rgb(small))[1]).item()
+    except PhotoError as error:
+        return dataclasses.replace(photo, error=str(error))
+    return dataclasses.replace(photo, width=width, height=height, mean_chroma=round(chroma, 3))
+
+
+def _key(root: Path, photo: Photo) -> tuple[str, str, str]:
+    """What must be unchanged for an earlier look to count: name, size and time of the file."""
+    status = photo.path.stat()
+    name = photo.path.relative_to(root).as_posix()
+    return name, str(status.st_size), str(status.st_mtime_ns)
+
+
+def _with_facts(photo: Photo, row: dict[str, str] | None) -> Photo:
+    if row is None:
+        return photo
+    if row["error"]:
+        return dataclasses.replace(photo, error=row["error"])
+    return dataclasses.replace(
+        photo,
+        width=int(row["width"]),
+        height=int(row["height"]),
+        mean_chroma=float(row["mean_chroma"]),
+    )
+
+
+def _read_index(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {(row["file"], row["bytes"], row["mtime_ns"]): row for row in csv.DictReader(file)}
+
+
+def _write_index(root: Path, photos: Sequence[Photo]) -> None:
+    try:
+        with written_beside(root / INDEX) as part, part.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(_FACTS)
+            for photo in photos:
+                facts = (photo.width, photo.height, photo.mean_chroma, photo.error)
+                writer.writerow((*_key(root, photo), *facts))
+    except OSError as error:  # a read-only folder is fine, it only costs the next run this time
+        tqdm.write(f"not kept for the next run, {root} cannot be written: {error}")

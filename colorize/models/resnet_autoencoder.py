@@ -1,0 +1,50 @@
+"""Attempt one: a ResNet's early features, upsampled to color."""
+
+import os
+
+from torch import Tensor, nn
+
+from colorize.models.layers import ResNetEncoder, check_input
+
+
+class ResNetAutoencoder(nn.Module):
+    """ResNet50 up to its 256x56x56 features (for 224x224), and a decoder up to 2x224x224.
+
+    The source story calls these features mid-level. They are the output of the first of four
+    stages, and a color sees about 50 px around it: sky is known by its smoothness, not by its
+    being above a meadow.
+
+    Attributes:
+        multiple: heights and widths must be multiples of it.
+    """
+
+    multiple = 4
+
+    def __init__(
+        self, backbone: str = "resnet50", backbone_weights: str | os.PathLike | None = None
+    ):
+        """Build the network; arguments as of `ResNetEncoder`."""
+        super().__init__()
+        self.encoder = ResNetEncoder(backbone, backbone_weights, stages=1)
+        channels = self.encoder.channels[-1]
+        self.decoder = nn.Sequential(
+            _upsample(channels, channels // 2),
+            _upsample(channels // 2, channels // 4),
+            nn.Conv2d(channels // 4, 2, kernel_size=3, padding=1),
+            nn.Tanh(),
+        )
+
+    def forward(self, lightness: Tensor, hints: None = None) -> Tensor:
+        """Lightness (N, 1, H, W) to ab (N, 2, H, W), both in [-1, 1]."""
+        check_input(lightness, hints, self.multiple)
+        return self.decoder(self.encoder(lightness)[-1])
+
+
+def _upsample(in_channels: int, out_channels: int) -> nn.Module:
+    """Twice the size; padded and bilinear, so that colors stay on their objects."""
+    return nn.Sequential(
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+        nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )

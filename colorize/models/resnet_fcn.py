@@ -1,0 +1,50 @@
+"""Attempt two: a fully convolutional network that adds up what every level says.
+
+Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation, CVPR 2015.
+"""
+
+import os
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colorize.models.layers import ResNetEncoder, check_input
+
+
+class ResNetFCN(nn.Module):
+    """ResNet101 whose scores from every level are upsampled and summed, coarsest to finest.
+
+    A score is a 1x1 convolution to the two color channels. torchvision's ready-made FCN reads
+    the last level only, and so blows up a coarse map; this one is the network of the paper
+    (section 4.2), with all five levels instead of its three.
+
+    Attributes:
+        multiple: heights and widths must be multiples of it.
+    """
+
+    multiple = 32
+
+    def __init__(
+        self, backbone: str = "resnet101", backbone_weights: str | os.PathLike | None = None
+    ):
+        """Build the network; arguments as of `ResNetEncoder`."""
+        super().__init__()
+        self.encoder = ResNetEncoder(backbone, backbone_weights, stages=4)
+        self.scores = nn.ModuleList(
+            nn.Conv2d(channels, 2, kernel_size=1) for channels in self.encoder.channels
+        )
+
+    def forward(self, lightness: Tensor, hints: None = None) -> Tensor:
+        """Lightness (N, 1, H, W) to ab (N, 2, H, W), both in [-1, 1]."""
+        check_input(lightness, hints, self.multiple)
+        features = self.encoder(lightness)
+        levels = [score(x) for score, x in zip(self.scores, features, strict=True)]
+        fused = levels.pop()
+        while levels:
+            fused = _double(fused) + levels.pop()
+        return torch.tanh(_double(fused))
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

@@ -92,7 +92,7 @@ def lab_to_rgb(lightness: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
 
 
 def to_uint8(rgb: Tensor) -> Tensor:
-    """Round floating RGB in [0, 1] to uint8, so that 8-bit colors survive the way to LAB and back."""
+    """Round floating RGB in [0, 1] to uint8; so 8-bit colors survive the way to LAB and back."""
     return (rgb * 255).round().clamp(0, 255).to(torch.uint8)
 
 

@@ -103,9 +103,12 @@ def _check(name: str, value: str, known) -> None:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
 
 
-_FIRST_SETUP = dict(  # of the source story, for attempts one and two alike
-    model_args={"backbone_weights": "IMAGENET1K_V1"}, encoder_lr_scale=0.1, patience=3
-)
+# Of the source story, for attempts one and two alike.
+_FIRST_SETUP = {
+    "model_args": {"backbone_weights": "IMAGENET1K_V1"},
+    "encoder_lr_scale": 0.1,
+    "patience": 3,
+}
 
 PRESETS = {
     # 1. ResNet50 features, MSE: paints everything brown.

@@ -48,14 +48,15 @@ def mean_ab(batches: Iterable[Tensor]) -> Tensor:
     total, count = torch.zeros(2, dtype=torch.float64), 0
     for rgb in batches:
         ab = rgb_to_lab(rgb)[1]
-        total += ab.double().mean(dim=(2, 3)).sum(0).cpu()
+        total += ab.mean(dim=(2, 3)).sum(0).cpu()
         count += len(ab)
     return (total / count).float().view(2, 1, 1)
 
 
 def baselines(mean: Tensor, seed: int = 0) -> dict[str, Painter]:
     """Painters that look at nothing: `grey`, `mean-ab` (everything in the one color `mean`, from
-    the training photos), and `random` (each pixel's ab uniform in [-1, 1])."""
+    the training photos), and `random` (each pixel's ab uniform in [-1, 1]).
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def one_color(lightness: Tensor, color: Tensor) -> Tensor:
@@ -110,15 +111,13 @@ def evaluate(
             _add(sums, name, measures | losses)
     if not count:
         raise ValueError("no photos to measure")
-    return {
-        name: {key: total / count for key, total in row.items()} for name, row in sums.items()
-    }
+    return {name: {key: total / count for key, total in row.items()} for name, row in sums.items()}
 
 
 def _add(sums: dict[str, dict[str, float]], name: str, measures: dict[str, Tensor]) -> None:
     row = sums.setdefault(name, {})
     for key, values in measures.items():
-        row[key] = row.get(key, 0.0) + values.double().sum().item()
+        row[key] = row.get(key, 0.0) + values.cpu().double().sum().item()
 
 
 def as_table(rows: dict[str, dict[str, float]]) -> str:

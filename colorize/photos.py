@@ -137,6 +137,13 @@ def write_photo(photo: Image.Image, path: str | os.PathLike) -> Path:
     return path
 
 
+def output_path(file: str | os.PathLike, folder: str | os.PathLike) -> Path:
+    """Where in `folder` a painting of `file` goes: the same name; PNG for kinds not written."""
+    source = Path(file)
+    known = source.suffix.lower() in _SUFFIXES
+    return Path(folder, source.name if known else f"{source.name}.png")
+
+
 def _to_8_bit(photo: Image.Image) -> Image.Image:
     """Scale a deep grey picture to mode L.
 

@@ -119,7 +119,11 @@ class PhotoFolder:
         self.photos = tuple(photos)
 
     def select(self, part: str, min_side: int = 1) -> Selection:
-        """The photos of a part that are readable, in color, and at least `min_side` px high and wide.
+        """The photos of a part that are readable, in color, and large enough.
+
+        Args:
+            part: "train", "val" or "test".
+            min_side: the smallest height and width in pixels.
 
         Raises:
             ValueError: if the part is unknown, or no photo is left.

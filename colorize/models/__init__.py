@@ -1,5 +1,6 @@
 """The networks. One contract: `forward(lightness (N, 1, H, W), hints=None) -> ab (N, 2, H, W)`."""
 
+import torch
 from torch import nn
 
 from colorize.models.resnet_autoencoder import ResNetAutoencoder
@@ -19,17 +20,24 @@ MODELS = {
 }
 
 
-def create_model(name: str, **args) -> nn.Module:
+def create_model(name: str, seed: int = 0, **args) -> nn.Module:
     """Build a network by its name in `MODELS`; arguments as of its class.
 
     "unet_gan" takes `UNetGenerator`'s; its discriminator is as wide as the generator.
+
+    Args:
+        name: a name in `MODELS`.
+        seed: of the random weights; torch's global generator is left as it was.
+        args: of the network's constructor.
 
     Raises:
         ValueError: if there is no such network, or it does not take an argument.
     """
     if name not in MODELS:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
-    try:
-        return MODELS[name](**args)
-    except TypeError as error:
-        raise ValueError(f"{name}: {error}") from error
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            return MODELS[name](**args)
+        except TypeError as error:
+            raise ValueError(f"{name}: {error}") from error

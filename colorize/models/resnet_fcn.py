@@ -34,6 +34,9 @@ class ResNetFCN(nn.Module):
         self.scores = nn.ModuleList(
             nn.Conv2d(channels, 2, kernel_size=1) for channels in self.encoder.channels
         )
+        for score in self.scores:  # "We zero-initialize the score layers" (section 4.3): grey
+            nn.init.zeros_(score.weight)
+            nn.init.zeros_(score.bias)
 
     def forward(self, lightness: Tensor, hints: None = None) -> Tensor:
         """Lightness (N, 1, H, W) to ab (N, 2, H, W), both in [-1, 1]."""

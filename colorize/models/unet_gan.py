@@ -93,7 +93,8 @@ class PatchDiscriminator(nn.Module):
             stride = 2 if level < layers else 1
             blocks += [
                 nn.Conv2d(channels[level - 1], channels[level], 4, stride, 1, bias=False),
-                nn.BatchNorm2d(channels[level]),
+                # Of the batch at hand only: the critic is never used on its own.
+                nn.BatchNorm2d(channels[level], track_running_stats=False),
                 nn.LeakyReLU(0.2),
             ]
         self.blocks = nn.Sequential(*blocks, nn.Conv2d(channels[-1], 1, 4, 1, 1))

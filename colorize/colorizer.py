@@ -1,0 +1,126 @@
+"""A photo in, the painted photo out: any size, with the photo's own lightness."""
+
+import os
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from colorize.checkpoint import CheckpointError, load_checkpoint
+from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
+from colorize.config import TrainConfig
+from colorize.models import create_model
+from colorize.photos import photo_to_rgb, rgb_to_photo
+from colorize.runtime import pick_device, seed_all
+
+_STRIP_PIXELS = 2**20  # pixels joined at a time: LAB takes about 100 bytes for each
+_LONGEST = 8  # a photo's long side at the network, in short sides; beyond, it is squashed
+
+
+class Colorizer:
+    """Paints photos with a trained network.
+
+    The network sees the photo's lightness with its short side brought to the size it was
+    trained at; the colors it answers with are brought to the photo's full size and joined with
+    the photo's own full-size lightness.
+    """
+
+    def __init__(self, network: nn.Module, size: int, device: str = "auto"):
+        """Take a network.
+
+        Args:
+            network: one of `colorize.models`, trained.
+            size: short side in pixels at which the network sees photos.
+            device: "auto", "cpu", "cuda", ...
+
+        Raises:
+            ValueError: if the network cannot carry that size.
+        """
+        if size % network.multiple:
+            raise ValueError(
+                f"size must be a multiple of {network.multiple} for this network, got {size}"
+            )
+        self.device = pick_device(device)
+        self.network = network.to(self.device).eval()
+        self.size = size
+
+    @classmethod
+    def from_pretrained(
+        cls, run: str | os.PathLike, device: str = "auto", weights: str | None = None
+    ) -> "Colorizer":
+        """Load the network of a run folder.
+
+        Args:
+            run: the folder that `colorize train --out` wrote.
+            device: "auto", "cpu", "cuda", ...
+            weights: "best" or "last"; None takes what suits the method
+                (`TrainConfig.weights_name`).
+
+        Raises:
+            FileNotFoundError: if there is no run.
+            CheckpointError: if its weights are missing, damaged, or of another network.
+        """
+        run = Path(run)
+        if not (run / "config.json").is_file():
+            raise FileNotFoundError(f"no run in {run}: it has no config.json")
+        config = TrainConfig.load(run / "config.json")
+        args = dict(config.model_args)
+        if "backbone_weights" in args:
+            args["backbone_weights"] = None  # the run's own weights follow
+        network = create_model(config.model, **args)
+        path = run / f"{weights or config.weights_name}.pt"
+        try:
+            network.load_state_dict(load_checkpoint(path)["model"])
+        except (KeyError, RuntimeError) as error:
+            raise CheckpointError(f"{path} does not fit {run / 'config.json'}: {error}") from error
+        return cls(network, config.size, device)
+
+    def __call__(self, photo: Image.Image, seed: int = 0) -> Image.Image:
+        """Paint a photo.
+
+        Args:
+            photo: of any mode and size; its own colors, if it has any, are not looked at.
+            seed: for networks with noise; the same seed gives the same painting.
+
+        Returns:
+            The painted photo, mode RGB, of the same size.
+        """
+        rgb = photo_to_rgb(photo)
+        lightness, _ = rgb_to_lab(self._shrink(rgb_to_photo(rgb)))
+        seed_all(seed)
+        ab = self.paint(lightness.unsqueeze(0)).squeeze(0)
+        return rgb_to_photo(_join(rgb, ab))
+
+    @torch.no_grad()
+    def paint(self, lightness: Tensor) -> Tensor:
+        """Lightness (N, 1, H, W) to ab (N, 2, H, W) on the CPU, of any height and width.
+
+        What the network cannot carry is padded by reflection, and the padding cut off again.
+        """
+        height, width = lightness.shape[-2:]
+        right, bottom = -width % self.network.multiple, -height % self.network.multiple
+        # A reflection cannot be wider than the photo; there the border is repeated.
+        mode = "reflect" if right < width and bottom < height else "replicate"
+        padded = F.pad(lightness, (0, right, 0, bottom), mode=mode)
+        return self.network(padded.to(self.device))[..., :height, :width].float().cpu()
+
+    def _shrink(self, photo: Image.Image) -> Tensor:
+        """The photo as the network sees it, uint8 (3, h, w) with min(h, w) = size."""
+        k = self.size / min(photo.size)
+        size = [min(max(round(side * k), self.size), _LONGEST * self.size) for side in photo.size]
+        # The area filter, as in training; a photo smaller than that is enlarged smoothly.
+        way = Image.Resampling.BOX if k <= 1 else Image.Resampling.BILINEAR
+        return photo_to_rgb(photo.resize(size, way))
+
+
+def _join(rgb: Tensor, ab: Tensor) -> Tensor:
+    """Full-size uint8 (3, H, W) photo with small ab (2, h, w), in strips to bound the memory."""
+    height, width = rgb.shape[-2:]
+    ab = F.interpolate(ab.unsqueeze(0), (height, width), mode="bilinear").squeeze(0)
+    rows = max(1, _STRIP_PIXELS // width)
+    strips = zip(rgb.split(rows, dim=1), ab.split(rows, dim=1), strict=True)
+    return torch.cat(
+        [to_uint8(lab_to_rgb(rgb_to_lab(strip)[0], strip_ab)) for strip, strip_ab in strips], dim=1
+    )

@@ -1,0 +1,134 @@
+"""Figures: rows of photos with titles instead of axes, curves, color histograms.
+
+Every function returns a matplotlib `Figure` or writes files; none shows anything by itself.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from colorize.color import AB_SCALE, lightness_to_grey, rgb_to_lab, to_uint8
+from colorize.photos import photo_to_rgb, rgb_to_photo, write_photo
+from colorize.runtime import written_beside
+
+_TITLE = {"fontsize": 11, "pad": 6}
+_COLUMN = 2.6  # inches
+
+
+def grey_photo(photo: Image.Image) -> Image.Image:
+    """The photo without its colors: its own L*, as the grey of the same lightness."""
+    lightness, _ = rgb_to_lab(photo_to_rgb(photo))
+    return rgb_to_photo(to_uint8(lightness_to_grey(lightness)).expand(3, -1, -1))
+
+
+def photo_grid(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str]) -> Figure:
+    """Rows of photos under column titles; each row is as high as its photos are."""
+    heights = [max(photo.height / photo.width for photo in row) for row in rows]
+    figure = Figure(
+        figsize=(_COLUMN * len(titles), _COLUMN * sum(heights) + 0.35), layout="constrained"
+    )
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    axes = figure.subplots(
+        len(rows), len(titles), squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    for row, photos in zip(axes, rows, strict=True):
+        for axis, photo in zip(row, photos, strict=True):
+            axis.imshow(photo, interpolation="lanczos")
+            axis.axis("off")
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, **_TITLE)
+    return figure
+
+
+def triptychs(painted: Sequence[Image.Image], truths: Sequence[Image.Image]) -> Figure:
+    """Rows of three: the photo in grey, painted, and in truth."""
+    return comparison({"painted": painted}, truths)
+
+
+def comparison(
+    painted: Mapping[str, Sequence[Image.Image]], truths: Sequence[Image.Image]
+) -> Figure:
+    """Rows of: the photo in grey, painted by each method, and in truth.
+
+    Args:
+        painted: by the method's name, its paintings of the photos.
+        truths: the photos.
+    """
+    rows = [
+        [grey_photo(truth), *paintings, truth]
+        for truth, *paintings in zip(truths, *painted.values(), strict=True)
+    ]
+    return photo_grid(rows, ["grey", *painted, "truth"])
+
+
+def loss_curves(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+    references: Mapping[str, Mapping[str, float]] | None = None,
+) -> Figure:
+    """The validation distance of each run by epoch, a panel each.
+
+    Args:
+        histories: by the run's name, what its `log.jsonl` holds.
+        references: by the run's name, levels to draw beside the curve, such as the loss of
+            painting nothing, by their own names.
+    """
+    figure = Figure(figsize=(4.2 * len(histories), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(histories), squeeze=False)[0]
+    for axis, (name, history) in zip(axes, histories.items(), strict=True):
+        epochs = [record["epoch"] for record in history]
+        axis.plot(epochs, [record["val"]["loss"] for record in history], color="#c4452d", lw=2)
+        levels = (references or {}).get(name, {})
+        for (label, level), style in zip(levels.items(), ("--", ":", "-."), strict=False):
+            axis.axhline(level, color="#777777", ls=style, lw=1.2, label=label)
+        if levels:
+            axis.legend(frameon=False, fontsize=9)
+        axis.set_title(name, **_TITLE)
+        axis.set_xlabel("epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("validation loss")
+    return figure
+
+
+def ab_histograms(colors: Mapping[str, Tensor]) -> Figure:
+    """How often each color of the a*b* plane occurs, on a logarithmic scale, a panel per name.
+
+    Args:
+        colors: ab (N, 2, H, W), by name.
+    """
+    figure = Figure(figsize=(2.9 * len(colors), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(colors), squeeze=False, sharey=True)[0]
+    bins = np.arange(-AB_SCALE, AB_SCALE + 1, 4)
+    for axis, (name, ab) in zip(axes, colors.items(), strict=True):
+        a, b = (ab.detach().cpu().movedim(1, 0).flatten(1) * AB_SCALE).numpy()
+        share = np.histogram2d(b, a, bins=(bins, bins))[0] / a.size
+        mesh = axis.pcolormesh(bins, bins, share, norm=LogNorm(1e-5, 1e-1), cmap="magma_r")
+        axis.axhline(0, color="#999999", lw=0.6)
+        axis.axvline(0, color="#999999", lw=0.6)
+        axis.set_aspect("equal")
+        axis.set_title(name, **_TITLE)
+        axis.set_xlabel("a*  green to red", fontsize=9)
+    axes[0].set_ylabel("b*  blue to yellow", fontsize=9)
+    figure.colorbar(mesh, ax=list(axes), shrink=0.8, label="share of pixels")
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike, dpi: int = 110) -> Path:
+    """Write a figure; the kind of file follows from the suffix."""
+    path = Path(path)
+    options = {"pil_kwargs": {"quality": 88}} if path.suffix in (".jpg", ".jpeg") else {}
+    with written_beside(path) as part:
+        figure.savefig(part, format=path.suffix[1:], dpi=dpi, facecolor="white", **options)
+    return path
+
+
+def save_pictures(pictures: Mapping[str, Image.Image], folder: str | os.PathLike) -> list[Path]:
+    """Write single pictures by name, as `folder/NAME.jpg`."""
+    return [write_photo(picture, Path(folder, f"{name}.jpg")) for name, picture in pictures.items()]

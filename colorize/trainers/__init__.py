@@ -1,0 +1,34 @@
+"""The trainers: one loop, a step for each way of learning."""
+
+import os
+from pathlib import Path
+
+from torch import nn
+
+from colorize.config import TrainConfig
+from colorize.models import create_model
+from colorize.trainers.base import Trainer
+from colorize.trainers.gan import GANTrainer
+from colorize.trainers.regression import RegressionTrainer
+
+
+def create_trainer(
+    model: nn.Module, config: TrainConfig, out: str | os.PathLike, device: str = "auto"
+) -> Trainer:
+    """The trainer that the settings ask for: with an adversarial loss a GAN's, else plain."""
+    kind = RegressionTrainer if config.adversarial is None else GANTrainer
+    return kind(model, config, out, device)
+
+
+def open_run(config: TrainConfig, out: str | os.PathLike, device: str = "auto") -> Trainer:
+    """Build the network of some settings and its trainer; a run already in `out` is continued.
+
+    Raises:
+        ValueError: if the run in `out` has other settings.
+        WeightsError: if pretrained weights are asked for and cannot be had.
+    """
+    args = dict(config.model_args)
+    if (Path(out) / "last.pt").exists() and "backbone_weights" in args:
+        args["backbone_weights"] = None  # the run has its own by now
+    model = create_model(config.model, seed=config.seed, **args)
+    return create_trainer(model, config, out, device)

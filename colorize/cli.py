@@ -140,10 +140,10 @@ def _photo(args: argparse.Namespace) -> int:
     for file in tqdm(args.files, desc="coloring", disable=len(args.files) == 1):
         path = output_path(file, args.output)
         try:
+            if path.exists() and Path(file).exists() and path.samefile(file):
+                raise PhotoError(f"{file}: would replace itself; choose another folder")
             if path.exists() and not args.overwrite:
                 raise PhotoError(f"{file}: {path} is there already; --overwrite replaces it")
-            if path.exists() and path.samefile(file):
-                raise PhotoError(f"{file}: would replace itself; choose another folder")
             colorize.write_photo(colorizer(colorize.read_photo(file), seed=args.seed), path)
             tqdm.write(str(path))
         except (PhotoError, OSError) as error:

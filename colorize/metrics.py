@@ -7,6 +7,7 @@ from torch import Tensor
 
 from colorize.color import AB_SCALE, lab_to_rgb, rgb_to_lab, to_uint8
 from colorize.losses import DISTANCES
+from colorize.runtime import seed_all
 
 Painter = Callable[[Tensor], Tensor]
 
@@ -54,8 +55,10 @@ def mean_ab(batches: Iterable[Tensor]) -> Tensor:
 
 
 def baselines(mean: Tensor, seed: int = 0) -> dict[str, Painter]:
-    """Painters that look at nothing: `grey`, `mean-ab` (everything in the one color `mean`, from
-    the training photos), and `random` (each pixel's ab uniform in [-1, 1]).
+    """Painters that look at nothing, for the rows that every table needs.
+
+    `grey`; `mean-ab`, everything in the one color `mean` (of the training photos: `mean_ab`);
+    and `random`, each pixel's ab uniform in [-1, 1].
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -91,6 +94,7 @@ def evaluate(
     """
     sums: dict[str, dict[str, float]] = {}
     count = 0
+    seed_all(0)  # networks with noise give the same paintings each time
     for batch in batches:
         truth = batch.to(device)
         lightness, ab = rgb_to_lab(truth)

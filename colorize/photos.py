@@ -33,7 +33,7 @@ _SAVE_OPTIONS = {  # 4:4:4, because chroma is what this project is about
 
 
 class PhotoError(ValueError):
-    """A file that cannot be read or written as a photo; the message names the file and the reason."""
+    """A file that cannot be read or written as a photo; the message names it and says why."""
 
 
 def read_photo(file: str | os.PathLike | BinaryIO, min_side: int | None = None) -> Image.Image:

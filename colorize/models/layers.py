@@ -18,7 +18,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class WeightsError(RuntimeError):
-    """Pretrained weights that cannot be had or do not fit; the message says which file is needed."""
+    """Pretrained weights that cannot be had or do not fit; the message names the file."""
 
 
 def check_input(lightness: Tensor, hints: Tensor | None, multiple: int) -> None:
@@ -61,9 +61,10 @@ class LightnessStem(nn.Module):
     def __init__(self, conv: nn.Conv2d):
         """Fold `conv`, a convolution of three channels, with ImageNet's normalization."""
         super().__init__()
-        shape = dict(kernel_size=conv.kernel_size, stride=conv.stride, padding=conv.padding)
         bias = conv.bias is not None
-        self.conv = nn.Conv2d(2, conv.out_channels, **shape, dilation=conv.dilation, bias=bias)
+        self.conv = nn.Conv2d(
+            2, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=bias
+        )
         mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
         std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
         with torch.no_grad():
@@ -178,6 +179,7 @@ class Noise(nn.Dropout):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """Dropout, whether the network is in training mode or not."""
         return F.dropout(x, self.p, training=True)
 
 

@@ -169,8 +169,13 @@ def split_part(key: str) -> str:
 
 def _find_names(root: Path) -> Sequence[str]:
     """Paths of the photos below root, with forward slashes, sorted. Hidden ones are no photos."""
-    names = []
-    for folder, folders, files in os.walk(root):
+    names, seen = [], set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = Path(folder).resolve()
+        if real in seen:  # a link back up
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         names += [
             Path(folder, name).relative_to(root).as_posix()

@@ -82,23 +82,20 @@ def _presets(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from colorize.data.loaders import eval_loader, train_loader
+    from colorize.data.loaders import eval_loader, run_loaders
     from colorize.metrics import as_table, baselines, evaluate, mean_ab
 
     config = _configure(args)
     folder = colorize.load_samples() if args.data == "samples" else colorize.PhotoFolder(args.data)
-    selections = [folder.select(part, min_side=config.size) for part in ("train", "val")]
-    for selection in selections:
-        print(selection)
-    train_photos, val_photos = (selection.photos for selection in selections)
-    batches = (config.size, config.batch_size)
-    train = train_loader(train_photos, *batches, seed=config.seed, workers=args.workers)
-    val = eval_loader(val_photos, *batches, workers=args.workers)
+    for part in ("train", "val"):
+        print(folder.select(part, min_side=config.size))
+    train, val = run_loaders(folder, config, args.workers)
 
     colorize.open_run(config, args.out, args.device).fit(train, val)
 
     colorizer = colorize.Colorizer.from_pretrained(args.out, args.device)
-    mean = mean_ab(eval_loader(train_photos, *batches, workers=args.workers))
+    photos = train.dataset.photos
+    mean = mean_ab(eval_loader(photos, config.size, config.batch_size, args.workers))
     painters = {args.preset: colorizer.network, **baselines(mean)}
     rows = evaluate(painters, val, colorizer.device)
     print(f"\n{args.out}, weights `{config.weights_name}`, on the validation photos:\n")

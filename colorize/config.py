@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,5 +126,18 @@ PRESETS = {
         distance="l1",
         adversarial="vanilla",
         distance_weight=100.0,
+    ),
+}
+
+# The same methods at demonstration size: minutes on a CPU, no pretrained weights. They learn the
+# embedded photos' colors and little else; patience is longer because 13 photos make noisy epochs.
+_QUICK = {"size": 64, "batch_size": 4}
+PRESETS |= {
+    "autoencoder_quick": replace(
+        PRESETS["autoencoder"], model_args={}, epochs=30, patience=10, **_QUICK
+    ),
+    "fcn_quick": replace(PRESETS["fcn"], model_args={}, epochs=30, patience=10, **_QUICK),
+    "unet_gan_quick": replace(
+        PRESETS["unet_gan"], model_args={"depth": 6, "base_channels": 32}, epochs=60, **_QUICK
     ),
 }

@@ -3,18 +3,20 @@
 Every function returns a matplotlib `Figure` or writes files; none shows anything by itself.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from colorize.color import AB_SCALE, lightness_to_grey, rgb_to_lab, to_uint8
+from colorize.color import AB_SCALE, lab_to_rgb, lightness_to_grey, rgb_to_lab, to_uint8
 from colorize.photos import photo_to_rgb, rgb_to_photo, write_photo
 from colorize.runtime import written_beside
 
@@ -45,6 +47,27 @@ def photo_grid(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str]) -> 
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, **_TITLE)
     return figure
+
+
+def gallery(photos: Mapping[str, Image.Image], columns: int = 5) -> Figure:
+    """Photos by name, several in a row, cropped to squares."""
+    rows = math.ceil(len(photos) / columns)
+    figure = Figure(figsize=(_COLUMN * columns, (_COLUMN + 0.25) * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axis in axes:
+        axis.axis("off")
+    for axis, (name, photo) in zip(axes, photos.items(), strict=False):
+        axis.imshow(ImageOps.fit(photo, (320, 320)), interpolation="lanczos")
+        axis.set_title(name, **_TITLE)
+    return figure
+
+
+def lab_split(photo: Image.Image) -> Figure:
+    """A photo, its lightness alone, and its colors alone, shown at one lightness."""
+    _, ab = rgb_to_lab(photo_to_rgb(photo))
+    flat = lab_to_rgb(torch.full_like(ab[:1], 0.3), ab)  # L* 65: where sRGB has the most colors
+    row = [photo, grey_photo(photo), rgb_to_photo(to_uint8(flat))]
+    return photo_grid([row], ["photo", "L*, the input", "a*b*, the answer"])
 
 
 def triptychs(painted: Sequence[Image.Image], truths: Sequence[Image.Image]) -> Figure:

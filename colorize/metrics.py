@@ -1,6 +1,6 @@
 """How good are the colors: a few measures, and the rows that every table of them needs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -124,11 +124,26 @@ def _add(sums: dict[str, dict[str, float]], name: str, measures: dict[str, Tenso
         row[key] = row.get(key, 0.0) + values.cpu().double().sum().item()
 
 
-def as_table(rows: dict[str, dict[str, float]]) -> str:
-    """The rows of `evaluate` as a Markdown table."""
-    columns = {"ab_error": "ab error ↓", "colorfulness": "colorfulness", "psnr": "PSNR dB ↑"}
-    lines = ["| | " + " | ".join(columns.values()) + " |", "|---|" + "---:|" * len(columns)]
+_HEADINGS = {
+    "ab_error": "ab error ↓",
+    "colorfulness": "colorfulness",
+    "psnr": "PSNR dB ↑",
+    "mse": "MSE ↓",
+    "l1": "L1 ↓",
+}
+
+
+def as_table(
+    rows: dict[str, dict[str, float]],
+    columns: Sequence[str] = ("ab_error", "colorfulness", "psnr"),
+) -> str:
+    """Some columns of `evaluate`'s rows as a Markdown table."""
+    headings = " | ".join(_HEADINGS[key] for key in columns)
+    lines = [f"| | {headings} |", "|---|" + "---:|" * len(columns)]
     for name, row in rows.items():
-        cells = [f"{row[key]:.2f}" if key in row else "" for key in columns]
+        # The losses are small numbers in normalized units.
+        cells = [
+            f"{row[key]:.{4 if key in DISTANCES else 2}f}" if key in row else "" for key in columns
+        ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

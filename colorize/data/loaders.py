@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from colorize.config import TrainConfig
 from colorize.data.dataset import RgbDataset
-from colorize.data.folder import Photo
+from colorize.data.folder import Photo, PhotoFolder
 from colorize.runtime import mix_seed
 
 
@@ -53,6 +54,21 @@ def eval_loader(
 ) -> DataLoader:
     """Batches of centered squares in the photos' order, every photo once."""
     return _loader(RgbDataset(photos, size), batch_size, workers)
+
+
+def run_loaders(
+    folder: PhotoFolder, config: TrainConfig, workers: int = 0
+) -> tuple[DataLoader, DataLoader]:
+    """The training and the validation batches of a folder that some settings ask for.
+
+    Raises:
+        ValueError: if a part has no photo that is large enough, or too few for a batch.
+    """
+    train, val = (folder.select(part, min_side=config.size).photos for part in ("train", "val"))
+    return (
+        train_loader(train, config.size, config.batch_size, config.seed, workers),
+        eval_loader(val, config.size, config.batch_size, workers),
+    )
 
 
 def _loader(dataset: RgbDataset, batch_size: int, workers: int, **options) -> DataLoader:

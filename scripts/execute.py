@@ -1,0 +1,67 @@
+"""Execute a notebook from its first cell to its last: python scripts/execute.py IN OUT.
+
+Each chapter is named as it begins. Of progress bars only the last state is kept.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+
+def execute(source: Path, target: Path) -> None:
+    notebook = nbformat.read(source, as_version=4)
+    start = time.monotonic()
+
+    def announce(cell, cell_index):
+        before = notebook.cells[cell_index - 1]
+        if before.cell_type == "markdown" and before.source.startswith("#"):
+            title = before.source.splitlines()[0].lstrip("# ")
+            print(f"{time.monotonic() - start:6.0f} s  {title}", flush=True)
+
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        resources={"metadata": {"path": str(source.parent)}},
+        on_cell_execute=announce,
+    )
+    try:
+        client.execute()
+    finally:  # what ran is kept, for whoever looks for the reason
+        tidy(notebook)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, target)
+    print(f"{time.monotonic() - start:6.0f} s  done")
+
+
+def tidy(notebook: nbformat.NotebookNode) -> None:
+    """Remove from the stored outputs what is of no use to a reader."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.kernelspec = {
+        "display_name": "Python 3",
+        "language": "python",
+        "name": "python3",
+    }
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        outputs = []
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                lines = [line.split("\r")[-1] for line in output.text.split("\n")]
+                output.text = "\n".join(line for line in lines if line.strip())
+                if not output.text:
+                    continue
+                output.text += "\n"
+            outputs.append(output)
+        if "outputs" in cell:
+            cell.outputs = outputs
+
+
+if __name__ == "__main__":
+    try:
+        execute(Path(sys.argv[1]), Path(sys.argv[2]))
+    except CellExecutionError as error:
+        sys.exit(f"{sys.argv[1]} stopped: {error}")

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# From a fresh clone to the executed notebook: bash scripts/quickstart.sh
+set -eu -o pipefail
+cd "$(dirname "$0")/.."
+. scripts/environment.sh
+
+make_environment notebook
+echo "Executing colorize.ipynb in its quick profile, some minutes on a CPU"
+"$PYTHON" scripts/execute.py colorize.ipynb output/colorize.ipynb
+echo
+echo "Executed notebook:  $PWD/output/colorize.ipynb"
+echo "Figures:            $PWD/output/figures/"
+echo "Trained networks:   $PWD/runs/quick/"

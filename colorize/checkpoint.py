@@ -1,12 +1,19 @@
 """State of a run in one file, never half-written, loadable without trusting it."""
 
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from colorize.runtime import written_beside
+
+# What torch.load raises on damaged files.
+_DAMAGES = (
+    *(RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
+    *(pickle.UnpicklingError, struct.error),
+)
 
 
 class CheckpointError(RuntimeError):
@@ -26,8 +33,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: if the file is missing, damaged, or holds more than plain data.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint {path}: has the run finished an epoch?") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError) as error:
+    except _DAMAGES as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint: {error}") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not the state of a run")
+    return state

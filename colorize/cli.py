@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         return args.command(args)
-    except (ValueError, FileNotFoundError, CheckpointError, WeightsError) as error:
+    except (ValueError, OSError, CheckpointError, WeightsError) as error:
         print(f"colorize: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

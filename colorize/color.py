@@ -147,7 +147,7 @@ def _linear_rgb(fy: Tensor, dx: Tensor, dz: Tensor) -> tuple[Tensor, ...]:
     """Linear RGB of f(Y) and the differences f(X) - f(Y) and f(Y) - f(Z)."""
     x = _f_inverse(fy + dx) * _WHITE[0]
     y = _f_inverse(fy) * _WHITE[1]
-    z = _f_inverse(fy - dz).clamp(min=0) * _WHITE[2]  # as scikit-image does: no negative light
+    z = _f_inverse((fy - dz).clamp(min=0)) * _WHITE[2]  # clamped before, as in scikit-image
     return tuple(x * row[0] + y * row[1] + z * row[2] for row in _RGB_FROM_XYZ)
 
 

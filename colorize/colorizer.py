@@ -15,7 +15,7 @@ from colorize.models import create_model
 from colorize.photos import photo_to_rgb, rgb_to_photo
 from colorize.runtime import pick_device, seed_all
 
-_STRIP_PIXELS = 2**20  # pixels joined at a time: LAB takes about 100 bytes for each
+_STRIP_PIXELS = 2**16  # pixels joined at a time, so that their LAB stays in the cache
 _LONGEST = 8  # a photo's long side at the network, in short sides; beyond, it is squashed
 
 
@@ -91,7 +91,7 @@ class Colorizer:
         lightness, _ = rgb_to_lab(self._shrink(rgb_to_photo(rgb)))
         seed_all(seed)
         ab = self.paint(lightness.unsqueeze(0)).squeeze(0)
-        return rgb_to_photo(_join(rgb, ab))
+        return rgb_to_photo(join(rgb, ab))
 
     @torch.no_grad()
     def paint(self, lightness: Tensor) -> Tensor:
@@ -115,12 +115,22 @@ class Colorizer:
         return photo_to_rgb(photo.resize(size, way))
 
 
-def _join(rgb: Tensor, ab: Tensor) -> Tensor:
-    """Full-size uint8 (3, H, W) photo with small ab (2, h, w), in strips to bound the memory."""
+def join(rgb: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
+    """Paint a full-size photo with the colors of a small painting, keeping its lightness.
+
+    Args:
+        rgb: the photo, uint8 (3, H, W).
+        ab: the colors, (2, h, w).
+        gamut: as of `lab_to_rgb`.
+
+    Returns:
+        The painted photo, uint8 (3, H, W). Worked out in strips, to bound the memory.
+    """
     height, width = rgb.shape[-2:]
     ab = F.interpolate(ab.unsqueeze(0), (height, width), mode="bilinear").squeeze(0)
     rows = max(1, _STRIP_PIXELS // width)
     strips = zip(rgb.split(rows, dim=1), ab.split(rows, dim=1), strict=True)
     return torch.cat(
-        [to_uint8(lab_to_rgb(rgb_to_lab(strip)[0], strip_ab)) for strip, strip_ab in strips], dim=1
+        [to_uint8(lab_to_rgb(rgb_to_lab(strip)[0], strip_ab, gamut)) for strip, strip_ab in strips],
+        dim=1,
     )

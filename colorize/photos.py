@@ -21,7 +21,7 @@ BACKGROUND = (255, 255, 255)
 # What Pillow's plugins raise on damaged files.
 _DAMAGES = (
     *(OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, OverflowError),
-    *(struct.error, zlib.error),
+    *(RuntimeError, struct.error, zlib.error),
 )
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
@@ -77,13 +77,17 @@ def read_photo(file: str | os.PathLike | BinaryIO, min_side: int | None = None) 
 
 
 def photo_size(file: str | os.PathLike) -> tuple[int, int]:
-    """(width, height) of the upright photo, from the file's header: nothing is decoded.
+    """(width, height) of the upright photo, from the file's header.
+
+    Nothing is decoded, except a PNG without EXIF before its pixels: it may stand after them.
 
     Raises:
         PhotoError: as `read_photo`, as far as the header tells.
     """
     try:
         with Image.open(file) as image:
+            if image.format == "TIFF":
+                return image.size  # Pillow turns this one itself
             turned = image.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 lie on their side
             return image.size[::-1] if turned else image.size
     except (*_DAMAGES, Image.DecompressionBombError) as error:
@@ -95,14 +99,14 @@ def to_srgb(photo: Image.Image) -> Image.Image:
     icc = photo.info.get("icc_profile")
     if photo.mode in _DEEP_MODES:
         photo = _to_8_bit(photo)
-    if "A" in photo.getbands() or "transparency" in photo.info:
+    opaque = "L" if photo.mode in ("1", "L", "LA") else "RGB"
+    if photo.has_transparency_data:
         photo = photo.convert("RGBA")
-        alpha = photo.getchannel("A")
-        color = _apply_profile(photo.convert("RGB"), icc)
+        color = _apply_profile(photo.convert(opaque), icc).convert("RGB")
         paper = Image.new("RGB", photo.size, BACKGROUND)
-        return Image.composite(color, paper, alpha)
+        return Image.composite(color, paper, photo.getchannel("A"))
     if photo.mode not in ("L", "RGB", "CMYK", "LAB"):
-        photo = photo.convert("RGB")
+        photo = photo.convert(opaque)
     photo = _apply_profile(photo, icc).convert("RGB")
     photo.info.pop("icc_profile", None)  # done, and not to be done again
     return photo
@@ -151,7 +155,7 @@ def _to_8_bit(photo: Image.Image) -> Image.Image:
     point is 65,535 for integers (2^31 - 1 where the values are larger, 255 where a 32-bit file
     holds 8-bit values); 1 for floats, 255 where they go beyond 1.
     """
-    values = np.asarray(photo, dtype=np.float64)
+    values = np.nan_to_num(np.asarray(photo, dtype=np.float64))
     peak = values.max(initial=0)
     if photo.mode == "F":
         white = 1 if peak <= 1 else 255
@@ -159,8 +163,7 @@ def _to_8_bit(photo: Image.Image) -> Image.Image:
         white = 255
     else:
         white = 65535 if peak <= 65535 else 2**31 - 1
-    scaled = np.nan_to_num(values / white * 255)
-    return Image.fromarray(np.clip(np.round(scaled), 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(np.round(values / white * 255), 0, 255).astype(np.uint8))
 
 
 def _apply_profile(photo: Image.Image, icc: bytes | None) -> Image.Image:
@@ -171,13 +174,12 @@ def _apply_profile(photo: Image.Image, icc: bytes | None) -> Image.Image:
         return photo
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        # A grey profile cannot drive a picture that was converted to RGB, and the reverse.
         space = profile.profile.xcolor_space.strip()
         wanted = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}.get(space)
+        if (wanted, photo.mode) == ("RGB", "L"):  # a color photo made grey often keeps its profile
+            photo = photo.convert("RGB")
         if wanted != photo.mode:
-            if (wanted, photo.mode) != ("L", "RGB"):
-                raise OSError(f"a {space} profile in a {photo.mode} picture")
-            photo = photo.convert("L")
+            raise OSError(f"a {space} profile in a {photo.mode} picture")
         srgb = ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(photo, profile, srgb, outputMode="RGB")
     except (OSError, ImageCms.PyCMSError) as error:

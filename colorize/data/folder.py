@@ -26,6 +26,11 @@ INDEX = ".colorize-index.csv"
 GREY_CHROMA = 2.0
 
 _CHROMA_SIDE = 64  # pixels of the short side at which chroma is measured
+_MANIFEST_COLUMNS = {
+    **{"part": str, "photographer": str},
+    **{"width": int, "height": int, "mean_chroma": float},
+}
+_INDEX_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names can be any bytes
 _FACTS = ("file", "bytes", "mtime_ns", "width", "height", "mean_chroma", "error")
 
 
@@ -163,7 +168,8 @@ def load_samples() -> PhotoFolder:
 
 def split_part(key: str) -> str:
     """The part that a photographer or photo id falls into: 60 / 20 / 20 by SHA-256."""
-    fraction = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    fraction = int.from_bytes(digest[:8], "big") / 2**64
     return "train" if fraction < 0.6 else "val" if fraction < 0.8 else "test"
 
 
@@ -185,27 +191,19 @@ def _find_names(root: Path) -> Sequence[str]:
     return sorted(names)
 
 
-def _photo(root: Path, name: str, row: dict[str, str]) -> Photo:
+def _photo(root: Path, name: str, told: dict) -> Photo:
     path = root / name
-    photographer = row.get("photographer") or ""
     top = name.split("/")[0]
-    part = top if top in PARTS and "/" in name else row.get("part")
-    return Photo(
-        path=path,
-        id=path.stem,
-        part=part or split_part(photographer or path.stem),
-        photographer=photographer,
-        width=int(row["width"]) if row.get("width") else None,
-        height=int(row["height"]) if row.get("height") else None,
-        mean_chroma=float(row["mean_chroma"]) if row.get("mean_chroma") else None,
-    )
+    decided = {"part": top} if top in PARTS and "/" in name else {}
+    by_hash = {"part": split_part(told.get("photographer") or path.stem)}
+    return Photo(path=path, id=path.stem, **(by_hash | told | decided))
 
 
-def _read_manifest(path: Path) -> dict[str, dict[str, str]]:
-    """The manifest's rows by file name; none if there is no manifest."""
+def _read_manifest(path: Path) -> dict[str, dict]:
+    """What the manifest tells by file name, as arguments of `Photo`; nothing if there is none."""
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:  # Excel begins UTF-8 with a mark
         reader = csv.DictReader(file)
         columns = reader.fieldnames or []
         key = next((column for column in ("file", "name") if column in columns), None)
@@ -213,13 +211,17 @@ def _read_manifest(path: Path) -> dict[str, dict[str, str]]:
             raise ValueError(f"{path}: no column `file` or `name` among {', '.join(columns)}")
         rows = {}
         for row in reader:
-            if row.get("part") and row["part"] not in PARTS:
-                raise ValueError(
-                    f"{path}, line {reader.line_num}: part {row['part']!r} is none of "
-                    f"{', '.join(PARTS)}"
-                )
-            rows[row[key]] = row
+            try:
+                rows[row[key]] = _told_by(row)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
     return rows
+
+
+def _told_by(row: dict[str, str]) -> dict:
+    if row.get("part") and row["part"] not in PARTS:
+        raise ValueError(f"part {row['part']!r} is none of {', '.join(PARTS)}")
+    return {name: kind(row[name]) for name, kind in _MANIFEST_COLUMNS.items() if row.get(name)}
 
 
 def _is_known(photo: Photo) -> bool:
@@ -240,8 +242,11 @@ def _look(photo: Photo) -> Photo:
 
 def _key(root: Path, photo: Photo) -> tuple[str, str, str]:
     """What must be unchanged for an earlier look to count: name, size and time of the file."""
-    status = photo.path.stat()
     name = photo.path.relative_to(root).as_posix()
+    try:
+        status = photo.path.stat()
+    except FileNotFoundError:  # a link to nowhere, or removed since it was found
+        return name, "", ""
     return name, str(status.st_size), str(status.st_mtime_ns)
 
 
@@ -261,13 +266,16 @@ def _with_facts(photo: Photo, row: dict[str, str] | None) -> Photo:
 def _read_index(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", **_INDEX_TEXT) as file:
         return {(row["file"], row["bytes"], row["mtime_ns"]): row for row in csv.DictReader(file)}
 
 
 def _write_index(root: Path, photos: Sequence[Photo]) -> None:
     try:
-        with written_beside(root / INDEX) as part, part.open("w", newline="") as file:
+        with (
+            written_beside(root / INDEX) as part,
+            part.open("w", newline="", **_INDEX_TEXT) as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(_FACTS)
             for photo in photos:

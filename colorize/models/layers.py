@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colorize.checkpoint import load_checkpoint
 from colorize.color import lightness_to_grey
 
 # torchvision's ImageNet weights were trained on RGB in [0, 1] less this mean, over this deviation.
@@ -99,10 +99,13 @@ class ResNetEncoder(nn.Module):
             stages: 1 to 4.
 
         Raises:
+            ValueError: if torchvision has no such ResNet.
             WeightsError: if the weights cannot be had or do not fit.
         """
         super().__init__()
         resnet = load_torchvision(name, weights)
+        if not hasattr(resnet, "layer4"):
+            raise ValueError(f"backbone must be one of torchvision's ResNets, got {name!r}")
         self.stem = nn.Sequential(LightnessStem(resnet.conv1), resnet.bn1, resnet.relu)
         self.pool = resnet.maxpool
         layers = (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4)[:stages]
@@ -148,9 +151,9 @@ def load_torchvision(name: str, weights: str | os.PathLike | None) -> nn.Module:
         )
     network = zoo.get_model(name)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_checkpoint(path)
         network.load_state_dict({key: value.float() for key, value in state.items()})
-    except (RuntimeError, pickle.UnpicklingError, AttributeError, EOFError) as error:
+    except (RuntimeError, AttributeError) as error:
         raise WeightsError(f"{path} does not hold the state dict of a {name}: {error}") from error
     return network
 
@@ -162,10 +165,11 @@ def _with_published_weights(name: str, weights) -> nn.Module:
     place = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
     try:
         return zoo.get_model(name, weights=weights)
-    except urllib.error.URLError as error:
+    except OSError as error:  # URLError is one
+        reason = getattr(error, "reason", error)
         raise WeightsError(
-            f"{weights} cannot be downloaded ({error.reason}). Put {place.name} into "
-            f"{place.parent}, or name a file, or use no pretrained weights"
+            f"{weights} cannot be downloaded ({reason}). Put {place.name} into {place.parent}, or "
+            "name a file, or use no pretrained weights"
         ) from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise WeightsError(f"{place} is damaged, remove it: {error}") from error

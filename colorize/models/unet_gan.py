@@ -28,8 +28,13 @@ class UNetGenerator(nn.Module):
             depth: number of halvings.
             base_channels: after the first halving; they double up to 8 times as many.
             dropout: probability in the decoder's first three blocks.
+
+        Raises:
+            ValueError: if there are fewer than two halvings, too few for a skip.
         """
         super().__init__()
+        if depth < 2:
+            raise ValueError(f"depth must be at least 2, got {depth}")
         self.multiple = 2**depth
         channels = [base_channels * min(2**level, 8) for level in range(depth)]
         self.encoder_blocks = nn.ModuleList()

@@ -69,7 +69,7 @@ class Trainer:
                 group["initial_lr"] = group["lr"]
         self.history: list[dict[str, Any]] = []
         self.steps = 0
-        if (self.out / "config.json").exists():
+        if (self.out / "last.pt").exists():  # else nothing is lost
             self._resume()
         config.save(self.out / "config.json")
 
@@ -195,8 +195,6 @@ class Trainer:
                 f"{self.out} holds a run with other settings ({'; '.join(changed)}): use the same "
                 "ones to continue it, or another folder"
             )
-        if not (self.out / "last.pt").exists():  # stopped in its first epoch
-            return
         state = load_checkpoint(self.out / "last.pt")
         self.model.load_state_dict(state["model"])
         for name, optimizer in self.optimizers.items():

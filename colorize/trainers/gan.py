@@ -37,8 +37,8 @@ class GANTrainer(Trainer):
 
         # Generator: fool the updated discriminator, and stay close to the truth (Eq. 4).
         discriminator.requires_grad_(False)
-        _, fake = self._judge(lightness, ab, painted)
-        g_loss = self.adversarial(fake, True)
+        _, fooled = self._judge(lightness, ab, painted)
+        g_loss = self.adversarial(fooled, True)
         distance = self.distance(painted, ab)
         self.update("generator", g_loss + self.config.distance_weight * distance)
 

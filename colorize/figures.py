@@ -53,7 +53,7 @@ def gallery(photos: Mapping[str, Image.Image], columns: int = 5) -> Figure:
     """Photos by name, several in a row, cropped to squares."""
     rows = math.ceil(len(photos) / columns)
     figure = Figure(figsize=(_COLUMN * columns, (_COLUMN + 0.25) * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()  # `.flat` is used up by one loop
     for axis in axes:
         axis.axis("off")
     for axis, (name, photo) in zip(axes, photos.items(), strict=False):

@@ -3,6 +3,7 @@
 Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation, CVPR 2015.
 """
 
+import math
 import os
 
 import torch
@@ -42,7 +43,11 @@ class ResNetFCN(nn.Module):
         """Lightness (N, 1, H, W) to ab (N, 2, H, W), both in [-1, 1]."""
         check_input(lightness, hints, self.multiple)
         features = self.encoder(lightness)
-        levels = [score(x) for score, x in zip(self.scores, features, strict=True)]
+        # Adam moves every weight by about the learning rate, and hundreds of features add up in
+        # a score; undivided, the first steps would drive the tanh into saturation for good.
+        levels = [
+            score(x) / math.sqrt(x.shape[1]) for score, x in zip(self.scores, features, strict=True)
+        ]
         fused = levels.pop()
         while levels:
             fused = _double(fused) + levels.pop()

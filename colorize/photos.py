@@ -61,7 +61,6 @@ def read_photo(file: str | os.PathLike | BinaryIO, min_side: int | None = None) 
             if min_side is not None and image.format == "JPEG":
                 # Pillow keeps both sides at least as large as asked.
                 image.draft(None, (min_side, min_side))
-            image.load()
             return to_srgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise PhotoError(

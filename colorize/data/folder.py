@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import hashlib
+import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -203,18 +204,21 @@ def _read_manifest(path: Path) -> dict[str, dict]:
     """What the manifest tells by file name, as arguments of `Photo`; nothing if there is none."""
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:  # Excel begins UTF-8 with a mark
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        key = next((column for column in ("file", "name") if column in columns), None)
-        if key is None:
-            raise ValueError(f"{path}: no column `file` or `name` among {', '.join(columns)}")
-        rows = {}
-        for row in reader:
-            try:
-                rows[row[key]] = _told_by(row)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # Excel begins UTF-8 with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text: {error}") from error
+    reader = csv.DictReader(io.StringIO(text))
+    columns = reader.fieldnames or []
+    key = next((column for column in ("file", "name") if column in columns), None)
+    if key is None:
+        raise ValueError(f"{path}: no column `file` or `name` among {', '.join(columns)}")
+    rows = {}
+    for row in reader:
+        try:
+            rows[row[key]] = _told_by(row)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
     return rows
 
 

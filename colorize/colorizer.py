@@ -12,7 +12,7 @@ from colorize.checkpoint import CheckpointError, load_checkpoint
 from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
 from colorize.config import TrainConfig
 from colorize.models import create_model
-from colorize.photos import photo_to_rgb, rgb_to_photo
+from colorize.photos import photo_to_rgb, rgb_to_photo, shrink
 from colorize.runtime import pick_device, seed_all
 
 _STRIP_PIXELS = 2**16  # pixels joined at a time, so that their LAB stays in the cache
@@ -110,9 +110,9 @@ class Colorizer:
         """The photo as the network sees it, uint8 (3, h, w) with min(h, w) = size."""
         k = self.size / min(photo.size)
         size = [min(max(round(side * k), self.size), _LONGEST * self.size) for side in photo.size]
-        # The area filter, as in training; a photo smaller than that is enlarged smoothly.
-        way = Image.Resampling.BOX if k <= 1 else Image.Resampling.BILINEAR
-        return photo_to_rgb(photo.resize(size, way))
+        if k <= 1:
+            return photo_to_rgb(shrink(photo, size))
+        return photo_to_rgb(photo.resize(size, Image.Resampling.BILINEAR))
 
 
 def join(rgb: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:

@@ -84,9 +84,22 @@ def test_a_square_is_cut_from_the_middle_else(tmp_path):
         photos = of(write_photo(photo, tmp_path / f"{name}.png"), "test")
         middle = np.asarray(photo.crop(box))
         assert np.array_equal(RgbDataset(photos, 60)[0].permute(1, 2, 0), middle)
-        halved = middle.reshape(30, 2, 30, 2, 3).mean(axis=(1, 3))
-        half = RgbDataset(photos, 30)[7, 0].permute(1, 2, 0).numpy()
-        assert np.abs(half - halved).max() <= 1  # rounded twice, by rows and by columns
+
+
+@pytest.mark.parametrize("size", [48, 40, 30])
+def test_shrinking_averages_what_a_pixel_covers_and_moves_nothing(tmp_path, size):
+    checks = np.indices((60, 60)).sum(axis=0) % 2 * 255
+    slope = np.tile(np.arange(60) * 4, (60, 1))
+    for name, values in (("checks", checks), ("slope", slope)):
+        picture = Image.fromarray(values.astype(np.uint8)).convert("RGB")
+        photos = of(write_photo(picture, tmp_path / f"{name}.png"), "test")
+        shrunk = RgbDataset(photos, size)[7, 0][0].numpy().astype(float)
+        inner = shrunk[2:-2, 2:-2]
+        if name == "slope":  # its value at the middle of each pixel, rounded to a whole number
+            middles = ((np.arange(size) + 0.5) * 60 / size - 0.5) * 4
+            assert np.abs(inner - middles[2:-2]).max() <= 0.5
+        elif size == 30:  # two by two
+            assert np.abs(inner - 127.5).max() <= 1
 
 
 def test_random_crops_use_all_of_the_photo_and_at_least_half_its_short_side(tmp_path):

@@ -208,14 +208,15 @@ def test_what_was_found_out_is_kept_and_used(mixed, monkeypatch):
     first = PhotoFolder(mixed)
     first.inspect(progress=False)
     rows = index_rows(mixed)
-    assert list(rows) == ["train/cut.jpg", "train/good.jpg", "train/grey.jpg", "train/small.jpg"]
+    assert list(rows) == ["train/good.jpg", "train/grey.jpg", "train/small.jpg"]
     assert (rows["train/small.jpg"]["width"], rows["train/small.jpg"]["height"]) == ("80", "20")
+    (mixed / "train/cut.jpg").unlink()
     monkeypatch.setattr(Image, "open", forbidden)
     second = PhotoFolder(mixed)
-    assert second.select("train") == first.select("train")
+    assert second.select("train").photos == first.select("train").photos
 
 
-def test_only_a_changed_photo_is_looked_at_again(mixed, photo, monkeypatch):
+def test_only_a_changed_or_an_unreadable_photo_is_looked_at_again(mixed, photo, monkeypatch):
     PhotoFolder(mixed).inspect(progress=False)
     write_photo(photo.resize((100, 90)), mixed / "train/grey.jpg")
     looked_at = []
@@ -227,7 +228,7 @@ def test_only_a_changed_photo_is_looked_at_again(mixed, photo, monkeypatch):
     monkeypatch.setattr(folder_module, "_look", look)
     photos = PhotoFolder(mixed)
     assert names(photos.select("train").photos) == ["good.jpg", "grey.jpg", "small.jpg"]
-    assert looked_at == ["grey.jpg"]
+    assert sorted(looked_at) == ["cut.jpg", "grey.jpg"]
     assert [photo.width for photo in photos.photos if photo.id == "grey"] == [100]
 
 
@@ -240,7 +241,7 @@ def test_an_interrupted_look_keeps_what_it_knows(mixed, monkeypatch):
     monkeypatch.setattr(folder_module, "_look", look)
     with pytest.raises(KeyboardInterrupt):
         PhotoFolder(mixed).inspect(progress=False)
-    assert list(index_rows(mixed)) == ["train/cut.jpg", "train/good.jpg"]
+    assert list(index_rows(mixed)) == ["train/good.jpg"]
 
 
 def test_a_read_only_folder_is_fine(mixed, monkeypatch, capsys):

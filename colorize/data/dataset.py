@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 
 import torch
-from PIL import Image, ImageOps
+from PIL import ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from colorize.color import rgb_to_lab
 from colorize.data.folder import Photo
-from colorize.photos import photo_size, photo_to_rgb, read_photo
+from colorize.photos import photo_size, photo_to_rgb, read_photo, shrink
 from colorize.runtime import mix_seed
 
 MIN_CROP = 0.5  # a random crop's side is at least this part of the photo's short side
@@ -68,7 +68,7 @@ class RgbDataset(Dataset):
         photo = read_photo(path, min_side=math.ceil(short * self.size / side))
         fx, fy = photo.width / width, photo.height / height  # how much smaller it was decoded
         box = (left * fx, top * fy, (left + side) * fx, (top + side) * fy)
-        crop = photo.resize((self.size, self.size), Image.Resampling.BOX, box)
+        crop = shrink(photo, (self.size, self.size), box)
         return photo_to_rgb(ImageOps.mirror(crop) if u[3] < 0.5 else crop)
 
 

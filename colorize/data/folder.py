@@ -32,7 +32,7 @@ _MANIFEST_COLUMNS = {
     **{"width": int, "height": int, "mean_chroma": float},
 }
 _INDEX_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names can be any bytes
-_FACTS = ("file", "bytes", "mtime_ns", "width", "height", "mean_chroma", "error")
+_FACTS = ("file", "bytes", "mtime_ns", "width", "height", "mean_chroma")
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,14 @@ class PhotoFolder:
         """Find out every photo's size and chroma.
 
         Decodes, small, only what neither the manifest nor an earlier look tells. The result is
-        kept beside the photos, in `.colorize-index.csv`, where that folder can be written.
+        kept beside the photos, in `.colorize-index.csv`, where that folder can be written; what
+        could not be read is tried again the next time.
         """
         index = _read_index(self.root / INDEX)
-        photos = [_with_facts(photo, index.get(_key(self.root, photo))) for photo in self.photos]
+        photos = [
+            photo if _is_known(photo) else _with_facts(photo, index.get(_key(self.root, photo)))
+            for photo in self.photos
+        ]
         todo = [i for i, photo in enumerate(photos) if not _is_known(photo)]
         if todo:
             bar = tqdm(total=len(todo), desc="looking at photos", disable=not progress)
@@ -121,7 +125,9 @@ class PhotoFolder:
                         photos[i] = photo
                         bar.update()
             finally:  # stopped half-way, the half that is known is kept
-                _write_index(self.root, [photo for photo in photos if _is_known(photo)])
+                _write_index(
+                    self.root, [photo for photo in photos if photo.mean_chroma is not None]
+                )
         self.photos = tuple(photos)
 
     def select(self, part: str, min_side: int = 1) -> Selection:
@@ -257,8 +263,6 @@ def _key(root: Path, photo: Photo) -> tuple[str, str, str]:
 def _with_facts(photo: Photo, row: dict[str, str] | None) -> Photo:
     if row is None:
         return photo
-    if row["error"]:
-        return dataclasses.replace(photo, error=row["error"])
     return dataclasses.replace(
         photo,
         width=int(row["width"]),
@@ -283,7 +287,7 @@ def _write_index(root: Path, photos: Sequence[Photo]) -> None:
             writer = csv.writer(file)
             writer.writerow(_FACTS)
             for photo in photos:
-                facts = (photo.width, photo.height, photo.mean_chroma, photo.error)
+                facts = (photo.width, photo.height, photo.mean_chroma)
                 writer.writerow((*_key(root, photo), *facts))
     except OSError as error:  # a read-only folder is fine, it only costs the next run this time
         tqdm.write(f"not kept for the next run, {root} cannot be written: {error}")

@@ -3,13 +3,19 @@
 Each chapter is named as it begins. Of progress bars only the last state is kept.
 """
 
+import itertools
+import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+
+BAR = re.compile(r"\d%\|")  # of tqdm
+CURSOR_UP = "\x1b[A"
 
 
 def execute(source: Path, target: Path) -> None:
@@ -47,17 +53,24 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
     }
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        outputs = []
-        for output in cell.get("outputs", []):
-            if output.output_type == "stream":
-                lines = [line.split("\r")[-1] for line in output.text.split("\n")]
-                output.text = "\n".join(line for line in lines if line.strip())
-                if not output.text:
-                    continue
-                output.text += "\n"
-            outputs.append(output)
         if "outputs" in cell:
-            cell.outputs = outputs
+            cell.outputs = list(tidy_outputs(cell.outputs))
+
+
+def tidy_outputs(outputs: list[nbformat.NotebookNode]) -> Iterator[nbformat.NotebookNode]:
+    """The outputs of a cell, pieces of one stream joined, progress bars as they ended."""
+    for (kind, name), group in itertools.groupby(
+        outputs, key=lambda output: (output.output_type, output.get("name"))
+    ):
+        if kind != "stream":
+            yield from group
+            continue
+        text = "".join(output.text for output in group).replace(CURSOR_UP, "")
+        lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
+        bars = [line for line in lines if BAR.search(line)]
+        kept = [line for line in lines if line not in bars[:-1]]
+        if kept:
+            yield nbformat.v4.new_output("stream", name=name, text="\n".join(kept) + "\n")
 
 
 if __name__ == "__main__":

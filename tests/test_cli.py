@@ -1,0 +1,192 @@
+"""The command `colorize`, as a user types it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import colorize
+from colorize.cli import main
+from colorize.trainers import GANTrainer
+
+TINY = ["--size", "32", "--batch-size", "2"]
+TINY += ["--model-arg", "depth=3", "--model-arg", "base_channels=4"]
+HERE = ["--workers", "0", "--device", "cpu"]
+
+
+def train(folder, run, *options):
+    epochs = [] if "--epochs" in options else ["--epochs", "1"]
+    command = ["train", "unet_gan", "--data", folder, "--out", run, *TINY, *HERE, *epochs]
+    return main([str(word) for word in (*command, *options)])
+
+
+def photos(run, output, *files, options=()):
+    command = ["photo", *files, "--model", run, "-o", output, "--device", "cpu", *options]
+    return main([str(word) for word in command])
+
+
+@pytest.fixture
+def run(folder, tmp_path):
+    assert train(folder, tmp_path / "run") == 0
+    return tmp_path / "run"
+
+
+def fails(capsys, command):
+    """The last line on stderr, after progress bars, of a command that cannot be done."""
+    capsys.readouterr()
+    assert main([str(word) for word in command]) == 2
+    *bars, error = capsys.readouterr().err.splitlines()
+    assert error.startswith("colorize: ") and not any("Traceback" in bar for bar in bars)
+    return error
+
+
+def test_presets_are_listed_with_their_settings(capsys):
+    assert main(["presets"]) == 0
+    out = capsys.readouterr().out
+    blocks = out.split("unet_gan\n")
+    assert "autoencoder\n" in blocks[0] and "fcn\n" in blocks[0]
+    settings = dict(line.split(maxsplit=1) for line in blocks[1].splitlines()[:14])
+    assert settings["lr"] == "0.0002" and settings["betas"] == "[0.5, 0.999]"
+    assert settings["distance_weight"] == "100.0"
+
+
+def test_training_writes_a_run_and_prints_the_table_with_the_baselines(folder, tmp_path, capsys):
+    assert train(folder, tmp_path / "run", "--seed", "5", "--lr", "0.001") == 0
+    out = capsys.readouterr().out
+    rows = [line.split("|")[1].strip() for line in out.splitlines() if line.startswith("|")]
+    assert rows[2:] == ["truth", "unet_gan", "grey", "mean-ab", "random"]
+    assert "6 train photos" in out and "3 val photos" in out
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["model_args"] == {"depth": 3, "base_channels": 4}
+    assert (config["size"], config["batch_size"], config["epochs"]) == (32, 2, 1)
+    assert (config["seed"], config["lr"]) == (5, 0.001)
+    assert config["betas"] == [0.5, 0.999]  # left out means the preset's
+
+
+def test_the_same_command_again_finishes_at_once_and_more_epochs_go_on(
+    folder, run, capsys, monkeypatch
+):
+    log = (run / "log.jsonl").read_text()
+    with monkeypatch.context() as patch:
+        patch.delattr(GANTrainer, "step")  # not one step is taken
+        assert train(folder, run) == 0
+    assert (run / "log.jsonl").read_text() == log
+    assert "mean-ab" in capsys.readouterr().out
+    assert train(folder, run, "--epochs", "2") == 0
+    assert (run / "log.jsonl").read_text().startswith(log)
+    assert len((run / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_options_say_none_and_name_weights(folder, tmp_path, capsys):
+    command = ["train", "fcn", "--data", folder, "--out", tmp_path / "run", "--size", "32"]
+    command += ["--batch-size", "2", "--epochs", "1", "--model-arg", "backbone=resnet18", *HERE]
+    assert "lost.pth" in fails(capsys, [*command, "--backbone-weights", "lost.pth"])
+    options = ["--backbone-weights", "none", "--patience", "none"]
+    assert main([str(word) for word in (*command, *options)]) == 0
+    config = colorize.TrainConfig.load(tmp_path / "run" / "config.json")
+    assert config.model_args == {"backbone": "resnet18", "backbone_weights": None}
+    assert config.patience is None
+
+
+def test_photos_are_painted_and_a_missing_one_does_not_stop_the_others(
+    folder, run, tmp_path, capsys
+):
+    good, gone = folder / "test" / "test0.jpg", folder / "gone.jpg"
+    assert photos(run, tmp_path / "out", gone, good) == 1
+    assert f"colorize: {gone}: no such file\n" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["test0.jpg"]
+    with Image.open(tmp_path / "out" / "test0.jpg") as painted, Image.open(good) as photo:
+        expected = colorize.Colorizer.from_pretrained(run, "cpu")(photo)
+        difference = np.asarray(painted, int) - np.asarray(expected, int)
+    assert painted.size == (80, 60) and np.abs(difference).mean() < 3  # of JPEG
+    assert photos(run, tmp_path / "two", good) == 0
+
+
+def test_nothing_is_replaced_unless_asked_for(folder, run, tmp_path, capsys):
+    photo, out = folder / "test" / "test0.jpg", tmp_path / "out"
+    out.mkdir()
+    (out / "test0.jpg").write_text("precious")
+    assert photos(run, out, photo) == 1
+    assert "is there already; --overwrite replaces it" in capsys.readouterr().err
+    assert (out / "test0.jpg").read_text() == "precious"
+    assert photos(run, out, photo, options=["--overwrite"]) == 0
+    assert (out / "test0.jpg").read_bytes() != b"precious"
+
+    before = photo.read_bytes()
+    assert photos(run, photo.parent, photo, options=["--overwrite"]) == 1
+    assert "would replace itself" in capsys.readouterr().err
+    assert photo.read_bytes() == before
+
+
+def test_the_seed_of_a_photo_decides_its_noise(folder, run, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        photo = folder / "test" / "test0.jpg"
+        assert photos(run, tmp_path / name, photo, options=["--seed", seed]) == 0
+    a, b, c = ((tmp_path / name / "test0.jpg").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_what_cannot_be_done_is_said_in_one_line(folder, tmp_path, capsys):
+    def train_with(*options, preset="unet_gan", data=folder, out=tmp_path / "new"):
+        return fails(
+            capsys, ["train", preset, "--data", data, "--out", out, *TINY, *HERE, *options]
+        )
+
+    assert "no preset 'unet'; there are autoencoder, fcn" in train_with(preset="unet")
+    assert "no such folder of photos" in train_with(data=tmp_path / "nowhere")
+    assert "KEY=VALUE, got 'depth'" in train_with("--model-arg", "depth")
+    assert "'deep'" in train_with("--model-arg", "deep=3")
+    assert "depth must be at least 2" in train_with("--model-arg", "depth=1")
+    assert "epochs must be positive" in train_with("--epochs", "0")
+    assert "invalid literal" in train_with("--patience", "often")
+    assert "batch size of at most 6" in train_with("--batch-size", "7")
+    assert "'cuda:99' cannot be used" in train_with("--device", "cuda:99")
+    assert not (tmp_path / "new").exists()
+    assert "multiples of 8, got 36x36" in train_with("--size", "36")
+
+    (tmp_path / "file").write_text("")
+    assert "file" in train_with(out=tmp_path / "file")
+    nowhere = tmp_path / "nowhere"
+    command = ["photo", "a.jpg", "--model", nowhere, "-o", tmp_path, "--device", "cpu"]
+    assert f"no run in {nowhere}" in fails(capsys, command)
+
+
+def test_a_run_with_other_settings_and_damaged_weights_are_said_in_one_line(folder, run, capsys):
+    command = ["train", "unet_gan", "--data", folder, "--out", run, *TINY, *HERE]
+    assert "other settings (lr 0.0002, now 1.0)" in fails(capsys, [*command, "--lr", "1"])
+    (run / "last.pt").write_bytes(b"half")
+    assert "last.pt" in fails(capsys, [*command, "--epochs", "1"])
+    assert "last.pt" in fails(
+        capsys, ["photo", "a.jpg", "--model", run, "-o", folder, "--device", "cpu"]
+    )
+
+
+def test_ctrl_c_is_no_traceback(folder, tmp_path, capsys, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GANTrainer, "step", interrupted)
+    assert train(folder, tmp_path / "run") == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert train(folder, tmp_path / "run") == 0
+
+
+def test_help_comes_without_torch():
+    code = "import sys; from colorize.cli import main\ntry: main(['--help'])\n" + (
+        "except SystemExit: print(sorted({'torch', 'numpy', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n") and done.stderr == ""
+
+
+def test_the_package_can_be_run_as_a_module():
+    command = [sys.executable, "-m", "colorize"]
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: colorize")
+    assert all(word in done.stdout for word in ("train", "photo", "presets"))
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout == f"{colorize.__version__}\n"

@@ -1,0 +1,210 @@
+"""From a photo to the painted photo: size, lightness, place of the colors."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from skimage.color import rgb2lab
+from torch import nn
+
+from colorize import colorizer
+from colorize.checkpoint import CheckpointError, save_checkpoint
+from colorize.color import rgb_to_lab
+from colorize.colorizer import Colorizer
+from colorize.config import PRESETS
+from colorize.models import create_model
+from colorize.photos import photo_to_rgb
+
+
+class Fake(nn.Module):
+    """A network that paints by a rule and remembers what it was shown."""
+
+    multiple = 8
+
+    def __init__(self, rule=lambda lightness: 0.0):
+        super().__init__()
+        self.rule, self.seen = rule, []
+
+    def forward(self, lightness, hints=None):
+        self.seen.append(lightness)
+        return torch.zeros(len(lightness), 2, *lightness.shape[-2:]) + self.rule(lightness)
+
+
+def noise_photo(width, height, mode="RGB"):
+    values = np.random.default_rng(0).integers(0, 256, (height, width, 4), dtype=np.uint8)
+    return Image.fromarray(values[..., :3]).convert(mode)
+
+
+def star(photo):
+    """L* of a photo, by scikit-image."""
+    return rgb2lab(np.asarray(photo.convert("RGB")))[..., 0]
+
+
+STRONG = torch.tensor([0.6, -0.7]).view(1, 2, 1, 1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (37, 53), (200, 130), (3, 4)])
+def test_a_photo_of_any_size_comes_back_in_its_size(size):
+    painted = Colorizer(Fake(lambda _: STRONG), 16, "cpu")(noise_photo(*size))
+    assert painted.size == size and painted.mode == "RGB"
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1"])
+def test_a_photo_of_any_mode_is_painted(mode):
+    painted = Colorizer(Fake(lambda _: STRONG), 16, "cpu")(noise_photo(20, 30, "L").convert(mode))
+    assert painted.size == (20, 30) and painted.mode == "RGB"
+
+
+@pytest.mark.parametrize("size", [(37, 53), (150, 90)])
+@pytest.mark.parametrize("ab", [STRONG, -STRONG, STRONG.flip(1)])
+def test_the_painting_has_the_photos_own_full_size_lightness(size, ab):
+    photo = noise_photo(*size)  # details that no small network input could carry
+    painted = Colorizer(Fake(lambda _: ab), 16, "cpu")(photo)
+    assert np.abs(star(painted) - star(photo)).max() * 255 / 100 <= 1  # one of 8 bits' levels
+    assert np.abs(np.asarray(painted, float) - np.asarray(photo, float)).max() > 50
+
+
+def test_a_network_that_paints_grey_gives_the_photo_in_grey():
+    painted = np.asarray(Colorizer(Fake(), 16, "cpu")(noise_photo(40, 30)), int)
+    assert np.abs(painted - painted[..., :1]).max() <= 1
+
+
+def test_the_photos_own_colors_are_not_looked_at():
+    red = Image.new("RGB", (32, 32), (200, 30, 30))
+    grey = Image.new("RGB", (32, 32), (round(star(red).mean() * 2.55),) * 3)
+    fake = Fake()
+    for photo in (red, grey):
+        Colorizer(fake, 16, "cpu")(photo)
+    assert all(seen.shape[1] == 1 for seen in fake.seen)
+    assert fake.seen[0].std() < 1e-6 and abs(fake.seen[0].mean() * 50 + 50 - star(red).mean()) < 0.3
+
+
+def test_colors_land_where_they_were_painted():
+    def rule(lightness):
+        ab = torch.zeros(1, 2, *lightness.shape[-2:])
+        half = lightness.shape[-1] // 2
+        ab[:, 0, :, :half], ab[:, 1, :, half:] = 0.5, -0.5  # left red, right blue
+        return ab
+
+    photo = Image.new("L", (96, 48), 128)
+    painted = np.asarray(Colorizer(Fake(rule), 16, "cpu")(photo), float)
+    r, _, b = painted.transpose(2, 0, 1)
+    assert (r > b + 50)[:, :45].all() and (b > r + 50)[:, 51:].all()
+
+
+def test_the_network_sees_the_photo_by_area_at_its_own_size_and_shape(photo):
+    fake = Fake()
+    Colorizer(fake, 16, "cpu")(photo.resize((80, 64)))
+    (seen,) = fake.seen
+    assert seen.shape == (1, 1, 16, 24)  # 20 wide, and padded to a multiple of 8
+    small = photo_to_rgb(photo.resize((80, 64)).resize((20, 16), Image.Resampling.HAMMING))
+    assert torch.allclose(seen[0, :, :, :20], rgb_to_lab(small)[0], atol=1e-6)
+
+
+def test_what_the_network_cannot_carry_is_padded_by_reflection_and_cut_off_again():
+    fake = Fake(lambda lightness: lightness)
+    lightness = torch.rand(2, 1, 21, 30) * 2 - 1
+    ab = Colorizer(fake, 16, "cpu").paint(lightness)
+    (seen,) = fake.seen
+    assert seen.shape == (2, 1, 24, 32)
+    assert np.array_equal(seen[0, 0], np.pad(lightness[0, 0], ((0, 3), (0, 2)), mode="reflect"))
+    assert torch.equal(ab, lightness.expand(2, 2, 21, 30))
+    tiny = Colorizer(fake, 16, "cpu").paint(torch.rand(1, 1, 2, 3))  # too small to be reflected
+    assert tiny.shape == (1, 2, 2, 3)
+
+
+def test_the_painting_in_full_size_is_the_small_one_enlarged_bilinearly():
+    # White noise in ab on mid grey, weak enough for every color to exist.
+    small = (torch.rand(1, 2, 16, 16) - 0.5) * 0.2
+    painted = Colorizer(Fake(lambda _: small), 16, "cpu")(Image.new("L", (64, 64), 128))
+    expected = F.interpolate(small, (64, 64), mode="bilinear")[0] * 110
+    lab = rgb2lab(np.asarray(painted))[..., 1:].transpose(2, 0, 1)
+    assert np.abs(lab - expected.numpy()).max() < 1.5  # of 8 bits
+
+
+def test_a_very_long_photo_does_not_become_a_huge_input():
+    fake = Fake()
+    Colorizer(fake, 16, "cpu")(noise_photo(2, 900))
+    assert fake.seen[0].shape == (1, 1, 8 * 16, 16)
+
+
+def test_working_in_strips_changes_nothing(monkeypatch):
+    photo, ab = photo_to_rgb(noise_photo(37, 53)), torch.rand(2, 5, 7) * 2 - 1
+    whole = colorizer.join(photo, ab)
+    monkeypatch.setattr(colorizer, "_STRIP_PIXELS", 100)
+    assert torch.equal(colorizer.join(photo, ab), whole)
+
+
+def test_the_network_is_used_in_eval_mode_and_a_wrong_size_is_named():
+    fake = Fake().train()
+    assert not Colorizer(fake, 16, "cpu").network.training
+    with pytest.raises(ValueError, match="multiple of 8 for this network, got 20"):
+        Colorizer(fake, 20, "cpu")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of a tiny pix2pix and its network; `best.pt` is another one."""
+    config = dataclasses.replace(
+        PRESETS["unet_gan"], size=16, model_args={"depth": 3, "base_channels": 4}
+    )
+    config.save(tmp_path / "run" / "config.json")
+    networks = {}
+    for seed, name in enumerate(("last", "best")):
+        networks[name] = create_model("unet_gan", seed=seed, **config.model_args)
+        nn.init.normal_(networks[name].generator.head[1].weight, std=0.3)  # colors to see
+        state = {"epoch": 1, "model": networks[name].state_dict()}
+        save_checkpoint(tmp_path / "run" / f"{name}.pt", state)
+    return tmp_path / "run", networks
+
+
+def test_a_colorizer_from_a_run_paints_as_its_network_does(run, photo):
+    folder, networks = run
+    loaded = Colorizer.from_pretrained(folder, "cpu")
+    in_memory = Colorizer(networks["last"], 16, "cpu")  # a GAN is shown as it ended
+    assert loaded.size == 16
+    assert loaded(photo).tobytes() == in_memory(photo).tobytes()
+    best = Colorizer.from_pretrained(folder, "cpu", weights="best")
+    assert best(photo).tobytes() == Colorizer(networks["best"], 16, "cpu")(photo).tobytes()
+    assert best(photo).tobytes() != loaded(photo).tobytes()
+
+
+def test_the_same_seed_gives_the_same_painting_and_another_another(run, photo):
+    paint = Colorizer.from_pretrained(run[0], "cpu")
+    one, again, other = (paint(photo, seed=seed).tobytes() for seed in (1, 1, 2))
+    assert one == again != other
+
+
+def test_a_run_with_pretrained_weights_is_loaded_without_looking_for_them(tmp_path, photo):
+    args = {"backbone": "resnet18", "backbone_weights": "gone.pth"}
+    config = dataclasses.replace(PRESETS["autoencoder"], size=16, model_args=args)
+    config.save(tmp_path / "config.json")
+    network = create_model("resnet_autoencoder", backbone="resnet18")
+    save_checkpoint(tmp_path / "best.pt", {"epoch": 1, "model": network.state_dict()})
+    painted = Colorizer.from_pretrained(tmp_path, "cpu")(photo)
+    assert painted.tobytes() == Colorizer(network, 16, "cpu")(photo).tobytes()
+
+
+def test_a_missing_run_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no run in .*nowhere.*config\.json"):
+        Colorizer.from_pretrained(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("damage", ["missing", "half", "another network", "a tensor", "no model"])
+def test_weights_that_cannot_be_used_are_named(run, damage):
+    folder, _ = run
+    last = folder / "last.pt"
+    data = last.read_bytes()
+    if damage == "missing":
+        last.unlink()
+    elif damage == "half":
+        last.write_bytes(data[: len(data) // 2])
+    else:
+        another = create_model("resnet_autoencoder", backbone="resnet18").state_dict()
+        states = {"another network": {"model": another}, "a tensor": torch.zeros(3), "no model": {}}
+        torch.save(states[damage], last)
+    with pytest.raises(CheckpointError, match=r"last\.pt"):
+        Colorizer.from_pretrained(folder, "cpu")

@@ -1,0 +1,74 @@
+"""Settings and presets."""
+
+import pytest
+
+from colorize.config import PRESETS, TrainConfig
+
+
+def test_the_presets_hold_the_papers_and_the_source_storys_numbers():
+    for name, model in (("autoencoder", "resnet_autoencoder"), ("fcn", "resnet_fcn")):
+        config = PRESETS[name]
+        assert (config.model, config.distance, config.adversarial) == (model, "mse", None)
+        assert (config.lr, config.epochs, config.patience) == (1e-3, 20, 3)
+        assert config.model_args["backbone_weights"] == "IMAGENET1K_V1"
+        assert config.weights_name == "best"
+    gan = PRESETS["unet_gan"]
+    assert (gan.lr, gan.betas, gan.epochs, gan.size) == (2e-4, (0.5, 0.999), 100, 256)
+    assert (gan.distance, gan.distance_weight, gan.adversarial) == ("l1", 100, "vanilla")
+    assert (gan.schedule, gan.patience, gan.weights_name) == ("linear", None, "last")
+
+
+def test_the_first_two_attempts_differ_in_their_network_only():
+    one, two = (vars(PRESETS[name]) for name in ("autoencoder", "fcn"))
+    assert [key for key in one if one[key] != two[key]] == ["model"]
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "fcn", "unet_gan"])
+def test_the_quick_presets_are_the_same_methods_smaller_and_without_pretrained_weights(name):
+    real, quick = vars(PRESETS[name]), vars(PRESETS[f"{name}_quick"])
+    smaller = {"model_args", "size", "batch_size", "epochs", "lr", "patience"}
+    assert {key for key in real if real[key] != quick[key]} <= smaller
+    assert quick["size"] < real["size"]
+    assert quick["model_args"].get("backbone_weights") is None
+
+
+def test_the_linear_schedule_is_constant_for_half_and_then_falls_to_zero_after_the_end():
+    five = TrainConfig("resnet_fcn", epochs=5, schedule="linear")
+    assert [five.lr_factor(epoch) for epoch in range(6)] == [1, 1, 3 / 4, 2 / 4, 1 / 4, 0]
+    # junyanz's 50 + 50 epochs: 1 - max(0, epoch + 1 - 50) / 51
+    hundred = [PRESETS["unet_gan"].lr_factor(epoch) for epoch in range(100)]
+    expected = [1 - max(0, epoch + 1 - 50) / 51 for epoch in range(100)]
+    assert hundred == pytest.approx(expected) and min(hundred) > 0
+    assert {PRESETS["fcn"].lr_factor(epoch) for epoch in range(20)} == {1}
+
+
+def test_settings_survive_the_way_to_json_and_back(tmp_path):
+    for name, config in PRESETS.items():
+        config.save(tmp_path / name)
+        assert TrainConfig.load(tmp_path / name) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 0}, "size must be positive, got 0"),
+        ({"epochs": -1}, "epochs must be positive"),
+        ({"batch_size": 0}, "batch_size must be positive"),
+        ({"lr": float("nan")}, "lr must be positive"),
+        ({"patience": 0}, "patience must be at least 1"),
+        ({"schedule": "cosine"}, "schedule must be one of constant, linear, got 'cosine'"),
+        ({"distance": "huber"}, "distance must be one of mse, l1, got 'huber'"),
+        ({"adversarial": "hinge"}, "adversarial must be one of vanilla, got 'hinge'"),
+        ({"distance_weight": 100.0}, "weighs nothing"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig("resnet_fcn", **changes)
+
+
+@pytest.mark.parametrize("text", ["{", '{"model": "a", "colour": 1}', "[1, 2]", "{}", "3"])
+def test_a_file_that_holds_no_settings_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json does not hold the settings of a run"):
+        TrainConfig.load(tmp_path / "config.json")

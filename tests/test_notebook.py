@@ -1,0 +1,111 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOK = ROOT / "colorize.ipynb"
+
+# Runs at the start of every Python process that has it on its path: no address but loopback.
+BLOCKER = """
+import os, socket
+def refuse(what):
+    with open(os.environ["BLOCKED_LOG"], "a") as log:
+        log.write(f"{what}\\n")
+    raise OSError(f"the test blocks {what}")
+def is_local(host):
+    return host in (None, "", "localhost") or str(host).startswith("127.") or host == "::1"
+connect, resolve = socket.socket.connect, socket.getaddrinfo
+def checked_connect(self, address):
+    if self.family in (socket.AF_INET, socket.AF_INET6) and not is_local(address[0]):
+        refuse(address)
+    return connect(self, address)
+def checked_resolve(host, *args, **kwargs):
+    if not is_local(host):
+        refuse(host)
+    return resolve(host, *args, **kwargs)
+socket.socket.connect, socket.getaddrinfo = checked_connect, checked_resolve
+"""
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_stored_outputs_come_from_one_clean_run(stored):
+    counts = [cell.execution_count for cell in code_cells(stored)]
+    assert counts == list(range(1, len(counts) + 1))
+    kinds = {output.output_type for cell in code_cells(stored) for output in cell.outputs}
+    assert "error" not in kinds
+    assert sum("image/jpeg" in str(cell.outputs) for cell in code_cells(stored)) >= 8
+
+
+def test_the_notebook_is_small_and_readable_everywhere(stored):
+    assert NOTEBOOK.stat().st_size < 3_000_000
+    assert "widgets" not in stored.metadata
+    for cell in code_cells(stored):
+        assert not cell.source.lstrip().startswith(("!", "%")), "runs as a plain script too"
+        assert len(cell.source.splitlines()) <= 12
+        assert "class " not in cell.source
+        assert "def " not in cell.source
+
+
+def test_one_cell_holds_the_parameters_and_asks_for_the_quick_profile(stored):
+    tagged = [cell for cell in stored.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    assert 'PROFILE = "quick"' in tagged[0].source
+
+
+def test_no_path_of_a_machine_is_stored():
+    text = NOTEBOOK.read_text()
+    assert str(ROOT) not in text
+    assert str(Path.home()) + "/" not in text
+
+
+@pytest.mark.slow
+def test_the_quick_notebook_runs_twice_without_a_network(tmp_path):
+    blocker = tmp_path / "blocker"
+    blocker.mkdir()
+    (blocker / "sitecustomize.py").write_text(BLOCKER)
+    log = tmp_path / "blocked.log"
+    log.touch()
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    source = place / "colorize.ipynb"
+    source.write_text(NOTEBOOK.read_text())
+    environment = os.environ | {"PYTHONPATH": str(blocker), "BLOCKED_LOG": str(log)}
+
+    def execute(target):
+        command = [sys.executable, ROOT / "scripts" / "execute.py", source, target]
+        subprocess.run(command, check=True, env=environment, capture_output=True)
+        return json.loads(target.read_text())
+
+    execute(place / "first.ipynb")
+    runs = sorted(place.glob("runs/quick/*/last.pt"))
+    assert len(runs) == 3
+    written = {path: path.stat().st_mtime_ns for path in runs}
+    execute(place / "second.ipynb")
+    assert written == {path: path.stat().st_mtime_ns for path in runs}, "a run was redone"
+    names = {path.name for path in place.glob("output/figures/*")}
+    panels = {"autoencoder_result.jpg", "fcn_result.jpg", "gan_result.jpg"}
+    assert panels | {"comparison.jpg", "val_loss.png"} <= names
+    assert log.read_text() == ""
+
+
+def test_the_blocker_blocks(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(BLOCKER)
+    log = tmp_path / "log"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "BLOCKED_LOG": str(log)}
+    code = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.returncode != 0
+    assert "192.0.2.1" in log.read_text()

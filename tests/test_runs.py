@@ -1,0 +1,258 @@
+"""The loop over the steps: epochs, validation, the run folder, resuming."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from colorize.checkpoint import CheckpointError
+from colorize.config import PRESETS, TrainConfig
+from colorize.data.folder import PhotoFolder
+from colorize.data.loaders import eval_loader, train_loader
+from colorize.models import create_model
+from colorize.trainers import create_trainer, open_run
+
+RESNET = {"backbone": "resnet18", "backbone_weights": None}
+MODEL_ARGS = {"autoencoder": RESNET, "fcn": RESNET, "unet_gan": {"depth": 3, "base_channels": 4}}
+
+
+def tiny(preset, **changes):
+    changes = {"model_args": MODEL_ARGS[preset], "size": 32, "batch_size": 2, "epochs": 2} | changes
+    return dataclasses.replace(PRESETS[preset], **changes)
+
+
+class Toy(nn.Module):
+    """The smallest network: a linear function of lightness."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.color = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 2, 1)
+
+    def forward(self, lightness, hints=None):
+        return self.color(self.encoder(lightness))
+
+
+class Batches(list):
+    """Batches made by hand, with a loader's face; notes the epochs it was told of."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.epochs = []
+
+    @property
+    def sampler(self):
+        return self
+
+    def set_epoch(self, epoch):
+        self.epochs.append(epoch)
+
+
+class Stopped(Exception):
+    """Somebody pulled the plug."""
+
+
+def toy_batches(count=2):
+    return Batches(torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8) for _ in range(count))
+
+
+def toy_trainer(out, losses=None, **changes):
+    """A trainer of `Toy`; with `losses`, validation gives these in turn."""
+    settings = {"model": "resnet_autoencoder", "size": 8, "batch_size": 2, "epochs": 20}
+    trainer = create_trainer(Toy(), TrainConfig(**(settings | changes)), out, "cpu")
+    if losses is not None:
+        left = list(losses)
+        trainer.validate = lambda batches: {"loss": left.pop(0)}
+    return trainer
+
+
+@pytest.fixture
+def loaders(folder):
+    photos = PhotoFolder(folder).photos
+    train, val = ([p for p in photos if p.part == part] for part in ("train", "val"))
+    return lambda seed=0: (train_loader(train, 32, 2, seed), eval_loader(val, 32, 2))
+
+
+def state_of(module):
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def same(one, other):
+    """Whether two nests of dicts, lists, tensors and numbers are bitwise alike."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def outcome(run):
+    """All that a run leaves behind, but its seconds."""
+    last, best = (torch.load(run / f"{name}.pt", weights_only=True) for name in ("last", "best"))
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    for record in (*last["history"], *log):
+        del record["seconds"]
+    return {"last": last, "best": best, "log": log}
+
+
+def test_validation_is_the_mean_over_photos_in_eval_mode_and_repeatable(tmp_path):
+    trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
+    photos = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    before = state_of(trainer.model)
+    uneven = [trainer.validate(photos.split(2)) for _ in range(2)]
+    assert uneven[0] == uneven[1] and same(state_of(trainer.model), before)
+
+    trainer = toy_trainer(tmp_path / "toy")
+    whole, parts = trainer.validate([photos]), trainer.validate(photos.split(2))
+    assert whole == pytest.approx(parts, rel=1e-5)
+
+
+@pytest.mark.parametrize("preset", MODEL_ARGS)
+def test_a_stopped_run_goes_on_to_the_same_end_as_an_unbroken_one(tmp_path, loaders, preset):
+    config = tiny(preset)
+    open_run(config, tmp_path / "whole", "cpu").fit(*loaders(), progress=False)
+
+    broken = open_run(config, tmp_path / "broken", "cpu")
+    step = broken.step
+
+    def until_the_second_epoch(*args):
+        if broken.steps == 4:
+            raise Stopped
+        return step(*args)
+
+    broken.step = until_the_second_epoch
+    with pytest.raises(Stopped):
+        broken.fit(*loaders(), progress=False)
+    assert len((tmp_path / "broken" / "log.jsonl").read_text().splitlines()) == 1
+    torch.manual_seed(99)  # a new process starts with other random numbers
+    open_run(config, tmp_path / "broken", "cpu").fit(*loaders(), progress=False)
+    whole, resumed = outcome(tmp_path / "whole"), outcome(tmp_path / "broken")
+    assert whole["last"]["steps"] == 6 and [record["epoch"] for record in whole["log"]] == [1, 2]
+    assert same(whole, resumed)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(tmp_path, loaders):
+    outcomes = []
+    for i, seed in enumerate((0, 0, 1)):
+        torch.manual_seed(i)
+        open_run(tiny("unet_gan", epochs=1, seed=seed), tmp_path / str(i), "cpu").fit(
+            *loaders(seed), progress=False
+        )
+        outcomes.append(outcome(tmp_path / str(i)))
+    assert same(outcomes[0], outcomes[1])
+    assert not same(outcomes[0]["last"]["model"], outcomes[2]["last"]["model"])
+
+
+def test_the_run_folder_holds_settings_log_and_two_checkpoints(tmp_path, loaders):
+    config = tiny("unet_gan", epochs=3)
+    history = open_run(config, tmp_path / "run", "cpu").fit(*loaders(), progress=False)
+    files = {path.name for path in (tmp_path / "run").iterdir()}
+    assert files == {"config.json", "log.jsonl", "last.pt", "best.pt"}
+    assert TrainConfig.load(tmp_path / "run" / "config.json") == config
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == history
+    assert [record["epoch"] for record in history] == [1, 2, 3]
+    assert [record["steps"] for record in history] == [3, 6, 9]
+    assert history[0]["val"].keys() == {"loss", "ab_error", "colorfulness"}
+    model = create_model("unet_gan", **config.model_args)
+    model.load_state_dict(torch.load(tmp_path / "run" / "best.pt", weights_only=True)["model"])
+
+
+def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
+    trainer = toy_trainer(tmp_path, [5.0, 3.0, 4.0, 3.0, float("nan")], epochs=5)
+    states, keep = [], trainer._keep
+    trainer._keep = lambda record: (states.append(state_of(trainer.model)), keep(record))
+    trainer.fit(toy_batches(), None, progress=False)
+    best, last = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("best", "last"))
+    assert best["epoch"] == 2 and same(dict(best["model"]), states[1])
+    assert last["epoch"] == 5 and same(dict(last["model"]), states[4])
+
+
+def test_a_run_stops_after_patience_epochs_without_a_better_loss_and_stays_stopped(tmp_path):
+    losses = [5.0, 4.0, 6.0, 3.0, 3.0, float("nan"), 4.0, 1.0]
+    history = toy_trainer(tmp_path, losses, patience=3).fit(toy_batches(), None, progress=False)
+    assert len(history) == 7  # the best was epoch 4; three more did not better it
+    again = toy_trainer(tmp_path, [], patience=3)
+    assert len(again.fit(toy_batches(), None, progress=False)) == 7
+    longer = toy_trainer(tmp_path, [2.0] * 13, patience=None)  # more patience, and on it goes
+    assert len(longer.fit(toy_batches(), None, progress=False)) == 20
+
+
+def test_a_run_goes_on_with_more_epochs_but_not_with_other_settings(tmp_path):
+    toy_trainer(tmp_path, [1.0], epochs=1).fit(toy_batches(), None, progress=False)
+    with pytest.raises(ValueError, match=r"other settings \(lr 0\.001, now 0\.01; seed 0, now 7\)"):
+        toy_trainer(tmp_path, lr=1e-2, seed=7)
+    history = toy_trainer(tmp_path, [1.0, 1.0], epochs=3).fit(toy_batches(), None, progress=False)
+    assert [record["epoch"] for record in history] == [1, 2, 3]
+
+
+def test_a_folder_whose_run_never_finished_an_epoch_may_be_used_anew(tmp_path):
+    toy_trainer(tmp_path)
+    assert toy_trainer(tmp_path, lr=1e-2).config == TrainConfig.load(tmp_path / "config.json")
+
+
+def test_a_run_that_began_with_pretrained_weights_goes_on_without_their_file(tmp_path, loaders):
+    weights = tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), weights)
+    args = {"backbone": "resnet18", "backbone_weights": str(weights)}
+    config = tiny("autoencoder", model_args=args, epochs=1)
+    open_run(config, tmp_path / "run", "cpu").fit(*loaders(), progress=False)
+    weights.unlink()
+    trained = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["model"]
+    resumed = open_run(config, tmp_path / "run", "cpu")
+    assert same(state_of(resumed.model), dict(trained))
+    rates = [group["lr"] for group in resumed.optimizers["model"].param_groups]
+    assert rates == pytest.approx([1e-4, 1e-3])  # the encoder is still a pretrained one
+
+
+@pytest.mark.parametrize("damage", ["half", "text"])
+def test_a_damaged_checkpoint_is_named(tmp_path, damage):
+    toy_trainer(tmp_path, [1.0], epochs=1).fit(toy_batches(), None, progress=False)
+    last = tmp_path / "last.pt"
+    half = last.read_bytes()[: last.stat().st_size // 2]
+    last.write_bytes(half if damage == "half" else b"epoch,loss\n")
+    with pytest.raises(CheckpointError, match=r"last\.pt is damaged"):
+        toy_trainer(tmp_path)
+
+
+def test_a_run_killed_while_saving_keeps_its_earlier_checkpoint(tmp_path, monkeypatch):
+    def cut_short(state, path):
+        path.write_bytes(b"half")
+        raise Stopped
+
+    losses = [3.0, 2.0, 1.0]
+    toy_trainer(tmp_path, losses, epochs=1).fit(toy_batches(), None, progress=False)
+    before = outcome(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(torch, "save", cut_short)
+        toy_trainer(tmp_path, losses[1:], epochs=3).fit(toy_batches(), None, progress=False)
+    assert same(outcome(tmp_path), before)
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".part"]
+
+
+def test_each_epoch_has_its_own_order_and_crops_also_after_a_stop(tmp_path):
+    batches = toy_batches()
+    toy_trainer(tmp_path, [1.0] * 2, epochs=2).fit(batches, None, progress=False)
+    assert batches.epochs == [0, 1]
+    toy_trainer(tmp_path, [1.0] * 2, epochs=4).fit(batches, None, progress=False)
+    assert batches.epochs == [0, 1, 2, 3]
+
+
+def test_the_learning_rates_of_each_epoch_follow_the_schedule(tmp_path):
+    slow_encoder = {"encoder_lr_scale": 0.1, "model_args": {"backbone_weights": "some"}}
+    settings = {"epochs": 4, "lr": 0.5, "schedule": "linear"} | slow_encoder
+    trainer = toy_trainer(tmp_path, [1.0] * 4, **settings)
+    step, used = trainer.step, []
+
+    def watched(*args):
+        used.append([group["lr"] for group in trainer.optimizers["model"].param_groups])
+        return step(*args)
+
+    trainer.step = watched
+    history = trainer.fit(toy_batches(1), None, progress=False)
+    encoder, rest = zip(*used, strict=True)
+    assert rest == pytest.approx([0.5, 0.5, 0.5 * 2 / 3, 0.5 / 3])
+    assert encoder == pytest.approx([lr * 0.1 for lr in rest])
+    assert [record["lr"] for record in history] == pytest.approx(rest)

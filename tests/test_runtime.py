@@ -1,0 +1,49 @@
+"""The machine's side of a run: devices, seeds, files that are whole or not there."""
+
+import pytest
+import torch
+
+from colorize.runtime import mix_seed, pick_device, seed_all, written_beside
+
+
+def test_a_device_is_picked_by_name_or_is_the_best_there_is():
+    assert pick_device("cpu") == torch.device("cpu")
+    assert pick_device().type in ("cuda", "mps", "cpu")
+    for name in ("cuda:99", "gpu"):
+        with pytest.raises(ValueError, match=f"'{name}' cannot be used here"):
+            pick_device(name)
+
+
+def test_seeding_by_the_same_numbers_gives_the_same_chance():
+    draws = []
+    for numbers in ((1, 2), (1, 2), (2, 1), (1, 3), (1,)):
+        seed_all(*numbers)
+        draws.append(torch.rand(3))
+    assert torch.equal(draws[0], draws[1])
+    assert len({tuple(draw.tolist()) for draw in draws}) == 4
+
+
+def test_near_numbers_give_unrelated_seeds():
+    seeds = [mix_seed(seed, epoch, i) for seed in range(8) for epoch in range(8) for i in range(64)]
+    assert len(set(seeds)) == len(seeds)
+    assert min(seeds) >= 0 and max(seeds) < 2**63  # what torch takes
+    ones = sum(seed.bit_count() for seed in seeds) / len(seeds)
+    assert ones == pytest.approx(63 / 2, abs=0.3)
+    # The first number out of the published SplitMix64 for seed 0 is 0xE220A8397B1DCDAF.
+    assert mix_seed(0) == 0xE220A8397B1DCDAF >> 1
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    with written_beside(path) as part:
+        assert part.parent == path.parent and part.name.startswith(".")
+        part.write_text("one")
+        assert not path.exists()
+    with path.open() as reader:  # somebody reads the old file while the new one is put there
+        with written_beside(path) as part:
+            part.write_text("two, and longer")
+        assert reader.read() == "one" and path.read_text() == "two, and longer"
+    with pytest.raises(ZeroDivisionError), written_beside(path) as part:
+        part.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "two, and longer" and list(path.parent.iterdir()) == [path]

@@ -1,0 +1,80 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOOLS = ("bash", "dirname", "basename", "awk", "df", "xargs", "cat")
+
+
+def run(script, *args, **environment):
+    return subprocess.run(
+        ["bash", ROOT / "scripts" / script, *args],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def bare_path(tmp_path):
+    """A PATH with a few tools, to which a test adds fakes of its own."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    for tool in TOOLS:
+        (place / tool).symlink_to(shutil.which(tool))
+    return place
+
+
+def fake(place, name, text):
+    path = place / name
+    path.unlink(missing_ok=True)
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("script", ["quickstart.sh", "test.sh"])
+def test_an_old_python_is_refused_with_the_way_out(script, bare_path, tmp_path):
+    for name in ("python3", "python"):
+        fake(bare_path, name, "exit 1")  # what an old one answers when asked for its version
+    done = run(script, PATH=str(bare_path), VENV=str(tmp_path / "venv"), PYTHON="")
+    assert done.returncode == 1
+    assert "no Python 3.11 or newer" in done.stderr
+    assert "PYTHON=" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize("script", ["quickstart.sh", "test.sh"])
+def test_a_small_disk_is_refused_before_anything_is_made(script, bare_path, tmp_path):
+    fake(bare_path, "df", 'echo Filesystem; echo "/dev/x 9 9 3145728 50% /"')
+    done = run(script, PATH=str(bare_path), VENV=str(tmp_path / "venv"), PYTHON=sys.executable)
+    assert done.returncode == 1
+    assert "only 3 GB free" in done.stderr
+    assert "VENV=" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_the_test_command_uses_the_named_environment_and_passes_arguments_on():
+    done = run("test.sh", "--version", VENV=sys.prefix)
+    assert done.returncode == 0, done.stderr
+    assert "pytest" in done.stdout + done.stderr
+
+
+def test_a_bench_writes_its_rows(tmp_path):
+    target = tmp_path / "bench.json"
+    command = [sys.executable, ROOT / "scripts" / "bench.py", "lab", "--json", target]
+    subprocess.run(command, check=True, capture_output=True)
+    (row,) = json.loads(target.read_text())["rows"]
+    assert row.keys() == {"name", "plain", "ours", "unit", "ratio"}
+    assert row["ratio"] == pytest.approx(row["plain"] / row["ours"])
+
+
+def test_the_ci_calls_the_readmes_test_command_and_nothing_else():
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    calls = [line for line in lines if line.startswith("bash ")]
+    assert calls == ["bash scripts/test.sh", "bash scripts/test.sh -m slow"]
+    assert "bash scripts/test.sh" in (ROOT / "README.md").read_text()

@@ -49,6 +49,15 @@ def randomize_statistics(network):
     return network.eval()
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Tensors this small make two threads wait for each other, minutes on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(params=TINY)
 def name(request):
     return request.param

@@ -87,11 +87,11 @@ def _train(args: argparse.Namespace) -> int:
 
     config = _configure(args)
     folder = colorize.load_samples() if args.data == "samples" else colorize.PhotoFolder(args.data)
+    trainer = colorize.open_run(config, args.out, args.device)  # first what fails fast
     for part in ("train", "val"):
         print(folder.select(part, min_side=config.size))
     train, val = run_loaders(folder, config, args.workers)
-
-    colorize.open_run(config, args.out, args.device).fit(train, val)
+    trainer.fit(train, val)
 
     colorizer = colorize.Colorizer.from_pretrained(args.out, args.device)
     photos = train.dataset.photos

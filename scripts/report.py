@@ -169,20 +169,19 @@ def table(metrics: dict, part: str) -> str:
 def settings(metrics: dict) -> str:
     """What each run was, as a Markdown table."""
     lines = [
-        "| | network | photos | size | epochs | loss | minutes |",
-        "|---|---|---|---|---|---|---|",
+        "| | network | photos | size | epochs | loss |",
+        "|---|---|---|---|---|---|",
     ]
     for name, folder in ATTEMPTS.items():
         config = TrainConfig.load(RESULTS / name / "config.json")
         history = read_log(RESULTS / name)
-        minutes = sum(record["seconds"] for record in history) / 60
         loss = config.distance
         if config.adversarial:
             loss = f"{config.distance_weight:g} {loss} + {config.adversarial} GAN"
         args = ", ".join(f"{key}={value}" for key, value in config.model_args.items())
         cells = (
             *(folder, f"{config.model}({args})", metrics[name]["photos"]["train"]),
-            *(f"{config.size} px", f"{len(history)} of {config.epochs}", loss, f"{minutes:.0f}"),
+            *(f"{config.size} px", f"{len(history)} of {config.epochs}", loss),
         )
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)

@@ -9,6 +9,8 @@ from colorize.photos import write_photo
 @pytest.fixture(autouse=True)
 def _repeatable():
     torch.manual_seed(0)
+    # Two threads on tensors as small as the tests' wait for each other, minutes where it is busy.
+    torch.set_num_threads(1)
 
 
 def make_photo(width=80, height=60, seed=0):

@@ -49,15 +49,6 @@ def randomize_statistics(network):
     return network.eval()
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Tensors this small make two threads wait for each other, minutes on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(params=TINY)
 def name(request):
     return request.param
@@ -226,13 +217,16 @@ def test_published_weights_without_a_network_say_which_file_to_put_where(tmp_pat
     assert f"Put resnet18-f37072fd.pth into {tmp_path}/hub/checkpoints" in str(caught.value)
 
 
-def test_published_weights_are_taken_from_torchs_cache(resnet18, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "weights", ["IMAGENET1K_V1", torchvision.models.ResNet18_Weights.IMAGENET1K_V1]
+)
+def test_published_weights_are_taken_from_torchs_cache(resnet18, tmp_path, monkeypatch, weights):
     rgb_network, file = resnet18
     cache = tmp_path / "hub" / "checkpoints"
     cache.mkdir(parents=True)
     file.rename(cache / "resnet18-f37072fd.pth")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    encoder = ResNetEncoder("resnet18", "IMAGENET1K_V1", stages=1)
+    encoder = ResNetEncoder("resnet18", weights, stages=1)
     expected, ours = rgb_network.layer1.state_dict(), encoder.layers[0].state_dict()
     assert all(torch.equal(ours[key], value) for key, value in expected.items())
 

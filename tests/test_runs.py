@@ -68,15 +68,6 @@ def toy_trainer(out, losses=None, **changes):
     return trainer
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Tensors this small make two threads wait for each other, minutes on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def loaders(folder):
     photos = PhotoFolder(folder).photos

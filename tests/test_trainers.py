@@ -19,15 +19,6 @@ def tiny(preset, **changes):
     return dataclasses.replace(PRESETS[preset], **changes)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Tensors this small make two threads wait for each other, minutes on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def batch():
     coarse = torch.rand(4, 1, 4, 4) * 2 - 1

@@ -93,9 +93,9 @@ class ResNetEncoder(nn.Module):
 
         Args:
             name: torchvision's, such as "resnet50".
-            weights: the name of torchvision's weights, such as "IMAGENET1K_V1" (downloaded into
-                torch's cache where they are not there yet), or a file with a state dict of the
-                whole network, or None for random ones.
+            weights: torchvision's weights, a member of their enum or its name, such as
+                "IMAGENET1K_V1" (downloaded into torch's cache where they are not there yet), or
+                a file with a state dict of the whole network, or None for random ones.
             stages: 1 to 4.
 
         Raises:
@@ -140,6 +140,8 @@ def load_torchvision(name: str, weights: str | os.PathLike | None) -> nn.Module:
         raise ValueError(f"torchvision has no network {name!r}")
     if weights is None:
         return zoo.get_model(name)
+    if isinstance(weights, zoo.WeightsEnum):
+        return _with_published_weights(name, weights)
     names = zoo.get_model_weights(name).__members__
     if str(weights) in names:
         return _with_published_weights(name, names[str(weights)])
@@ -172,7 +174,9 @@ def _with_published_weights(name: str, weights) -> nn.Module:
             "name a file, or use no pretrained weights"
         ) from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{place} is damaged, remove it: {error}") from error
+        if place.exists():
+            raise WeightsError(f"{place} is damaged, remove it: {error}") from error
+        raise WeightsError(f"{weights} came damaged over the net, try again: {error}") from error
 
 
 class Noise(nn.Dropout):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from colorize.checkpoint import load_checkpoint, save_checkpoint
+from colorize.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
 from colorize.config import TrainConfig
 from colorize.losses import DISTANCES
@@ -196,10 +196,13 @@ class Trainer:
                 "ones to continue it, or another folder"
             )
         state = load_checkpoint(self.out / "last.pt")
-        self.model.load_state_dict(state["model"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self.steps, self.history = state["steps"], state["history"]
+        try:
+            self.model.load_state_dict(state["model"])
+            for name, optimizer in self.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+            self.steps, self.history = state["steps"], state["history"]
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"{self.out / 'last.pt'} is of another run: {error}") from error
         self._write_log()
 
 

@@ -71,7 +71,6 @@ class Trainer:
         self.steps = 0
         if (self.out / "last.pt").exists():  # else nothing is lost
             self._resume()
-        config.save(self.out / "config.json")
 
     def learners(self) -> dict[str, nn.Module]:
         """The networks that learn, by name; each gets an optimizer of its own."""
@@ -100,6 +99,7 @@ class Trainer:
             The history: a dict per epoch with `epoch` (from 1), `steps`, `lr`, `seconds`,
             `train` (mean losses) and `val` (`loss`: the distance; `ab_error`; `colorfulness`).
         """
+        self.config.save(self.out / "config.json")
         epochs = tqdm(
             range(len(self.history), self.config.epochs),
             initial=len(self.history),

@@ -75,7 +75,7 @@ make_environment() {
         printf '%s\n' "$missing" | xargs -d '\n' "$PYTHON" -m pip install --quiet --progress-bar on \
             || fail "pip failed; see above. The same command again goes on from there"
     fi
-    home=$(cd / && "$PYTHON" -c 'import colorize; print(colorize.__path__[0])' 2>/dev/null)
+    home=$(cd / && "$PYTHON" -c 'import colorize; print(colorize.__path__[0])' 2>/dev/null || true)
     if [ "$home" != "$PWD/colorize" ]; then
         "$PYTHON" -m pip install --quiet --no-deps --no-build-isolation --editable . \
             || fail "could not install the project itself; see above"

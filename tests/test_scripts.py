@@ -64,6 +64,31 @@ def test_the_test_command_uses_the_named_environment_and_passes_arguments_on():
     assert "pytest" in done.stdout + done.stderr
 
 
+FAKE_PYTHON = """
+case "$*" in
+    "- test" | "- notebook") cat > /dev/null; echo "$MISSING" ;;
+    *"import colorize"*) exit 1 ;;
+    "-m pip "*) echo "$@" >> "$PIP_LOG" ;;
+    "-m pytest "* | scripts/*) echo "ran $*" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("script", ["quickstart.sh", "test.sh"])
+@pytest.mark.parametrize("missing", ["", "torch>=2.11,<2.16"])
+def test_only_what_is_missing_is_installed_and_then_the_project(script, missing, tmp_path):
+    place = tmp_path / "venv" / "bin"
+    place.mkdir(parents=True)
+    fake(place, "python", FAKE_PYTHON)
+    log = tmp_path / "pip.log"
+    done = run(script, "-k", "x", VENV=str(tmp_path / "venv"), MISSING=missing, PIP_LOG=str(log))
+    assert done.returncode == 0, done.stderr
+    calls = log.read_text().splitlines()
+    assert [missing in call for call in calls] == [True] * bool(missing) + [missing == ""]
+    assert calls[-1].endswith("--no-deps --no-build-isolation --editable .")
+    assert "ran " in done.stdout
+
+
 def test_a_bench_writes_its_rows(tmp_path):
     target = tmp_path / "bench.json"
     command = [sys.executable, ROOT / "scripts" / "bench.py", "lab", "--json", target]

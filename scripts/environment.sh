@@ -5,6 +5,9 @@
 # VENV=DIR uses, or makes, the environment DIR instead of .venv. What is there already is reused;
 # the network is needed only for packages that are missing.
 
+# On a busy machine, threads that spin while they wait for each other cost minutes; let them sleep.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+
 NEEDED_GB=8 # torch's GPU build with its libraries takes 5.5, the rest 0.5, unpacking the difference
 
 fail() {

@@ -16,14 +16,20 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     from colorize.checkpoint import CheckpointError
     from colorize.models.layers import WeightsError
+    from colorize.photos import PhotoError
 
     try:
         return args.command(args)
+    except PhotoError as error:
+        # Out of a reading process it comes with that one's traceback; the last line says it all.
+        reason = str(error).strip().splitlines()[-1].removeprefix("colorize.photos.PhotoError: ")
+        print(f"colorize: {reason}", file=sys.stderr)
+        return 2
     except (ValueError, OSError, CheckpointError, WeightsError) as error:
         print(f"colorize: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("colorize: stopped; the same command goes on from here", file=sys.stderr)
+        print("\ncolorize: stopped; the same command goes on from here", file=sys.stderr)
         return 130
 
 
@@ -47,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
     for name, kind in _NUMBERS.items():
         train.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N")
-    train.add_argument("--patience", metavar="N", help="epochs without improvement, or `none`")
+    train.add_argument(
+        "--patience", type=_count_or_none, metavar="N", help="epochs without improvement, or `none`"
+    )
     train.add_argument(
         "--backbone-weights", metavar="NAME|FILE", help="ImageNet weights, or `none`"
     )
@@ -58,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="another argument of the network, such as base_channels=32",
     )
-    train.add_argument("--workers", type=int, default=2, metavar="N", help="reading processes (2)")
+    train.add_argument(
+        "--workers", type=_count, default=2, metavar="N", help="reading processes (2)"
+    )
     train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     train.set_defaults(command=_train)
 
@@ -71,6 +81,17 @@ def _parser() -> argparse.ArgumentParser:
     photo.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     photo.set_defaults(command=_photo)
     return parser
+
+
+def _count(text: str) -> int:
+    """A whole number from 0 up; argparse's own message names the option."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"needs a whole number from 0 up, got {text!r}")
+    return int(text)
+
+
+def _count_or_none(text: str) -> int | str:
+    return text if text == "none" else _count(text)
 
 
 def _presets(args: argparse.Namespace) -> int:
@@ -111,7 +132,7 @@ def _configure(args: argparse.Namespace) -> "colorize.TrainConfig":
     preset = colorize.PRESETS[args.preset]
     changes = {name: getattr(args, name) for name in _NUMBERS if getattr(args, name) is not None}
     if args.patience is not None:
-        changes["patience"] = None if args.patience == "none" else int(args.patience)
+        changes["patience"] = None if args.patience == "none" else args.patience
     model_args = dict(preset.model_args)
     if args.backbone_weights is not None:
         none = args.backbone_weights == "none"
@@ -132,16 +153,22 @@ def _photo(args: argparse.Namespace) -> int:
 
     from colorize.photos import PhotoError, output_path
 
+    if args.output.exists() and not args.output.is_dir():
+        raise ValueError(f"-o needs a folder, {args.output} is a file")
     colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)
     failed = 0
+    sources: dict[Path, str] = {}
     for file in tqdm(args.files, desc="coloring", disable=len(args.files) == 1):
         path = output_path(file, args.output)
         try:
+            if path in sources:
+                raise PhotoError(f"{file}: {path} is the painting of {sources[path]} already")
             if path.exists() and Path(file).exists() and path.samefile(file):
                 raise PhotoError(f"{file}: would replace itself; choose another folder")
             if path.exists() and not args.overwrite:
                 raise PhotoError(f"{file}: {path} is there already; --overwrite replaces it")
             colorize.write_photo(colorizer(colorize.read_photo(file), seed=args.seed), path)
+            sources[path] = file
             tqdm.write(str(path))
         except (PhotoError, OSError) as error:
             failed += 1

@@ -5,6 +5,8 @@ float64 functions are the reference of the tests. All arithmetic is element-wise
 tensor's device, also under autocast: in bfloat16 the colors would be off by up to 4 dE.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -115,6 +117,7 @@ def _check_channels(tensor: Tensor, channels: int, name: str) -> None:
         )
 
 
+@functools.cache
 def _gamma_table(device: torch.device) -> Tensor:
     """Linear light of the 256 8-bit values: a look-up is exact and cheaper than a power."""
     return _to_linear(torch.arange(256, dtype=torch.float64) / 255).float().to(device)

@@ -12,6 +12,7 @@ from colorize.checkpoint import CheckpointError, load_checkpoint
 from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
 from colorize.config import TrainConfig
 from colorize.models import create_model
+from colorize.models.layers import check_size
 from colorize.photos import photo_to_rgb, rgb_to_photo, shrink
 from colorize.runtime import pick_device, seed_all
 
@@ -38,12 +39,9 @@ class Colorizer:
         Raises:
             ValueError: if the network cannot carry that size.
         """
-        if size % network.multiple:
-            raise ValueError(
-                f"size must be a multiple of {network.multiple} for this network, got {size}"
-            )
+        check_size(size, network.multiple)
         self.device = pick_device(device)
-        self.network = network.to(self.device).eval()
+        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
         self.size = size
 
     @classmethod

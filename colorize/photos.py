@@ -52,8 +52,8 @@ def read_photo(file: str | os.PathLike | BinaryIO, min_side: int | None = None) 
         The photo, mode RGB.
 
     Raises:
-        PhotoError: if the file is missing, damaged, cut short, no picture, or larger than
-            Pillow's limit against decompression bombs.
+        PhotoError: if the file is missing, damaged, cut short, no picture, or, whatever
+            `min_side` says, larger than Pillow's limit against decompression bombs.
     """
     name = file if isinstance(file, str | os.PathLike) else getattr(file, "name", "the given file")
     try:
@@ -64,11 +64,13 @@ def read_photo(file: str | os.PathLike | BinaryIO, min_side: int | None = None) 
             return to_srgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
         raise PhotoError(
-            f"{name}: {error}. Reduce the picture, or raise PIL.Image.MAX_IMAGE_PIXELS if you "
-            "trust it"
+            f"{name}: {str(error).rstrip('.')}. Reduce the picture, or, if you trust it, raise "
+            "PIL.Image.MAX_IMAGE_PIXELS"
         ) from error
     except FileNotFoundError as error:
         raise PhotoError(f"{name}: no such file") from error
+    except IsADirectoryError as error:
+        raise PhotoError(f"{name}: a folder, not a photo") from error
     except Image.UnidentifiedImageError as error:
         raise PhotoError(f"{name}: not a picture that Pillow can read") from error
     except _DAMAGES as error:

@@ -5,6 +5,9 @@
 # VENV=DIR uses, or makes, the environment DIR instead of .venv. What is there already is reused;
 # the network is needed only for packages that are missing.
 
+case ${VENV:-/} in /*) ;; *) VENV=$PWD/$VENV ;; esac # as the caller sees it
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
 # On a busy machine, threads that spin while they wait for each other cost minutes; let them sleep.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 
@@ -72,14 +75,14 @@ make_environment() {
         || fail "$venv has $("$PYTHON" --version), 3.11 or newer is needed. Remove it, or name another: VENV=DIR bash $0"
     missing=$(missing_packages "$extra") || fail "could not ask $venv what it holds"
     if [ -n "$missing" ]; then
-        check_disk "$venv"
+        case $missing in *torch*) check_disk "$venv" ;; esac
         echo "Installing into $venv:" $missing
         # torch's vendors split it over many packages: several minutes on an ordinary line.
         printf '%s\n' "$missing" | xargs -d '\n' "$PYTHON" -m pip install --quiet --progress-bar on \
             || fail "pip failed; see above. The same command again goes on from there"
     fi
-    home=$(cd / && "$PYTHON" -c 'import colorize; print(colorize.__path__[0])' 2>/dev/null || true)
-    if [ "$home" != "$PWD/colorize" ]; then
+    home=$(cd / && "$PYTHON" -c 'import os, colorize; print(os.path.realpath(colorize.__path__[0]))' 2>/dev/null || true)
+    if [ "$home" != "$(pwd -P)/colorize" ]; then
         "$PYTHON" -m pip install --quiet --no-deps --no-build-isolation --editable . \
             || fail "could not install the project itself; see above"
     fi

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # From a fresh clone to the executed notebook: bash scripts/quickstart.sh
 set -eu -o pipefail
-cd "$(dirname "$0")/.."
-. scripts/environment.sh
+. "$(dirname "$0")/environment.sh"
 
 make_environment notebook
 echo "Executing colorize.ipynb in its quick profile, some minutes on a CPU"

@@ -1,6 +1,8 @@
 """The command `colorize`, as a user types it."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -139,19 +141,54 @@ def test_what_cannot_be_done_is_said_in_one_line(folder, tmp_path, capsys):
     assert "no such folder of photos" in train_with(data=tmp_path / "nowhere")
     assert "KEY=VALUE, got 'depth'" in train_with("--model-arg", "depth")
     assert "'deep'" in train_with("--model-arg", "deep=3")
+    assert "'depth': 'x'" in train_with("--model-arg", "depth=x")
     assert "depth must be at least 2" in train_with("--model-arg", "depth=1")
     assert "epochs must be positive" in train_with("--epochs", "0")
-    assert "invalid literal" in train_with("--patience", "often")
     assert "batch size of at most 6" in train_with("--batch-size", "7")
     assert "'cuda:99' cannot be used" in train_with("--device", "cuda:99")
     assert not (tmp_path / "new").exists()
-    assert "multiples of 8, got 36x36" in train_with("--size", "36")
+    assert "multiple of 8 for this network: 32 or 40, not 36" in train_with("--size", "36")
+    assert not (tmp_path / "new").exists()
 
     (tmp_path / "file").write_text("")
     assert "file" in train_with(out=tmp_path / "file")
+    command = ["photo", "a.jpg", "--model", tmp_path, "-o", tmp_path / "file"]
+    assert "-o needs a folder" in fails(capsys, command)
     nowhere = tmp_path / "nowhere"
     command = ["photo", "a.jpg", "--model", nowhere, "-o", tmp_path, "--device", "cpu"]
     assert f"no run in {nowhere}" in fails(capsys, command)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--patience", "often"), ("--workers", "-1")])
+def test_a_number_that_is_none_is_said_with_its_option(option, value, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "fcn", "--data", "d", "--out", "o", f"{option}={value}"])
+    assert f"argument {option}: needs a whole number" in capsys.readouterr().err
+
+
+def test_a_photo_damaged_since_it_was_looked_at_is_named_in_one_line(folder, tmp_path, capsys):
+    colorize.PhotoFolder(folder).inspect(progress=False)
+    path = folder / "train" / "train0.jpg"
+    status = path.stat()
+    path.write_bytes(path.read_bytes()[:300].ljust(status.st_size, b"0"))
+    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    command = ["train", "unet_gan", "--data", folder, "--out", tmp_path / "run", *TINY]
+    error = fails(capsys, [*command, "--epochs", "1", "--workers", "1", "--device", "cpu"])
+    assert error.startswith(f"colorize: {path}: ")
+
+
+def test_two_photos_of_one_name_do_not_replace_each_other(folder, run, tmp_path, capsys):
+    first, second = folder / "test" / "test0.jpg", tmp_path / "test0.jpg"
+    shutil.copy(folder / "test" / "test1.jpg", second)
+    assert photos(run, tmp_path / "out", first, second, options=["--overwrite"]) == 1
+    assert (
+        f"{second}: {tmp_path / 'out' / 'test0.jpg'} is the painting of" in capsys.readouterr().err
+    )
+
+
+def test_a_folder_among_the_photos_is_named_as_one(folder, run, tmp_path, capsys):
+    assert photos(run, tmp_path / "out", folder) == 1
+    assert f"{folder}: a folder, not a photo" in capsys.readouterr().err
 
 
 def test_a_run_with_other_settings_and_damaged_weights_are_said_in_one_line(folder, run, capsys):

@@ -141,7 +141,7 @@ def test_working_in_strips_changes_nothing(monkeypatch):
 def test_the_network_is_used_in_eval_mode_and_a_wrong_size_is_named():
     fake = Fake().train()
     assert not Colorizer(fake, 16, "cpu").network.training
-    with pytest.raises(ValueError, match="multiple of 8 for this network, got 20"):
+    with pytest.raises(ValueError, match="multiple of 8 for this network: 16 or 24, not 20"):
         Colorizer(fake, 20, "cpu")
 
 

@@ -136,6 +136,8 @@ def test_a_file_name_may_be_any_bytes(tmp_path, photo):
         ("file,part\na.jpg,train\na.jpg,trian\n", r"line 3: part 'trian' is none of train, val"),
         ("file,width\na.jpg,wide\n", "line 2: .*'wide'"),
         ("", "no column"),
+        ("file,part\na.jpg,test\n./a.jpg,train\n", r"line 3: a\.jpg stands there twice"),
+        ("file,part\nA.jpg,test\na,test\n", r"2 of 2 rows are of no photo .* 'A\.jpg'; write .*'a"),
     ],
 )
 def test_a_wrong_manifest_is_refused_by_file_and_place(tmp_path, text, message):
@@ -143,6 +145,13 @@ def test_a_wrong_manifest_is_refused_by_file_and_place(tmp_path, text, message):
     with pytest.raises(ValueError, match=message) as caught:
         PhotoFolder(tmp_path)
     assert str(tmp_path / "manifest.csv") in str(caught.value)
+
+
+def test_a_row_is_found_by_its_path_and_a_row_of_no_photo_is_told(tmp_path):
+    manifest(touched(tmp_path, "a.jpg", "b.jpg"), "file,part\n./a.jpg ,test\nB.jpg,test\n,val\n")
+    with pytest.warns(UserWarning, match=r"1 of 2 rows are of no photo .*'B\.jpg'"):
+        found = parts(tmp_path)
+    assert found == {"a.jpg": "test", "b.jpg": split_part("b")}
 
 
 def test_a_manifest_in_another_encoding_is_refused_by_name(tmp_path):
@@ -230,6 +239,15 @@ def test_only_a_changed_or_an_unreadable_photo_is_looked_at_again(mixed, photo, 
     assert names(photos.select("train").photos) == ["good.jpg", "grey.jpg", "small.jpg"]
     assert sorted(looked_at) == ["cut.jpg", "grey.jpg"]
     assert [photo.width for photo in photos.photos if photo.id == "grey"] == [100]
+
+
+@pytest.mark.parametrize(
+    "text", ["\x00\x01,,\n\n", "file,bytes\ntrain/good.jpg,9\n", "a,b,c,d,e,f\n"]
+)
+def test_a_damaged_index_costs_another_look_and_no_more(mixed, text):
+    (mixed / INDEX).write_text(text)
+    assert names(PhotoFolder(mixed).select("train").photos) == ["good.jpg", "small.jpg"]
+    assert "train/good.jpg" in index_rows(mixed)
 
 
 def test_an_interrupted_look_keeps_what_it_knows(mixed, monkeypatch):

@@ -11,9 +11,10 @@ ROOT = Path(__file__).parents[1]
 TOOLS = ("bash", "dirname", "basename", "awk", "df", "xargs", "cat")
 
 
-def run(script, *args, **environment):
+def run(script, *args, cwd=None, **environment):
     return subprocess.run(
         ["bash", ROOT / "scripts" / script, *args],
+        cwd=cwd,
         env=os.environ | environment,
         capture_output=True,
         text=True,
@@ -67,7 +68,7 @@ def test_the_test_command_uses_the_named_environment_and_passes_arguments_on():
 FAKE_PYTHON = """
 case "$*" in
     "- test" | "- notebook") cat > /dev/null; echo "$MISSING" ;;
-    *"import colorize"*) exit 1 ;;
+    *"import os, colorize"*) exit 1 ;;
     "-m pip "*) echo "$@" >> "$PIP_LOG" ;;
     "-m pytest "* | scripts/*) echo "ran $*" ;;
 esac
@@ -87,6 +88,19 @@ def test_only_what_is_missing_is_installed_and_then_the_project(script, missing,
     assert [missing in call for call in calls] == [True] * bool(missing) + [missing == ""]
     assert calls[-1].endswith("--no-deps --no-build-isolation --editable .")
     assert "ran " in done.stdout
+
+
+@pytest.mark.parametrize(("missing", "refused"), [("tqdm>=4", False), ("torch>=2.11", True)])
+def test_a_small_disk_matters_where_torch_is_missing(bare_path, tmp_path, missing, refused):
+    place = tmp_path / "venv" / "bin"
+    place.mkdir(parents=True)
+    fake(place, "python", FAKE_PYTHON)
+    fake(bare_path, "df", 'echo Filesystem; echo "/dev/x 9 9 3145728 50% /"')
+    facts = {"MISSING": missing, "PIP_LOG": str(tmp_path / "pip.log"), "PATH": str(bare_path)}
+    # A relative environment is the caller's, wherever the script lies.
+    done = run("test.sh", cwd=tmp_path, VENV="venv", **facts)
+    assert ("only 3 GB free" in done.stderr) == refused
+    assert (done.returncode == 1) == refused, done.stderr
 
 
 def test_a_bench_writes_its_rows(tmp_path):

@@ -5,6 +5,8 @@ import dataclasses
 import hashlib
 import io
 import os
+import posixpath
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -79,8 +81,8 @@ class PhotoFolder:
 
     1. a subfolder `train/`, `val/` or `test/` directly below the folder;
     2. the column `part` of `manifest.csv` in the folder. Its column `file` (or `name`) holds the
-       path below the folder; `photographer`, `width`, `height` and `mean_chroma` are read where
-       they stand there, and then need not be found out;
+       path below the folder, as spelled there; `photographer`, `width`, `height` and
+       `mean_chroma` are read where they stand there, and then need not be found out;
     3. a stable hash of the photographer, else of the photo's id: 60 / 20 / 20, the same on
        every machine, whatever else lies in the folder.
     """
@@ -96,12 +98,20 @@ class PhotoFolder:
         if not self.root.is_dir():
             raise FileNotFoundError(f"no such folder of photos: {self.root}")
         rows = _read_manifest(self.root / MANIFEST)
-        self.photos = tuple(
-            _photo(self.root, name, rows.get(name, {})) for name in _find_names(self.root)
-        )
+        names = _find_names(self.root)
+        self.photos = tuple(_photo(self.root, name, rows.get(name, {})) for name in names)
         if not self.photos:
             kinds = ", ".join(sorted(s[1:] for s in SUFFIXES))
             raise ValueError(f"no photos ({kinds}) below {self.root}")
+        strangers = sorted(rows.keys() - set(names))
+        if strangers:
+            message = (
+                f"{self.root / MANIFEST}: {len(strangers)} of {len(rows)} rows are of no photo "
+                f"below the folder, such as {strangers[0]!r}"
+            )
+            if len(strangers) == len(rows):
+                raise ValueError(f"{message}; write paths below it, such as {names[0]!r}")
+            warnings.warn(message, stacklevel=2)
 
     def inspect(self, progress: bool = True) -> None:
         """Find out every photo's size and chroma.
@@ -112,7 +122,9 @@ class PhotoFolder:
         """
         index = _read_index(self.root / INDEX)
         photos = [
-            photo if _is_known(photo) else _with_facts(photo, index.get(_key(self.root, photo)))
+            photo
+            if _is_known(photo)
+            else dataclasses.replace(photo, **index.get(_key(self.root, photo), {}))
             for photo in self.photos
         ]
         todo = [i for i, photo in enumerate(photos) if not _is_known(photo)]
@@ -222,7 +234,12 @@ def _read_manifest(path: Path) -> dict[str, dict]:
     rows = {}
     for row in reader:
         try:
-            rows[row[key]] = _told_by(row)
+            told = _told_by(row)
+            if not row[key]:  # of a photo that is not there
+                continue
+            name = posixpath.normpath(row[key].strip())
+            if rows.setdefault(name, told) != told:
+                raise ValueError(f"{name} stands there twice, with different values")
         except ValueError as error:
             raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
     return rows
@@ -260,22 +277,20 @@ def _key(root: Path, photo: Photo) -> tuple[str, str, str]:
     return name, str(status.st_size), str(status.st_mtime_ns)
 
 
-def _with_facts(photo: Photo, row: dict[str, str] | None) -> Photo:
-    if row is None:
-        return photo
-    return dataclasses.replace(
-        photo,
-        width=int(row["width"]),
-        height=int(row["height"]),
-        mean_chroma=float(row["mean_chroma"]),
-    )
-
-
-def _read_index(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
+def _read_index(path: Path) -> dict[tuple[str, str, str], dict[str, float]]:
+    """Facts by `_key`, as arguments of `Photo`."""
     if not path.exists():
         return {}
+    index = {}
     with path.open(newline="", **_INDEX_TEXT) as file:
-        return {(row["file"], row["bytes"], row["mtime_ns"]): row for row in csv.DictReader(file)}
+        for row in csv.reader(file):
+            try:
+                name, size, time, width, height, chroma = row
+                facts = {"width": int(width), "height": int(height), "mean_chroma": float(chroma)}
+            except ValueError:  # the heading, or a damaged line: that photo is looked at again
+                continue
+            index[name, size, time] = facts
+    return index
 
 
 def _write_index(root: Path, photos: Sequence[Photo]) -> None:

@@ -35,9 +35,9 @@ def create_model(name: str, seed: int = 0, **args) -> nn.Module:
     """
     if name not in MODELS:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # networks are built on the CPU
+        torch.default_generator.manual_seed(seed)
         try:
             return MODELS[name](**args)
         except TypeError as error:
-            raise ValueError(f"{name}: {error}") from error
+            raise ValueError(f"{name} with {args}: {error}") from error

@@ -21,6 +21,19 @@ class WeightsError(RuntimeError):
     """Pretrained weights that cannot be had or do not fit; the message names the file."""
 
 
+def check_size(size: int, multiple: int) -> None:
+    """Refuse a side of training crops that a network cannot carry.
+
+    Raises:
+        ValueError: if `size` is no multiple of `multiple`; the nearest good ones are named.
+    """
+    if size % multiple:
+        good = " or ".join(str(side) for side, _ in _nearest(size, size, multiple))
+        raise ValueError(
+            f"size must be a multiple of {multiple} for this network: {good}, not {size}"
+        )
+
+
 def check_input(lightness: Tensor, hints: Tensor | None, multiple: int) -> None:
     """Hold a network's input to the contract that all models share.
 

@@ -18,7 +18,7 @@ from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
 from colorize.config import TrainConfig
 from colorize.losses import DISTANCES
 from colorize.metrics import ab_error, colorfulness
-from colorize.models.layers import parameter_groups
+from colorize.models.layers import check_size, parameter_groups
 from colorize.runtime import pick_device, seed_all, written_beside
 
 # What may differ when a run is continued: how long it goes on.
@@ -33,7 +33,8 @@ class Trainer:
     The run folder holds `config.json`, `log.jsonl` (a line per epoch), `last.pt` (all that is
     needed to go on) and `best.pt` (the network at its lowest validation distance). A trainer
     made for a folder with a run in it continues that run; each step's randomness is seeded by
-    its number, so the continued run equals the uninterrupted one.
+    its number, so the continued run equals the uninterrupted one, bitwise on a CPU (some of
+    torch's CUDA operations add in an order of their own each time).
 
     Attributes:
         model: the network; used as one, it paints.
@@ -46,9 +47,11 @@ class Trainer:
         """Take the network, or continue the run in `out`.
 
         Raises:
-            ValueError: if the run in `out` was started with other settings.
+            ValueError: if the network cannot carry the crops' size, or the run in `out` was
+                started with other settings.
             CheckpointError: if its checkpoint is damaged.
         """
+        check_size(config.size, model.multiple)
         self.device = pick_device(device)
         # Channels last: 1.4 times as fast for the ResNets on a CPU, and the layout of tensor cores.
         self.model = model.to(self.device, memory_format=torch.channels_last)

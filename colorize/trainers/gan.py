@@ -30,17 +30,17 @@ class GANTrainer(Trainer):
         painted = generator(lightness)
 
         # Discriminator: true pairs up, painted pairs down. Halved to slow it (Sec. 3.3).
-        discriminator.requires_grad_(True)
         real, fake = self._judge(lightness, ab, painted.detach())
         d_loss = (self.adversarial(real, True) + self.adversarial(fake, False)) / 2
         self.update("discriminator", d_loss)
 
         # Generator: fool the updated discriminator, and stay close to the truth (Eq. 4).
-        discriminator.requires_grad_(False)
+        discriminator.requires_grad_(False)  # no gradients where none are used
         _, fooled = self._judge(lightness, ab, painted)
         g_loss = self.adversarial(fooled, True)
         distance = self.distance(painted, ab)
         self.update("generator", g_loss + self.config.distance_weight * distance)
+        discriminator.requires_grad_(True)
 
         losses = {"discriminator": d_loss, "adversarial": g_loss, "distance": distance}
         sureness = {"real": torch.sigmoid(real).mean(), "fake": torch.sigmoid(fake).mean()}

@@ -251,7 +251,7 @@ def broken_files(folder, photo):
         ("cut.png", "damaged or cut short"),
         ("empty.jpg", "not a picture"),
         ("text.jpg", "not a picture"),
-        ("folder.jpg", "directory"),
+        ("folder.jpg", "a folder, not a photo"),
         ("missing.jpg", "no such file"),
         ("nowhere.jpg", "no such file"),
     ],

@@ -27,6 +27,8 @@ def tiny(preset, **changes):
 class Toy(nn.Module):
     """The smallest network: a linear function of lightness."""
 
+    multiple = 1
+
     def __init__(self):
         super().__init__()
         self.encoder, self.color = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 2, 1)

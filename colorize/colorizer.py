@@ -13,7 +13,7 @@ from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
 from colorize.config import TrainConfig
 from colorize.models import create_model
 from colorize.models.layers import check_size
-from colorize.photos import photo_to_rgb, rgb_to_photo, shrink
+from colorize.photos import photo_to_rgb, resize, rgb_to_photo
 from colorize.runtime import pick_device, seed_all
 
 _STRIP_PIXELS = 2**16  # pixels joined at a time, so that their LAB stays in the cache
@@ -86,7 +86,7 @@ class Colorizer:
             The painted photo, mode RGB, of the same size.
         """
         rgb = photo_to_rgb(photo)
-        lightness, _ = rgb_to_lab(self._shrink(rgb_to_photo(rgb)))
+        lightness, _ = rgb_to_lab(resize(rgb, *self._network_size(rgb)))
         seed_all(seed)
         ab = self.paint(lightness.unsqueeze(0)).squeeze(0)
         return rgb_to_photo(join(rgb, ab))
@@ -104,13 +104,11 @@ class Colorizer:
         padded = F.pad(lightness, (0, right, 0, bottom), mode=mode)
         return self.network(padded.to(self.device))[..., :height, :width].float().cpu()
 
-    def _shrink(self, photo: Image.Image) -> Tensor:
-        """The photo as the network sees it, uint8 (3, h, w) with min(h, w) = size."""
-        k = self.size / min(photo.size)
-        size = [min(max(round(side * k), self.size), _LONGEST * self.size) for side in photo.size]
-        if k <= 1:
-            return photo_to_rgb(shrink(photo, size))
-        return photo_to_rgb(photo.resize(size, Image.Resampling.BILINEAR))
+    def _network_size(self, rgb: Tensor) -> list[int]:
+        """The height and width at which the network sees a photo; the smaller one is `size`."""
+        sides = rgb.shape[-2:]
+        k = self.size / min(sides)
+        return [min(max(round(side * k), self.size), _LONGEST * self.size) for side in sides]
 
 
 def join(rgb: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
@@ -61,7 +62,9 @@ def read_photo(file: str | os.PathLike | BinaryIO, min_side: int | None = None) 
             if min_side is not None and image.format == "JPEG":
                 # Pillow keeps both sides at least as large as asked.
                 image.draft(None, (min_side, min_side))
-            return to_srgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)  # in place: no copy where none is needed
+            image.load()
+            return to_srgb(image)
     except Image.DecompressionBombError as error:
         raise PhotoError(
             f"{name}: {str(error).rstrip('.')}. Reduce the picture, or, if you trust it, raise "
@@ -108,20 +111,21 @@ def to_srgb(photo: Image.Image) -> Image.Image:
         return Image.composite(color, paper, photo.getchannel("A"))
     if photo.mode not in ("L", "RGB", "CMYK", "LAB"):
         photo = photo.convert(opaque)
-    photo = _apply_profile(photo, icc).convert("RGB")
+    photo = _apply_profile(photo, icc)
+    if photo.mode != "RGB":
+        photo = photo.convert("RGB")
     photo.info.pop("icc_profile", None)  # done, and not to be done again
     return photo
 
 
-def shrink(
-    photo: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
-) -> Image.Image:
-    """The photo, or a box of it, at a smaller (width, height), by the area that each pixel covers.
+def resize(rgb: Tensor, height: int, width: int) -> Tensor:
+    """A uint8 photo (3, H, W) at another size, for training and for use alike.
 
-    For training and for use alike. Pillow's BOX filter takes a pixel whole or not at all, which
-    dislocates edges at ratios below 2; Hamming's is its smooth form.
+    Smaller, each pixel is the mean of the area that it covers, with weights that fall off
+    linearly (the triangle filter; a plain box dislocates edges at ratios below 2). Larger, it is
+    bilinear. As Pillow's BILINEAR, within one level.
     """
-    return photo.resize(size, Image.Resampling.HAMMING, box)
+    return F.interpolate(rgb.unsqueeze(0), (height, width), mode="bilinear", antialias=True)[0]
 
 
 def photo_to_rgb(photo: Image.Image) -> Tensor:

@@ -100,8 +100,8 @@ def test_the_network_sees_the_photo_by_area_at_its_own_size_and_shape(photo):
     Colorizer(fake, 16, "cpu")(photo.resize((80, 64)))
     (seen,) = fake.seen
     assert seen.shape == (1, 1, 16, 24)  # 20 wide, and padded to a multiple of 8
-    small = photo_to_rgb(photo.resize((80, 64)).resize((20, 16), Image.Resampling.HAMMING))
-    assert torch.allclose(seen[0, :, :, :20], rgb_to_lab(small)[0], atol=1e-6)
+    small = photo_to_rgb(photo.resize((80, 64)).resize((20, 16), Image.Resampling.BILINEAR))
+    assert torch.allclose(seen[0, :, :, :20], rgb_to_lab(small)[0], atol=0.01)  # of one level
 
 
 def test_what_the_network_cannot_carry_is_padded_by_reflection_and_cut_off_again():

@@ -138,7 +138,7 @@ def test_a_circle_stays_a_circle(tmp_path, augment):
 
 
 def test_crops_of_a_jpeg_decoded_small_lie_where_they_should(tmp_path):
-    large = noise(640, 512, block=16)
+    large = noise(640, 512, block=64)
     kinds = [of(write_photo(large, tmp_path / f"large.{kind}")) for kind in ("jpg", "png")]
     turned = tmp_path / "turned.jpg"
     exif = Image.Exif()
@@ -149,9 +149,9 @@ def test_crops_of_a_jpeg_decoded_small_lie_where_they_should(tmp_path):
             torch.stack([RgbDataset(photos, 64, augment)[epoch, 0].float() for epoch in range(10)])
             for photos in (*kinds, of(turned))
         )
-        # Twice as much where a crop was decoded too small and enlarged.
-        assert (jpeg - png).abs().mean() < 11
-        assert (upright - png).abs().mean() < 11
+        # A decoder's averages of whole blocks are a little sharper than ours.
+        assert (jpeg - png).abs().mean() < 6
+        assert (upright - png).abs().mean() < 6
 
 
 def test_nothing_is_enlarged(tmp_path, photo):

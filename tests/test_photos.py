@@ -15,6 +15,7 @@ from colorize.photos import (
     photo_size,
     photo_to_rgb,
     read_photo,
+    resize,
     rgb_to_photo,
     to_srgb,
     write_photo,
@@ -362,3 +363,11 @@ def test_a_photo_survives_as_a_tensor(photo):
 def test_a_painting_keeps_its_name_where_the_kind_can_be_written(tmp_path):
     assert output_path("in/cat.JPG", tmp_path) == tmp_path / "cat.JPG"
     assert output_path("in/cat.tif", tmp_path) == tmp_path / "cat.tif.png"
+
+
+@pytest.mark.parametrize("size", [(20, 15), (61, 47), (160, 120)])
+def test_a_photo_is_resized_as_pillow_does_it(photo, size):
+    ours = resize(photo_to_rgb(photo), size[1], size[0])
+    theirs = photo_to_rgb(photo.resize(size, Image.Resampling.BILINEAR))
+    assert ours.dtype == torch.uint8
+    assert (ours.int() - theirs.int()).abs().max() <= 1

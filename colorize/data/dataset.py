@@ -4,13 +4,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-from PIL import ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from colorize.color import rgb_to_lab
 from colorize.data.folder import Photo
-from colorize.photos import photo_size, photo_to_rgb, read_photo, shrink
+from colorize.photos import photo_size, photo_to_rgb, read_photo, resize
 from colorize.runtime import mix_seed
 
 MIN_CROP = 0.5  # a random crop's side is at least this part of the photo's short side
@@ -54,22 +53,25 @@ class RgbDataset(Dataset):
         if isinstance(index, tuple):
             epoch, index = index
             generator = torch.Generator().manual_seed(mix_seed(self.seed, epoch, index))
-        path = self.photos[index].path
-        width, height = photo_size(path)
-        short = min(width, height)
-        if short < self.size:
-            raise ValueError(f"{path} is {width}x{height}, too small for a crop of {self.size} px")
-
+        photo = self.photos[index]
+        width, height = photo.width, photo.height
+        if width is None or height is None:
+            width, height = photo_size(photo.path)
         u = torch.rand(4, generator=generator).tolist() if self.augment else (1.0, 0.5, 0.5, 1.0)
+        short = min(width, height)
         smallest = max(MIN_CROP * short, self.size)
-        side = smallest + u[0] * (short - smallest)
-        left, top = u[1] * (width - side), u[2] * (height - side)
+        share = (smallest + u[0] * (short - smallest)) / short
 
-        photo = read_photo(path, min_side=math.ceil(short * self.size / side))
-        fx, fy = photo.width / width, photo.height / height  # how much smaller it was decoded
-        box = (left * fx, top * fy, (left + side) * fx, (top + side) * fy)
-        crop = shrink(photo, (self.size, self.size), box)
-        return photo_to_rgb(ImageOps.mirror(crop) if u[3] < 0.5 else crop)
+        rgb = photo_to_rgb(read_photo(photo.path, min_side=math.ceil(self.size / share)))
+        height, width = rgb.shape[-2:]  # of what was decoded, maybe smaller than the photo
+        side = round(share * min(height, width))
+        if side < self.size:
+            raise ValueError(
+                f"{photo.path} is {width}x{height}, too small for a crop of {self.size} px"
+            )
+        left, top = round(u[1] * (width - side)), round(u[2] * (height - side))
+        crop = resize(rgb[:, top : top + side, left : left + side], self.size, self.size)
+        return crop.flip(-1) if u[3] < 0.5 else crop
 
 
 class LabDataset(RgbDataset):

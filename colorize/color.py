@@ -113,6 +113,27 @@ def mean_chroma(ab: Tensor) -> Tensor:
     return torch.linalg.vector_norm(ab.float() * AB_SCALE, dim=-3).mean(dim=(-2, -1))
 
 
+def color_spread(lightness: Tensor, ab: Tensor) -> Tensor:
+    """How far a photo's colors scatter around the one color that goes with each lightness.
+
+    0 for a grey photo and for one toned in whatever way (sepia, duotone), whose color is a
+    function of its lightness alone; large where two things of the same lightness differ in color.
+
+    Args:
+        lightness: (1, H, W) in [-1, 1].
+        ab: (2, H, W).
+
+    Returns:
+        In CIELAB units: root mean square of the distance from the mean a*b* of the pixels of the
+        same lightness, in 40 steps.
+    """
+    step = ((lightness.flatten() + 1) * (40 / 2)).long().clamp(0, 39)
+    ab = ab.flatten(1) * AB_SCALE
+    count = torch.bincount(step, minlength=40).clamp(min=1)
+    mean = torch.zeros(2, 40, device=ab.device).index_add(1, step, ab) / count
+    return (ab - mean[:, step]).square().sum(0).mean().sqrt()
+
+
 def _check_channels(tensor: Tensor, channels: int, name: str) -> None:
     if tensor.dim() < 3 or tensor.shape[-3] != channels:
         raise ValueError(

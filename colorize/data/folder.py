@@ -20,7 +20,7 @@ from colorize.photos import PhotoError, photo_size, photo_to_rgb, read_photo
 from colorize.runtime import written_beside
 
 PARTS = ("train", "val", "test")
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MANIFEST = "manifest.csv"
 INDEX = ".colorize-index.csv"
 
@@ -30,7 +30,7 @@ GREY_CHROMA = 2.0
 
 _CHROMA_SIDE = 64  # pixels of the short side at which chroma is measured
 _MANIFEST_COLUMNS = {
-    **{"part": str, "photographer": str},
+    **{"part": str, "photographer": str, "state": str},
     **{"width": int, "height": int, "mean_chroma": float},
 }
 _INDEX_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names can be any bytes
@@ -47,7 +47,8 @@ class Photo:
         part: "train", "val" or "test".
         photographer: who took it, "" if unknown; photos of one person share a part.
         width, height, mean_chroma: None until somebody looked (`PhotoFolder.inspect`).
-        error: why it cannot be used, "" if nothing is known against it.
+        state: "good", or by what name `colorize.data.manifest` leaves it out.
+        error: why it cannot be read, "" if nothing is known against it.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Photo:
     width: int | None = None
     height: int | None = None
     mean_chroma: float | None = None
+    state: str = "good"
     error: str = ""
 
 
@@ -82,7 +84,8 @@ class PhotoFolder:
     1. a subfolder `train/`, `val/` or `test/` directly below the folder;
     2. the column `part` of `manifest.csv` in the folder. Its column `file` (or `name`) holds the
        path below the folder, as spelled there; `photographer`, `width`, `height` and
-       `mean_chroma` are read where they stand there, and then need not be found out;
+       `mean_chroma` are read where they stand there, and then need not be found out; a photo
+       with another `state` than good is left out;
     3. a stable hash of the photographer, else of the photo's id: 60 / 20 / 20, the same on
        every machine, whatever else lies in the folder.
     """
@@ -98,7 +101,7 @@ class PhotoFolder:
         if not self.root.is_dir():
             raise FileNotFoundError(f"no such folder of photos: {self.root}")
         rows = _read_manifest(self.root / MANIFEST)
-        names = _find_names(self.root)
+        names = find_names(self.root, SUFFIXES)
         self.photos = tuple(_photo(self.root, name, rows.get(name, {})) for name in names)
         if not self.photos:
             kinds = ", ".join(sorted(s[1:] for s in SUFFIXES))
@@ -162,7 +165,9 @@ class PhotoFolder:
         for photo in self.photos:
             if photo.part != part:
                 continue
-            if photo.error:
+            if photo.state != "good":
+                reasons.setdefault(photo.state, []).append(photo)
+            elif photo.error:
                 reasons["unreadable"].append(photo)
             elif photo.mean_chroma < GREY_CHROMA:
                 reasons["grey"].append(photo)
@@ -192,8 +197,8 @@ def split_part(key: str) -> str:
     return "train" if fraction < 0.6 else "val" if fraction < 0.8 else "test"
 
 
-def _find_names(root: Path) -> Sequence[str]:
-    """Paths of the photos below root, with forward slashes, sorted. Hidden ones are no photos."""
+def find_names(root: Path, endings: tuple[str, ...]) -> list[str]:
+    """Paths of the files below root that end so, with forward slashes, sorted; no hidden ones."""
     names, seen = [], set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = Path(folder).resolve()
@@ -205,7 +210,7 @@ def _find_names(root: Path) -> Sequence[str]:
         names += [
             Path(folder, name).relative_to(root).as_posix()
             for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+            if not name.startswith(".") and name.lower().endswith(endings)
         ]
     return sorted(names)
 
@@ -252,7 +257,11 @@ def _told_by(row: dict[str, str]) -> dict:
 
 
 def _is_known(photo: Photo) -> bool:
-    return bool(photo.error) or None not in (photo.width, photo.height, photo.mean_chroma)
+    return bool(photo.error or photo.state != "good") or None not in (
+        photo.width,
+        photo.height,
+        photo.mean_chroma,
+    )
 
 
 def _look(photo: Photo) -> Photo:

@@ -1,7 +1,8 @@
-"""The command `colorize`: train, photo, presets."""
+"""The command `colorize`: download, prepare, train, photo, presets."""
 
 import argparse
 import dataclasses
+import errno
 import json
 import sys
 from pathlib import Path
@@ -26,7 +27,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"colorize: {reason}", file=sys.stderr)
         return 2
     except (ValueError, OSError, CheckpointError, WeightsError) as error:
-        print(f"colorize: {error}", file=sys.stderr)
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        advice = "; the disk is full: free some space, the same command goes on" if full else ""
+        print(f"colorize: {error}{advice}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ncolorize: stopped; the same command goes on from here", file=sys.stderr)
@@ -37,6 +40,52 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="colorize", description=colorize.__doc__)
     parser.add_argument("--version", action="version", version=colorize.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    download = commands.add_parser(
+        "download",
+        help="fetch the Unsplash Lite data set; the same command again goes on",
+        description="Fetch the Unsplash Lite data set and make it ready for training.",
+    )
+    download.add_argument("-o", "--output", required=True, metavar="DIR", type=Path)
+    download.add_argument(
+        "--accept-terms", action="store_true", help="accept the terms of use, which are shown"
+    )
+    download.add_argument("--version", default="latest", help="such as 1.4.1 (latest)")
+    download.add_argument(
+        "--source", metavar="ZIP|DIR", type=Path, help="the archive, if you have it already"
+    )
+    download.add_argument(
+        "--size", type=_count, default=320, metavar="N", help="short side to ask for (320)"
+    )
+    download.add_argument(
+        "--limit", type=_count, metavar="N", help="only the first N photos of the catalogue"
+    )
+    download.add_argument("--workers", type=_count, default=8, metavar="N", help="at a time (8)")
+    download.add_argument(
+        "--retry", action="store_true", help="ask again for photos that were gone or bad"
+    )
+    download.set_defaults(command=_download)
+
+    prepare = commands.add_parser(
+        "prepare",
+        help="make folders or tar files of your own photos ready for training",
+        description=(
+            "Copy photos, shrunk and judged, into a folder made for training. Folders and tar "
+            "files named train, val or test decide the parts. The same command again goes on."
+        ),
+    )
+    prepare.add_argument("sources", nargs="+", metavar="SOURCE", help="a folder or tar file")
+    prepare.add_argument("-o", "--output", required=True, metavar="DIR", type=Path)
+    prepare.add_argument(
+        "--size", type=_count, default=320, metavar="N", help="short side at most (320)"
+    )
+    prepare.add_argument(
+        "--part",
+        default="",
+        choices=("train", "val", "test"),
+        help="of photos whose path does not say so (by hash: 60 / 20 / 20)",
+    )
+    prepare.set_defaults(command=_prepare)
 
     presets = commands.add_parser("presets", help="list the presets with their settings")
     presets.set_defaults(command=_presets)
@@ -100,6 +149,42 @@ def _presets(args: argparse.Namespace) -> int:
         for key, value in dataclasses.asdict(config).items():
             print(f"    {key:<18} {json.dumps(value)}")
     return 0
+
+
+def _download(args: argparse.Namespace) -> int:
+    from colorize.data.unsplash import TERMS, UnsplashLite
+
+    lite = UnsplashLite(args.output, args.size, args.workers)
+    if not lite.has_accepted:
+        print(TERMS)
+        if not args.accept_terms:
+            if not sys.stdin.isatty():
+                raise ValueError("accept the terms of use above: --accept-terms")
+            if input("Type yes to accept them: ").strip().lower() != "yes":
+                raise ValueError("the terms of use were not accepted; nothing was fetched")
+        lite.accept_terms()
+    manifest = lite.download(args.version, args.source, args.limit, args.retry)
+    return _sum_up(manifest)
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from colorize.data.prepare import prepare
+
+    return _sum_up(prepare(args.sources, args.output, args.size, args.part))
+
+
+def _sum_up(manifest: "colorize.data.manifest.Manifest") -> int:
+    """Print what became of the photos; 1 if some are to be tried again."""
+    print(f"{manifest.path}: {manifest}")
+    unusable = [entry for entry in manifest.entries.values() if entry.state in ("bad", "failed")]
+    for entry in unusable[:5]:
+        print(f"    {entry.state}: {entry.id}: {entry.reason}")
+    if len(unusable) > 5:
+        print(f"    and {len(unusable) - 5} more; the reasons are in the manifest")
+    failed = manifest.counts()["failed"]
+    if failed:
+        print(f"colorize: {failed} photos failed; the same command tries them again")
+    return 1 if failed else 0
 
 
 def _train(args: argparse.Namespace) -> int:

@@ -18,6 +18,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
+
 from colorize.color import color_spread, mean_chroma, rgb_to_lab
 from colorize.data.folder import GREY_CHROMA, MANIFEST, split_part
 from colorize.photos import photo_to_rgb, read_photo
@@ -34,6 +39,7 @@ TONED_SHARE = 0.15
 # again at 3/4 of the size 99 % were within 4.
 DUPLICATE_BITS = 6
 
+PHOTOS = "photos"  # the folder of the photos, below the prepared folder
 STATES = ("good", "grey", "toned", "duplicate", "gone", "bad", "failed", "new")
 
 _VAL_SHARE = 0.1  # of photos that are named train, where none is named val
@@ -106,10 +112,22 @@ class Manifest:
         self._file = None
 
     def __enter__(self) -> "Manifest":
-        """Open the file for `add`."""
-        new = not self.path.exists() or not self.path.stat().st_size
+        """Open the file for `add`, alone, and clear away what a killed process left half-written.
+
+        Raises:
+            BlockingIOError: if another process is adding to this folder.
+        """
         self._file = self.path.open("ab", buffering=0)
-        if new:
+        if fcntl is not None:  # the system lets go of it when the process ends, in whatever way
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                self._file.close()
+                message = f"another process is filling {self.folder}; wait for it, or stop it"
+                raise BlockingIOError(message) from error
+        for stale in (self.folder / PHOTOS).rglob(".*.part"):
+            stale.unlink()
+        if not self.path.stat().st_size:
             self._file.write(_line(COLUMNS))
         return self
 

@@ -14,11 +14,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from colorize.data.folder import PARTS, SUFFIXES, find_names
-from colorize.data.manifest import Entry, Manifest, examine
+from colorize.data.manifest import PHOTOS, Entry, Manifest, examine
 from colorize.photos import PhotoError, photo_to_rgb, read_photo, resize, rgb_to_photo, write_photo
 from colorize.runtime import written_beside
 
-PHOTOS = "photos"  # the folder of the prepared photos, below the prepared folder
 _LARGEST = 512 * 2**20  # bytes of a file in a tar; beyond, it is no photo
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 _PART_WORD = re.compile(rf"(?<![a-z])({'|'.join(PARTS)})(?![a-z])", re.IGNORECASE)
@@ -79,7 +78,7 @@ def prepare(
     with Manifest(out) as manifest:
         new = (item for item in found if item.id not in manifest.entries)
         run(manifest, new, lambda item: _prepared(item, out, size), workers, progress, "preparing")
-    manifest.settle()
+        manifest.settle()
     return manifest
 
 
@@ -91,8 +90,12 @@ def run(
     progress: bool = True,
     title: str = "",
     total: int | None = None,
+    stop: Callable[[], None] = lambda: None,
 ) -> None:
-    """Let threads turn items into entries of the manifest; few are under way at a time."""
+    """Let threads turn items into entries of the manifest; few are under way at a time.
+
+    `stop` is called when no more is wanted, so that threads need not wait for anything.
+    """
     workers = workers or 2 * (os.cpu_count() or 1)
     pending: set[Future] = set()
     with ExitStack() as stack:
@@ -101,6 +104,7 @@ def run(
         )
         pool = stack.enter_context(ThreadPoolExecutor(workers))
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        stack.callback(stop)
 
         def collect(limit: int) -> None:
             nonlocal pending

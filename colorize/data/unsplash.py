@@ -1,0 +1,606 @@
+"""The Unsplash Lite data set, from the published catalogue to photos that training can use."""
+
+import csv
+import hashlib
+import io
+import itertools
+import os
+import random
+import re
+import threading
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from tqdm import tqdm
+from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.util import Retry
+
+import colorize
+from colorize.data.manifest import PHOTOS, Entry, Manifest, examine
+from colorize.data.prepare import adopt, run
+from colorize.photos import PhotoError
+from colorize.runtime import written_beside
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Where everything comes from, and the only origins that are ever asked.
+
+    Attributes:
+        archive: address of a version's archive.
+        archive_origins: those that it may redirect to.
+        photos: origin of the photos.
+    """
+
+    archive: str
+    archive_origins: tuple[str, ...]
+    photos: str
+
+
+# Not verified live: written from the documentation, never asked by our tests.
+HOSTS = Hosts(
+    archive="https://unsplash.com/data/lite/{version}",
+    archive_origins=(
+        "https://unsplash.com",
+        "https://unsplash-datasets.s3.amazonaws.com",
+        "https://unsplash-datasets.s3.us-east-1.amazonaws.com",
+    ),
+    photos="https://images.unsplash.com",
+)
+
+# As published with the archive; `latest` moves and has none.
+SHA256 = {"1.4.1": "aa0fcb859040ed64e93817d1d878d0c6f861763283261ba1a6aa5d8d4af6aec6"}
+
+TERMS = """\
+The Unsplash Lite data set: terms of use
+
+The data set is Unsplash's, and free to use under its terms, which are published with it:
+https://unsplash.com/data and https://github.com/unsplash/datasets (TERMS.md). They are what
+counts; in our words, and as far as we understand them:
+
+- You may use the data set internally, for instance to train and to evaluate models.
+- You may not publish or pass on the data set or any part of it: no photos, no thumbnails, no
+  rows of the catalogue, no pictures made from its photos.
+- You may not publish comparisons of it with similar data sets.
+- What Unsplash asks to be deleted must be deleted.
+
+The photos are downloaded for you alone, into a folder of yours, with the names of their
+photographers in CREDITS.csv. Keep them out of anything that you publish.
+"""
+
+TERMS_FILE, CREDITS_FILE = "TERMS.txt", "CREDITS.csv"
+
+_CATALOGUE = re.compile(r"photos\.[ct]sv\d*")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NEEDED = ("photo_id", "photo_image_url", "photographer_username")
+_LARGEST_CATALOGUE = 4 * 2**30  # bytes, unpacked; Lite's has some 15 million
+_LARGEST_PHOTO = 50 * 2**20
+
+_PASSES = 3
+_TRIES, _TRIES_DAMAGED = 6, 3
+_BACK_OFF = 1.0  # seconds, doubled each time, with full jitter
+_LONGEST_WAIT = 3600.0  # seconds that a server may ask us to wait; beyond, the next call tries
+_CONNECT_TIMEOUT, _STALL_TIMEOUT = 10.0, 30.0
+_PHOTO_TIMEOUT = 120.0  # seconds for a whole photo, however steadily it drips
+_REDIRECTS = 5
+_LATER = (408, 425, 429, 500, 502, 503, 504)
+_BAD_IN_A_ROW = 30
+_FAILURES_IN_A_ROW = 200
+
+
+class CatalogueError(ValueError):
+    """A catalogue or archive that is not what it should be; the message says what to do."""
+
+
+class _NotNow(Exception):
+    """An answer worth another try, after the seconds that the server asks for, if it does.
+
+    `state` is what the photo is in the manifest when all tries end so.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, state: str = "failed"):
+        super().__init__(reason)
+        self.wait, self.state = wait, state
+
+
+class _Never(Exception):
+    """An answer that will not change: a state of the manifest, and why."""
+
+    def __init__(self, state: str, reason: str):
+        super().__init__(reason)
+        self.state = state
+
+
+@dataclass(frozen=True)
+class CataloguePhoto:
+    """A row of the catalogue: what is needed to fetch a photo and to credit it."""
+
+    id: str
+    url: str
+    photographer: str
+    name: str
+    page: str
+    width: int | None
+    height: int | None
+
+
+class UnsplashLite:
+    """Downloads the Lite data set into a folder; the same call again goes on.
+
+    The folder gets the catalogue (`catalogue/VERSION/`), the photos (`photos/`), `manifest.csv`,
+    the terms of use and the credits. What is there and whole is never fetched again, in
+    whatever way an earlier download ended.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        size: int = 320,
+        workers: int = 8,
+        hosts: Hosts = HOSTS,
+    ):
+        """Take the folder; nothing is asked of a server yet.
+
+        Args:
+            folder: made where it is missing.
+            size: short side in pixels at which photos are asked for.
+            workers: photos fetched at the same time.
+            hosts: for tests.
+        """
+        self.folder, self.size, self.workers, self.hosts = Path(folder), size, workers, hosts
+        self._session = requests.Session()
+        adapter = requests.adapters.HTTPAdapter(pool_maxsize=workers)
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, adapter)
+        self._session.headers["User-Agent"] = (
+            f"colorize-photos/{colorize.__version__} (research download of the Lite data set)"
+        )
+        self._session.headers["Accept-Encoding"] = "identity"
+        self._stopped = threading.Event()
+        self._not_before = 0.0  # of the monotonic clock: all wait when one is asked to
+        self._in_a_row: Counter[str] = Counter()
+
+    @property
+    def has_accepted(self) -> bool:
+        """Whether the terms of use have been accepted for this folder."""
+        return (self.folder / TERMS_FILE).exists()
+
+    def accept_terms(self) -> None:
+        """Note beside the photos that the terms of use have been accepted."""
+        with written_beside(self.folder / TERMS_FILE) as part:
+            part.write_text(TERMS, encoding="utf-8")
+
+    def download(
+        self,
+        version: str = "latest",
+        source: str | os.PathLike | None = None,
+        limit: int | None = None,
+        retry: bool = False,
+        progress: bool = True,
+    ) -> Manifest:
+        """Fetch what is missing, judge it, and give the photos their parts.
+
+        Args:
+            version: of the data set, such as "1.4.1".
+            source: an archive or unpacked folder that you have already; None fetches it.
+            limit: only the first so many photos of the catalogue.
+            retry: ask again for photos that were gone or bad.
+            progress: whether to draw bars.
+
+        Returns:
+            The manifest; entries that `failed` are tried again by the next call.
+
+        Raises:
+            PermissionError: if the terms have not been accepted.
+            CatalogueError: if the archive or catalogue is not what it should be.
+            ConnectionError: if the archive cannot be fetched, or web pages come for photos.
+        """
+        if not self.has_accepted:
+            raise PermissionError("the terms of use have not been accepted (--accept-terms)")
+        catalogue = Path(source) if source is not None else self._catalogue(version, progress)
+        rows, notes = read_catalogue(catalogue)
+        for note in notes:
+            tqdm.write(f"{catalogue}: {note}")
+        rows = rows[:limit]
+        with Manifest(self.folder) as manifest:
+            final = set() if retry else {"gone", "bad"}
+            for again in range(_PASSES):  # what fails now may succeed when all else is done
+                todo = [row for row in rows if not _is_done(manifest, row.id, final)]
+                if not todo:
+                    break
+                self._stopped.clear()
+                run(
+                    manifest,
+                    todo,
+                    lambda row: self._fetch(row, manifest),
+                    workers=self.workers,
+                    progress=progress,
+                    title="photos, again" if again else "photos",
+                    total=len(todo),
+                    stop=self._stopped.set,
+                )
+                final = {"gone", "bad"}
+            manifest.settle()
+        self._write_credits(rows, manifest)
+        return manifest
+
+    def _fetch(self, row: CataloguePhoto, manifest: Manifest) -> Entry:
+        """A row's photo, whole and decoded under its final name, or why not."""
+        told = {"photographer": row.photographer}
+        if not _ID.fullmatch(row.id):
+            return Entry(row.id, **told, state="bad", reason="its id is no file name")
+        path = self.folder / photo_path(row.id)
+        known = adopt(path, manifest, id=row.id, **told)
+        if known:
+            return known
+        url = self._address(row)
+        if url is None:
+            reason = f"its address is not at {self.hosts.photos}: {row.url[:80]}"
+            return Entry(row.id, **told, state="bad", reason=reason)
+        try:
+            data, facts = self._retrying(lambda: self._whole_photo(url))
+        except _Never as refusal:
+            if refusal.state == "bad":
+                self._beware("bad answers", _BAD_IN_A_ROW, "does this line ask for a log-in?")
+            return Entry(row.id, **told, state=refusal.state, reason=str(refusal))
+        except _NotNow as failure:
+            self._beware("failures", _FAILURES_IN_A_ROW, "is the line, or the server, down?")
+            return Entry(row.id, **told, state=failure.state, reason=str(failure))
+        self._in_a_row.clear()
+        with written_beside(path) as part:
+            part.write_bytes(data)
+        return Entry(row.id, **told, file=photo_path(row.id), **facts)
+
+    def _address(self, row: CataloguePhoto) -> str | None:
+        """Where to ask for a photo at the size that training needs; None where it is not asked."""
+        parts = urlsplit(row.url)
+        if f"{parts.scheme}://{parts.netloc}" != self.hosts.photos:
+            return None
+        width = self.size
+        if row.width and row.height and row.width > row.height:
+            width = -(-self.size * row.width // row.height)
+        return f"{self.hosts.photos}{parts.path}?w={width}&fm=jpg&q=85&fit=max"
+
+    def _whole_photo(self, url: str) -> tuple[bytes, dict]:
+        with self._answer(url, (self.hosts.photos,)) as response:
+            kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+            if kind not in ("image/jpeg", "image/jpg"):
+                raise _Never("bad", f"came as {kind or 'nothing named'}, not as image/jpeg")
+            body = io.BytesIO()
+            _copy(response, body, _LARGEST_PHOTO, time.monotonic() + _PHOTO_TIMEOUT)
+        try:
+            facts = examine(body.getvalue())
+        except PhotoError as error:
+            reason = f"not a whole photo: {str(error).split(': ', 1)[-1]}"
+            raise _NotNow(reason, state="bad") from error
+        return body.getvalue(), facts
+
+    def _beware(self, kind: str, limit: int, question: str) -> None:
+        """Stop rather than go through all photos where each ends alike, for one reason."""
+        self._in_a_row[kind] += 1
+        if self._in_a_row[kind] >= limit and not self._stopped.is_set():
+            self._stopped.set()
+            raise ConnectionError(
+                f"{limit} {kind} in a row instead of photos: {question} Mend that, then run the "
+                "same command with --retry"
+            )
+
+    def _retrying(self, attempt):
+        """Call until it succeeds, with growing random pauses, or as long as the server asks."""
+        for tried in itertools.count(1):
+            self._sleep(self._not_before - time.monotonic())
+            try:
+                return attempt()
+            except (requests.RequestException, HTTPError, _NotNow) as error:
+                failure = error if isinstance(error, _NotNow) else _NotNow(_reason(error))
+                tries = _TRIES if failure.state == "failed" else _TRIES_DAMAGED
+                too_long = (failure.wait or 0) > _LONGEST_WAIT
+                if tried >= tries or too_long or self._stopped.is_set():
+                    raise failure from error
+            if failure.wait is None:
+                self._sleep(random.uniform(0, _BACK_OFF * 2**tried))
+            else:
+                self._not_before = max(self._not_before, time.monotonic() + failure.wait)
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds > 0 and self._stopped.wait(seconds):
+            raise _NotNow("stopped")
+
+    @contextmanager
+    def _answer(
+        self, url: str, origins: tuple[str, ...], headers: dict | None = None
+    ) -> Iterator[requests.Response]:
+        """A good answer, its body not yet read; redirects are followed within `origins` only."""
+        for _ in range(_REDIRECTS):
+            response = self._session.get(
+                url,
+                headers=headers,
+                stream=True,
+                allow_redirects=False,
+                timeout=(_CONNECT_TIMEOUT, _STALL_TIMEOUT),
+            )
+            with response:
+                if response.is_redirect:
+                    url = urljoin(url, response.headers["Location"])
+                    origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+                    if origin not in origins:
+                        raise _Never("bad", f"redirected to {origin}, which is not asked")
+                    continue
+                _check_status(response)
+                yield response
+                return
+        raise _Never("bad", f"more than {_REDIRECTS} redirects")
+
+    def _catalogue(self, version: str, progress: bool) -> Path:
+        """The folder with a version's catalogue, fetched if it is not there."""
+        if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.]*", version):
+            raise CatalogueError(f"no version of the data set: {version!r}; latest, or 1.4.1")
+        place = self.folder / "catalogue" / version
+        if not place.is_dir() or not any(place.iterdir()):
+            archive = self.folder / "catalogue" / f"{version}.zip"
+            try:
+                self._stopped.clear()
+                self._retrying(lambda: self._fetch_archive(archive, version, progress))
+            except (_Never, _NotNow) as error:
+                raise ConnectionError(
+                    f"the archive {self.hosts.archive.format(version=version)} cannot be fetched "
+                    f"({error}). The same command goes on; or download it by hand and name it: "
+                    "--source FILE"
+                ) from error
+            _unpack_catalogue(archive, place)
+            archive.unlink()  # 700 MB of which a few are needed
+        return place
+
+    def _fetch_archive(self, archive: Path, version: str, progress: bool) -> None:
+        """Fetch the archive, from where an earlier attempt ended."""
+        if archive.exists():
+            return
+        part, mark = (archive.with_name(f".{archive.name}.{end}") for end in ("part", "etag"))
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        begun = part.stat().st_size if part.exists() else 0
+        headers = {"Range": f"bytes={begun}-"} if begun else {}
+        if begun and mark.exists():
+            headers["If-Range"] = mark.read_text()  # a moved `latest` starts anew
+        url = self.hosts.archive.format(version=version)
+        with self._answer(url, self.hosts.archive_origins, headers) as response:
+            kind = response.headers.get("Content-Type", "")
+            if "text/html" in kind:
+                raise _Never("bad", "a web page came instead")
+            goes_on = response.status_code == 206
+            if goes_on and not response.headers.get("Content-Range", "").startswith(
+                f"bytes {begun}-"
+            ):
+                part.unlink()
+                raise _NotNow("another range came than was asked for")
+            if response.status_code == 416:
+                part.unlink()  # more than the whole: of another version
+                raise _NotNow("the archive is shorter than what was fetched of it")
+            tag = response.headers.get("ETag", "")
+            if tag and not tag.startswith("W/"):
+                mark.write_text(tag)
+            length = int(response.headers.get("Content-Length") or 0)
+            done = begun if goes_on else 0
+            total = done + length if length else None
+            options = {"unit": "B", "unit_scale": True, "disable": not progress}
+            with (
+                part.open("ab" if goes_on else "wb") as file,
+                tqdm(desc="archive", total=total, initial=done, **options) as bar,
+            ):
+                _copy(response, file, 2**40, bar=bar)
+        digest = _sha256(part)
+        if version in SHA256 and digest != SHA256[version]:
+            part.replace(archive.with_name(f"{archive.name}.bad"))
+            raise _Never(
+                "bad", f"its SHA-256 is {digest}, not {SHA256[version]}; kept as {archive.name}.bad"
+            )
+        part.replace(archive)
+        mark.unlink(missing_ok=True)
+
+    def _write_credits(self, rows: list[CataloguePhoto], manifest: Manifest) -> None:
+        with (
+            written_beside(self.folder / CREDITS_FILE) as part,
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(("id", "photographer", "username", "link"))
+            for row in rows:
+                entry = manifest.entries.get(row.id)
+                if entry and entry.file:
+                    link = row.page or f"https://unsplash.com/photos/{row.id}"
+                    writer.writerow((row.id, row.name, row.photographer, link))
+
+
+def photo_path(photo_id: str) -> str:
+    """Where a photo lies below the folder: ids that differ by case only are kept apart."""
+    return f"{PHOTOS}/{hashlib.sha256(photo_id.encode()).hexdigest()[:2]}/{photo_id}.jpg"
+
+
+def read_catalogue(source: Path) -> tuple[list[CataloguePhoto], list[str]]:
+    """The photos of a catalogue, each id once, and notes on rows that were passed over.
+
+    Args:
+        source: the data set's archive (zip), its unpacked folder, or one of its `photos` files.
+
+    Raises:
+        CatalogueError: if there is no catalogue, a column is missing, or it ends half-way.
+    """
+    if not source.exists():
+        raise CatalogueError(f"no such archive or folder: {source}")
+    rows: dict[str, CataloguePhoto] = {}
+    twice = broken = 0
+    for name, file in _open_catalogues(source):
+        for row in _rows(f"{source}: {name}", file):
+            if row is None:
+                broken += 1
+            elif rows.setdefault(row.id, row) is not row:
+                twice += 1
+    notes = [f"{twice} rows repeat an id"] * bool(twice)
+    notes += [f"{broken} rows have another number of columns"] * bool(broken)
+    if not rows:
+        raise CatalogueError(f"{source}: the catalogue is empty")
+    return list(rows.values()), notes
+
+
+def _open_catalogues(source: Path) -> Iterator[tuple[str, BinaryIO]]:
+    """The catalogue's parts, sorted by name, wherever they lie in an archive or folder."""
+    missing = CatalogueError(
+        f"{source}: no photos.tsv or photos.csv in it; is it the Lite data set's archive?"
+    )
+    if source.is_dir():
+        paths = [path for path in source.rglob("photos.*") if _CATALOGUE.fullmatch(path.name)]
+        if not paths:
+            raise missing
+        for path in sorted(paths):
+            with path.open("rb") as file:
+                yield path.name, file
+    elif _CATALOGUE.fullmatch(source.name):
+        with source.open("rb") as file:
+            yield source.name, file
+    else:
+        try:
+            with zipfile.ZipFile(source) as archive:
+                members = [
+                    info
+                    for info in archive.infolist()
+                    if _CATALOGUE.fullmatch(info.filename.rsplit("/", 1)[-1])
+                ]
+                if not members:
+                    raise missing
+                if sum(info.file_size for info in members) > _LARGEST_CATALOGUE:
+                    raise CatalogueError(
+                        f"{source}: its catalogue would unpack to more than "
+                        f"{_LARGEST_CATALOGUE >> 30} GB, which it never has"
+                    )
+                for info in sorted(members, key=lambda info: info.filename):
+                    with archive.open(info) as file:
+                        yield info.filename, file
+        except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+            raise CatalogueError(
+                f"{source}: a damaged zip archive ({error}); remove it and fetch it again"
+            ) from error
+
+
+def _rows(name: str, file: BinaryIO) -> Iterator[CataloguePhoto | None]:
+    """The rows of one part; None for one with another number of columns."""
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    csv.field_size_limit(2**24)
+    try:
+        heading = text.readline()
+        reader = csv.reader(text, delimiter="\t" if "\t" in heading else ",", strict=True)
+        columns = next(csv.reader([heading], delimiter=reader.dialect.delimiter), [])
+        lacking = [column for column in _NEEDED if column not in columns]
+        if lacking:
+            raise CatalogueError(
+                f"{name}: no column {', '.join(lacking)} in its heading; there are "
+                f"{', '.join(columns)[:300] or 'none'}"
+            )
+        cells: list[str] = []
+        for cells in reader:
+            told = dict(zip(columns, cells, strict=False))
+            yield _photo(told) if len(cells) == len(columns) else None
+        if cells and len(cells) < len(columns):
+            raise CatalogueError(f"{name}: ends in the middle of a row; fetch it again")
+    except csv.Error as error:
+        raise CatalogueError(f"{name}: ends or breaks in the middle of a row ({error})") from error
+    except UnicodeDecodeError as error:
+        raise CatalogueError(f"{name}: not UTF-8 text ({error})") from error
+    finally:
+        text.detach()
+
+
+def _photo(told: dict[str, str]) -> CataloguePhoto:
+    names = (told.get(f"photographer_{which}_name", "") for which in ("first", "last"))
+    return CataloguePhoto(
+        id=told["photo_id"],
+        url=told["photo_image_url"],
+        photographer=told["photographer_username"],
+        name=" ".join(filter(None, names)) or told["photographer_username"],
+        page=told.get("photo_url", ""),
+        width=_number(told.get("photo_width")),
+        height=_number(told.get("photo_height")),
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None
+
+
+def _unpack_catalogue(archive: Path, place: Path) -> None:
+    """Copy the catalogue's parts out of the archive, once they are known to be whole."""
+    read_catalogue(archive)
+    for number, (name, file) in enumerate(_open_catalogues(archive)):
+        ending = name.rsplit(".", 1)[-1].rstrip("0123456789")
+        with (
+            written_beside(place / f"photos.{ending}{number:03}") as part,
+            part.open("wb") as copy,
+        ):
+            for chunk in iter(lambda file=file: file.read(2**20), b""):
+                copy.write(chunk)
+
+
+def _is_done(manifest: Manifest, photo_id: str, final: set[str]) -> bool:
+    entry = manifest.entries.get(photo_id)
+    return entry is not None and (entry.state in final or manifest.has_file(entry))
+
+
+def _check_status(response: requests.Response) -> None:
+    status = response.status_code
+    if status in (404, 410):
+        raise _Never("gone", f"answered {status}")
+    if status in _LATER:
+        raise _NotNow(f"answered {status}", _retry_after(response))
+    if status not in (200, 206, 416):
+        raise _Never("bad", f"answered {status}")
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    text = response.headers.get("Retry-After")
+    if text is None:
+        return None
+    try:
+        return Retry().parse_retry_after(text)
+    except InvalidHeader:
+        return None
+
+
+def _copy(
+    response: requests.Response,
+    file: BinaryIO,
+    largest: int,
+    deadline: float = float("inf"),
+    bar: tqdm | None = None,
+) -> None:
+    """Copy an answer's body to a file as it comes, and see that it is whole."""
+    copied, length = 0, response.headers.get("Content-Length")
+    # read1 answers with what has come; read would wait for more, however slowly it drips.
+    while chunk := response.raw.read1(2**16):
+        file.write(chunk)
+        copied += len(chunk)
+        if bar is not None:
+            bar.update(len(chunk))
+        if copied > largest:
+            raise _Never("bad", f"larger than {largest} bytes")
+        if time.monotonic() > deadline:
+            raise _NotNow("came too slowly")
+    if length is not None and copied < int(length):
+        raise _NotNow(f"cut after {copied} of {length} bytes")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    """A network error in a few words: they nest, and name our objects."""
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        return "timed out"
+    return type(error).__name__ if len(str(error)) > 100 else str(error)

@@ -160,7 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
         landscape = int(photo_id[-5:]) % 3
         height = width * 2 // 3 if landscape else width * 3 // 2
         jpeg = {"Content-Type": "image/jpeg"}
-        body = picture(argument or photo_id, width, height, kind)
+        seed = argument if kind == "mirrored" else photo_id
+        body = picture(seed, width, height, kind)
         if kind == "busy" and times == 1:
             self._send(b"", 429, {"Retry-After": argument or "1"})
         elif kind == "heals" and times <= 2:

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -512,6 +513,8 @@ def _rows(name: str, file: BinaryIO) -> Iterator[CataloguePhoto | None]:
         raise CatalogueError(f"{name}: ends or breaks in the middle of a row ({error})") from error
     except UnicodeDecodeError as error:
         raise CatalogueError(f"{name}: not UTF-8 text ({error})") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise CatalogueError(f"{name}: damaged in its zip archive ({error})") from error
     finally:
         text.detach()
 
@@ -603,4 +606,6 @@ def _reason(error: Exception) -> str:
     """A network error in a few words: they nest, and name our objects."""
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return "timed out"
-    return type(error).__name__ if len(str(error)) > 100 else str(error)
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return "the connection broke" if isinstance(error, HTTPError) else str(error)[:100]

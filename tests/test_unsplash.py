@@ -1,0 +1,472 @@
+"""The download, against servers on loopback that misbehave on purpose."""
+
+import csv
+import io
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from loopback import COLUMNS, Loopback
+
+import colorize.data.unsplash as unsplash
+from colorize.cli import main
+from colorize.data.folder import PhotoFolder, split_part
+from colorize.data.manifest import Manifest
+from colorize.data.unsplash import CatalogueError, UnsplashLite, photo_path, read_catalogue
+from colorize.photos import photo_size
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch):
+    monkeypatch.setattr(unsplash, "_BACK_OFF", 0.01)
+    monkeypatch.setattr(unsplash, "_STALL_TIMEOUT", 0.3)
+    monkeypatch.setattr(unsplash, "_PHOTO_TIMEOUT", 0.6)
+    monkeypatch.setattr(unsplash, "_TRIES", 3)
+    monkeypatch.setattr(unsplash, "_PASSES", 1)
+
+
+def lite(folder, servers, accept=True, **options):
+    found = UnsplashLite(folder, hosts=servers.hosts, **({"size": 64} | options))
+    if accept:
+        found.accept_terms()
+    return found
+
+
+def download(folder, servers, **options):
+    return lite(folder, servers).download(progress=False, **options)
+
+
+def numbered(*kinds):
+    """A kind for every third photo, and the ids by kind."""
+    kinds = {f"id-{3 * i:05}": kind for i, kind in enumerate(kinds)}
+    return kinds, {kind: photo_id for photo_id, kind in kinds.items()}
+
+
+# The whole road.
+
+
+def test_one_call_gives_a_ready_set_and_a_second_asks_for_nothing(tmp_path):
+    with Loopback(40) as servers:
+        manifest = download(tmp_path, servers)
+        assert manifest.counts() == {"good": 40}
+        assert servers.photos_asked() == dict.fromkeys(servers.ids, 1)
+        asked = servers.asked.copy()
+        assert download(tmp_path, servers).entries == manifest.entries
+        assert servers.asked == asked
+    folder = PhotoFolder(tmp_path)
+    assert {photo.id for photo in folder.photos} == set(servers.ids)
+    for photo in folder.photos:
+        assert photo.part == split_part(photo.photographer)
+        assert photo_size(photo.path) == (photo.width, photo.height)
+        assert min(photo.width, photo.height) == 64
+    with (tmp_path / "CREDITS.csv").open(encoding="utf-8") as file:
+        credits = {row["id"]: row for row in csv.DictReader(file)}
+    assert credits.keys() == set(servers.ids)
+    row = credits["id-00005"]
+    assert row["photographer"] == "Zoë 5" and row["username"] == "person5"
+    assert row["link"] == "https://unsplash.com/photos/id-00005"
+    assert "may not publish" in (tmp_path / "TERMS.txt").read_text()
+    assert [path.name for path in (tmp_path / "catalogue").rglob("*.*")] == ["photos.tsv000"]
+    assert not list(tmp_path.rglob(".*")), "half-written files are left"
+
+
+PLANTED = {
+    **{"grey": "grey", "toned": "toned", "busy": "good", "heals": "good", "cut": "good"},
+    **{"moved": "good", "404": "gone", "410": "gone", "403": "bad", "html": "bad", "png": "bad"},
+    **{"rot": "bad", "short": "bad", "elsewhere": "bad", "broken": "failed", "drip": "failed"},
+    **{"stall": "failed", "mirrored:id-00001": "good"},
+}
+
+
+def test_the_counts_equal_the_faults_planted(tmp_path):
+    kinds, by_kind = numbered(*PLANTED)
+    with Loopback(60, kinds) as servers:
+        manifest = download(tmp_path, servers)
+        states = {kind: manifest.entries[photo_id].state for kind, photo_id in by_kind.items()}
+        twin = {states.pop("mirrored:id-00001"), manifest.entries["id-00001"].state}
+        assert twin == {"good", "duplicate"}  # one of the two stays
+        assert states == {k: v for k, v in PLANTED.items() if not k.startswith("mirrored")}
+        expected = Counter(PLANTED.values()) + Counter(duplicate=1, good=60 - len(PLANTED) - 1)
+        assert manifest.counts() == expected
+        asked = servers.photos_asked()
+        tries = {kind: asked[photo_id] for kind, photo_id in by_kind.items()}
+        assert tries["404"] == tries["410"] == tries["html"] == tries["elsewhere"] == 1
+        assert (tries["busy"], tries["heals"], tries["cut"]) == (2, 3, 2)
+        assert tries["broken"] == tries["stall"] == tries["drip"] == 3
+        again = download(tmp_path, servers)  # asks for what failed, and nothing else
+        assert again.counts() == expected
+        more = servers.photos_asked() - asked
+        assert more.keys() == {by_kind[kind] for kind in ("broken", "drip", "stall")}
+        servers.kinds.clear()
+        healed = download(tmp_path, servers, retry=True)
+        assert healed.counts()["good"] == 60 - 3 and healed.counts()["gone"] == 0
+    selections = [PhotoFolder(tmp_path).select(part) for part in ("train", "val", "test")]
+    left_out = [reason for selection in selections for reason in selection.left_out.items()]
+    counts = Counter()
+    for reason, photos in left_out:
+        counts[reason] += len(photos)
+    assert (counts["grey"], counts["toned"], counts["duplicate"]) == (1, 1, 1)
+
+
+def test_what_is_good_is_kept_beside_what_fails_and_reasons_are_told(tmp_path):
+    kinds, by_kind = numbered("404", "html", "elsewhere", "rot", "broken", "stall")
+    with Loopback(20, kinds) as servers:
+        entries = download(tmp_path, servers).entries
+    reasons = {kind: entries[photo_id].reason for kind, photo_id in by_kind.items()}
+    assert reasons["404"] == "answered 404"
+    assert reasons["html"] == "came as text/html, not as image/jpeg"
+    assert reasons["elsewhere"] == "redirected to http://192.0.2.1, which is not asked"
+    assert "not a whole photo" in reasons["rot"]
+    assert reasons["broken"] == "answered 503"
+    assert reasons["stall"] == "timed out"
+    for photo_id in by_kind.values():
+        assert not (tmp_path / photo_path(photo_id)).exists()
+        assert entries[photo_id].file == ""
+
+
+# Manners.
+
+
+def test_photos_are_asked_for_at_the_size_of_training_and_by_an_honest_client(tmp_path):
+    seen = []
+    with Loopback(6) as servers:
+        handler = servers.server.RequestHandlerClass
+        get = handler.do_GET
+
+        def spied(self):
+            seen.append((self.path, self.headers["User-Agent"]))
+            get(self)
+
+        servers.server.RequestHandlerClass = type("Spied", (handler,), {"do_GET": spied})
+        download(tmp_path, servers)
+    photos = dict(path.split("?") for path, _ in seen if "photo-" in path)
+    assert photos["/photo-id-00001"] == "w=96&fm=jpg&q=85&fit=max"  # 6000 x 4000
+    assert photos["/photo-id-00003"] == "w=64&fm=jpg&q=85&fit=max"  # 4000 x 6000
+    assert all(agent.startswith("colorize-photos/") for _, agent in seen)
+
+
+def test_so_many_photos_are_fetched_at_a_time_and_no_more(tmp_path):
+    with Loopback(24, latency=0.05) as servers:
+        lite(tmp_path, servers, workers=4).download(progress=False)
+        assert servers.at_once == 4
+
+
+def test_all_wait_when_one_is_asked_to(tmp_path):
+    kinds = {f"id-{i:05}": "busy:1" for i in range(4)}
+    with Loopback(16, kinds) as servers:
+        start = time.monotonic()
+        manifest = download(tmp_path, servers)
+        assert 1 <= time.monotonic() - start < 4  # once, together, not one after the other
+    assert manifest.counts() == {"good": 16}
+
+
+@pytest.mark.parametrize("kind", ["html", "broken"])
+def test_it_stops_where_every_answer_is_alike(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(unsplash, "_BAD_IN_A_ROW", 5)
+    monkeypatch.setattr(unsplash, "_FAILURES_IN_A_ROW", 5)
+    with Loopback(200) as servers:
+        servers.kinds = dict.fromkeys(servers.ids, kind)
+        with pytest.raises(ConnectionError, match=r"5 .* in a row .*--retry"):
+            download(tmp_path, servers)
+        assert len(servers.photos_asked()) < 60
+        servers.kinds = {}
+        assert download(tmp_path, servers, retry=True).counts() == {"good": 200}
+
+
+# Stopped and started again.
+
+
+def test_a_whole_photo_without_a_line_is_adopted_and_a_half_one_fetched_again(tmp_path):
+    with Loopback(12) as servers:
+        first = download(tmp_path, servers)
+        path = tmp_path / "manifest.csv"
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(lines[:8]) + lines[8][:20])  # killed while writing a line
+        torn = first.entries["id-00011"]
+        whole = (tmp_path / torn.file).read_bytes()
+        (tmp_path / torn.file).write_bytes(whole[: len(whole) // 2])
+        kept = tmp_path / photo_path("id-00002")
+        kept.write_bytes(kept.read_bytes()[:-1])  # has a line, but not its length
+        leftover = kept.with_name(".id-00099.jpg.77.part")
+        leftover.write_bytes(b"half")
+        asked = servers.photos_asked()
+        second = download(tmp_path, servers)
+        assert servers.photos_asked() - asked == {"id-00011": 1, "id-00002": 1}
+    assert second.entries == first.entries
+    assert not leftover.exists()
+
+
+def test_a_part_once_written_stays(tmp_path):
+    with Loopback(30) as servers:
+        download(tmp_path, servers)
+        path = tmp_path / "manifest.csv"
+        moved = Manifest(tmp_path)
+        entry = moved.entries["id-00004"]
+        other = "test" if entry.part != "test" else "train"
+        path.write_text(path.read_text().replace(f",{entry.part},good,", f",{other},good,"))
+        assert {e.part for e in Manifest(tmp_path).entries.values()} >= {other}
+        before = {e.id: e.part for e in Manifest(tmp_path).entries.values()}
+        servers.ids.append("id-00031")
+        shutil.rmtree(tmp_path / "catalogue")
+        del servers.__dict__["archive"]
+        after = {e.id: e.part for e in download(tmp_path, servers).entries.values()}
+    assert after.pop("id-00031") and after == before
+
+
+def test_ctrl_c_does_not_wait_for_those_who_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(unsplash, "_BACK_OFF", 1000.0)
+    with Loopback(30, {"id-00000": "broken"}) as servers:
+        add = Manifest.add
+
+        def interrupted(self, entry):
+            add(self, entry)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Manifest, "add", interrupted)
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            download(tmp_path, servers)
+        assert time.monotonic() - start < 10
+        monkeypatch.setattr(Manifest, "add", add)
+        servers.kinds.clear()
+        assert download(tmp_path, servers).counts() == {"good": 30}
+
+
+def test_two_at_once_in_one_folder_are_refused(tmp_path):
+    refused = pytest.raises(BlockingIOError, match="another process is filling")
+    with Loopback(3) as servers, Manifest(tmp_path), refused:
+        download(tmp_path, servers)
+
+
+def test_a_full_disk_stops_it_with_nothing_half_done(tmp_path, monkeypatch, capsys):
+    with Loopback(12) as servers:
+        write = unsplash.written_beside
+
+        def full(path):
+            if path.name == "id-00006.jpg":
+                raise OSError(28, "No space left on device")
+            return write(path)
+
+        monkeypatch.setattr(unsplash, "written_beside", full)
+        options = ["--accept-terms", "--size", "64", "--workers", "2"]
+        monkeypatch.setattr(UnsplashLite.__init__, "__defaults__", (320, 8, servers.hosts))
+        assert main(["download", "-o", str(tmp_path), *options]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert "No space left on device; the disk is full: free some space" in error
+        monkeypatch.setattr(unsplash, "written_beside", write)
+        assert main(["download", "-o", str(tmp_path), *options]) == 0
+        assert set(servers.photos_asked().values()) <= {1, 2}
+    assert "12 good" in capsys.readouterr().out
+
+
+# The terms, and the command.
+
+
+def test_nothing_is_asked_before_the_terms_are_accepted(tmp_path, monkeypatch, capsys):
+    with Loopback(5) as servers:
+        with pytest.raises(PermissionError, match="--accept-terms"):
+            lite(tmp_path / "a", servers, accept=False).download()
+        monkeypatch.setattr(UnsplashLite.__init__, "__defaults__", (320, 8, servers.hosts))
+        monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))  # no terminal
+        command = ["download", "-o", str(tmp_path / "b"), "--limit", "3"]
+        assert main(command) == 2
+        printed = capsys.readouterr()
+        assert "You may not publish" in printed.out and "--accept-terms" in printed.err
+        assert not servers.asked and not (tmp_path / "b").exists()
+        assert main([*command, "--accept-terms"]) == 0
+        assert "You may not publish" in capsys.readouterr().out
+        assert main(command) == 0  # shown once
+        printed = capsys.readouterr().out
+        assert "You may not" not in printed and "3 good" in printed
+
+
+def test_the_exit_status_tells_what_is_left(tmp_path, monkeypatch, capsys):
+    with Loopback(8, {"id-00003": "broken", "id-00004": "404"}) as servers:
+        monkeypatch.setattr(UnsplashLite.__init__, "__defaults__", (320, 8, servers.hosts))
+        command = ["download", "-o", str(tmp_path), "--accept-terms", "--size", "64"]
+        assert main(command) == 1
+        printed = capsys.readouterr().out
+        assert "failed: id-00003: answered 503" in printed
+        assert "1 photos failed; the same command tries them again" in printed
+        servers.kinds.pop("id-00003")
+        assert main(command) == 0
+
+
+def test_no_option_of_the_command_names_a_host():
+    command = [sys.executable, "-m", "colorize", "download", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "host" not in done.stdout and "http" not in done.stdout
+
+
+# The archive and its catalogue.
+
+
+@pytest.mark.parametrize(
+    ("fault", "asked"), [("", 1), ("cut", 3), ("no range", 1), ("cut, no range", 3)]
+)
+def test_the_archive_is_resumed_where_it_was_cut(tmp_path, fault, asked):
+    with Loopback(5) as servers:
+        servers.archive_fault = fault
+        if fault == "cut, no range":  # can never be whole
+            with pytest.raises(ConnectionError, match=r"connection broke.* --source FILE"):
+                download(tmp_path, servers)
+        else:
+            assert download(tmp_path, servers).counts() == {"good": 5}
+            assert list(tmp_path.rglob("*.zip")) == []
+        assert servers.asked["/archive.zip"] == asked
+
+
+def test_a_moved_latest_is_not_glued_to_its_older_half(tmp_path):
+    with Loopback(5) as servers:
+        place = tmp_path / "catalogue"
+        place.mkdir()
+        (place / ".latest.zip.part").write_bytes(b"of another version")
+        (place / ".latest.zip.etag").write_text('"older"')
+        assert download(tmp_path, servers).counts() == {"good": 5}
+
+
+def test_an_archive_with_another_digest_is_refused_and_kept_aside(tmp_path):
+    with Loopback(5) as servers:
+        with pytest.raises(ConnectionError, match=r"SHA-256 is .* not aa0fcb859040"):
+            download(tmp_path, servers, version="1.4.1")
+        assert (tmp_path / "catalogue/1.4.1.zip.bad").read_bytes() == servers.archive
+        assert not servers.photos_asked()
+
+
+@pytest.mark.parametrize("version", ["../../etc", "/tmp/x", "", "1.4.1?x=1"])
+def test_a_version_is_no_path(tmp_path, version):
+    with Loopback(1) as servers, pytest.raises(CatalogueError, match="no version"):
+        download(tmp_path, servers, version=version)
+
+
+def test_an_archive_or_a_folder_that_one_has_already_will_do(tmp_path):
+    with Loopback(9) as servers:
+        (tmp_path / "lite.zip").write_bytes(servers.archive)
+        folder = tmp_path / "unpacked" / "deeper"
+        folder.mkdir(parents=True)
+        comma, tab = servers.catalogue(","), servers.catalogue("\t")
+        half = len(comma.splitlines()) // 2
+        (folder / "photos.csv000").write_text(comma)
+        (folder / "._photos.csv000").write_bytes(b"\x00 of a Mac")
+        for source in (tmp_path / "lite.zip", folder.parent, folder / "photos.csv000"):
+            rows, notes = read_catalogue(source)
+            assert [row.id for row in rows] == servers.ids and not notes
+        (folder / "photos.tsv001").write_text(tab)
+        rows, notes = read_catalogue(folder)
+        assert len(rows) == 9 and notes == ["9 rows repeat an id"]
+        assert half
+        manifest = download(tmp_path / "out", servers, source=tmp_path / "lite.zip")
+        assert manifest.counts() == {"good": 9}
+        assert servers.asked["/archive.zip"] == 0
+        assert (tmp_path / "lite.zip").exists()
+
+
+def catalogue(tmp_path, text):
+    path = tmp_path / "photos.tsv000"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+HEADING = "\t".join(COLUMNS) + "\n"
+ROW = "1\tp\thttps://images.unsplash.com/a\t3\t2\td\tu\tf\tl\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEADING.replace("photo_image_url", "image"), "no column photo_image_url in its heading"),
+        ("", "no column photo_id"),
+        (HEADING, "the catalogue is empty"),
+        (HEADING + ROW + ROW[:20], "ends in the middle of a row; fetch it again"),
+        (HEADING + ROW.replace("\td\t", '\t"d and then\t'), "in the middle of a row"),
+        ((HEADING + ROW).encode() + b"\xff\xfe", "not UTF-8 text"),
+    ],
+)
+def test_a_catalogue_that_is_wrong_is_said_in_one_sentence(tmp_path, text, message):
+    with pytest.raises(CatalogueError, match=message) as caught:
+        read_catalogue(catalogue(tmp_path, text))
+    assert str(tmp_path / "photos.tsv000") in str(caught.value)
+
+
+def test_columns_are_found_by_name_and_a_broken_row_among_good_ones_is_told(tmp_path):
+    heading = "\ufeff" + "\t".join(reversed(COLUMNS)) + "\textra\n"
+    cells = ["l", "f", "u", "line\n", "2", "3", "https://x/a", "p", "0012", "e"]
+    rows = [
+        '"' + '"\t"'.join(cells) + '"\n',
+        "a\tb\n",
+        '"' + '"\t"'.join([*cells[:-2], "12", "e"]) + '"\n',
+    ]
+    found, notes = read_catalogue(catalogue(tmp_path, heading + "".join(rows)))
+    assert [row.id for row in found] == ["0012", "12"]  # text, not numbers
+    assert (found[0].width, found[0].height, found[0].name) == (3, 2, "f l")
+    assert notes == ["1 rows have another number of columns"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "crc", "other", "none"])
+def test_an_archive_that_is_damaged_or_another_is_said_in_one_sentence(tmp_path, damage):
+    path = tmp_path / "lite.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        name = "keywords.tsv000" if damage == "other" else "photos.tsv000"
+        archive.writestr(name, HEADING + ROW)
+    data = bytearray(path.read_bytes())
+    if damage == "cut":
+        data = data[:-30]
+    if damage == "crc":
+        data[data.index(b"images")] ^= 1
+    path.write_bytes(data)
+    if damage == "none":
+        path.unlink()
+    message = {"other": "no photos.tsv", "none": "no such archive"}.get(damage, "damaged .*zip")
+    with pytest.raises(CatalogueError, match=message):
+        read_catalogue(path)
+
+
+def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(unsplash, "_LARGEST_CATALOGUE", 1000)
+    path = tmp_path / "lite.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("photos.tsv000", HEADING + ROW * 1000)
+    with pytest.raises(CatalogueError, match="would unpack to more than"):
+        read_catalogue(path)
+
+
+def test_nothing_outside_the_folder_is_written_whatever_the_catalogue_says(tmp_path):
+    ids = ["../../escape", "/etc/escape", "a/b", "..", "a" * 300, "nul\0", "ok_-1", "OK_-1"]
+    with Loopback(1) as servers:
+        row = servers.row("id-00000")
+        lines = [HEADING]
+        for photo_id in ids:
+            told = row | {"photo_id": photo_id, "photo_description": "d"}
+            lines.append("\t".join(told[column] for column in COLUMNS) + "\n")
+        for url in (
+            "http://192.0.2.1/photo-id-00000",
+            f"{servers.origin}@192.0.2.1/p",
+            "file:///p",
+        ):
+            told = row | {"photo_id": f"u{len(lines)}", "photo_description": "d"}
+            told["photo_image_url"] = url
+            lines.append("\t".join(told[column] for column in COLUMNS) + "\n")
+        path = tmp_path / "photos.tsv000"
+        path.write_text("".join(lines))
+        out = tmp_path / "in" / "here"
+        manifest = download(out, servers, source=path)
+        assert servers.photos_asked() == {"id-00000": 2}
+    states = Counter(entry.state for entry in manifest.entries.values())
+    assert states == {"good": 1, "duplicate": 1, "bad": 9}
+    written = {p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()}
+    assert all(Path("in/here") in p.parents for p in written - {Path("photos.tsv000")})
+    assert photo_path("ok_-1").lower() != photo_path("OK_-1").lower()
+
+
+def test_threads_end_with_the_download(tmp_path):
+    before = threading.active_count()
+    with Loopback(5) as servers:
+        download(tmp_path, servers)
+    time.sleep(0.2)
+    assert threading.active_count() <= before + 1

@@ -1,0 +1,97 @@
+"""Kill at random moments, and see that nothing is lost: python scripts/soak.py download.
+
+    download    a download from a loopback stand-in, killed 50 times with SIGKILL
+
+Bounded in kills and in time; ends with a line of numbers, and fails loudly.
+"""
+
+import argparse
+import hashlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from loopback import Loopback, picture
+from tqdm import tqdm
+
+from colorize.data.manifest import Manifest
+
+# A process that downloads from the servers whose address and folder it is given.
+DOWNLOAD = """
+import sys
+from colorize.data.unsplash import Hosts, UnsplashLite
+origin, folder = sys.argv[1:]
+hosts = Hosts(origin + "/data/{version}", (origin,), origin)
+lite = UnsplashLite(folder, size=64, hosts=hosts)
+lite.accept_terms()
+print("begins", flush=True)
+print(lite.download(progress=False))
+"""
+
+
+def soak_download(kills: int, seed: int, count: int = 3000) -> str:
+    """Kill a download again and again, look at every file after each kill, and let it end."""
+    lot = random.Random(seed)
+    kinds = {f"id-{number:05}": "404" for number in range(0, count, 100)}
+    kinds |= {f"id-{number:05}": "cut" for number in range(1, count, 50)}
+    with tempfile.TemporaryDirectory() as folder, Loopback(count, kinds, latency=0.03) as servers:
+        known: dict[Path, str] = {}
+        for _ in tqdm(range(kills), desc="kills"):
+            command = [sys.executable, "-c", DOWNLOAD, servers.origin, folder]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            process.stdout.readline()  # it begins
+            time.sleep(lot.uniform(0, 0.5))
+            process.kill()
+            process.communicate()
+            known = look(Path(folder), known)
+        done = len(Manifest(folder).entries)
+        if done >= count:
+            raise AssertionError("the download ended before the kills did: make it longer")
+        subprocess.run(command, check=True, capture_output=True)
+        look(Path(folder), known)
+        manifest = Manifest(folder)
+        good = manifest.counts()["good"]
+        gone = manifest.counts()["gone"]
+        lost = set(servers.ids) - manifest.entries.keys()
+        if lost or (good, gone) != (count - count // 100, count // 100):
+            raise AssertionError(f"{len(lost)} lost; {manifest}")
+        twice = sum(times - 1 for times in servers.photos_asked().values()) - count // 50
+    return (
+        f"{kills} kills, {done} of {count} photos were known at the last; in the end {manifest}; "
+        f"{twice} photos were asked for again because a kill cut them"
+    )
+
+
+def look(folder: Path, known: dict[Path, str]) -> dict[Path, str]:
+    """Every file under a final name is whole, and none that was there has changed or gone."""
+    found = {}
+    for path in folder.glob("photos/*/*.jpg"):
+        if path.name.startswith("."):  # being written when it was killed
+            continue
+        data = path.read_bytes()
+        portrait = int(path.stem[-5:]) % 3 == 0
+        width, height = (64, 96) if portrait else (96, 64)
+        if data != picture(path.stem, width, height):
+            raise AssertionError(f"{path} is not what was sent")
+        found[path] = hashlib.sha256(data).hexdigest()
+    missing = [path for path in known if found.get(path) != known[path]]
+    if missing:
+        raise AssertionError(f"{len(missing)} photos were lost or changed, such as {missing[0]}")
+    return found
+
+
+def main() -> None:
+    usage = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=usage)
+    parser.add_argument("what", choices=("download",))
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    print(soak_download(args.kills, args.seed))
+
+
+if __name__ == "__main__":
+    main()

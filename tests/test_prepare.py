@@ -1,0 +1,185 @@
+import io
+import os
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_manifest import blobs, jpeg
+
+from colorize.cli import main
+from colorize.data import prepare as prepare_module
+from colorize.data.folder import PhotoFolder
+from colorize.data.manifest import Manifest
+from colorize.data.prepare import prepare
+from colorize.photos import photo_to_rgb, resize, rgb_to_photo, write_photo
+
+
+@pytest.fixture
+def album(tmp_path):
+    """An album of ten photos, two of them in a folder `test`, among other things."""
+    root = tmp_path / "album"
+    for i in range(8):
+        write_photo(blobs(i), root / f"2019/photo {i}.jpg")
+    for i in (8, 9):
+        write_photo(blobs(i), root / f"test/photo {i}.jpg")
+    (root / "notes.txt").write_text("not a photo")
+    return root
+
+
+def states(manifest):
+    return {entry.id: entry.state for entry in manifest.entries.values()}
+
+
+def in_tar(path, members, kind="w"):
+    with tarfile.open(path, kind) as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            if isinstance(data, bytes):
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+            else:
+                info.type, info.linkname = tarfile.SYMTYPE, data[0]
+                tar.addfile(info)
+    return path
+
+
+def test_a_folder_becomes_ready_for_training_and_is_only_read(tmp_path, album):
+    before = {path: path.read_bytes() for path in album.rglob("*") if path.is_file()}
+    manifest = prepare([album], tmp_path / "out", size=64, progress=False)
+    assert {path: path.read_bytes() for path in album.rglob("*") if path.is_file()} == before
+    assert manifest.counts() == {"good": 10}
+    folder = PhotoFolder(tmp_path / "out")
+    assert len(folder.photos) == 10
+    for photo in folder.photos:
+        assert min(photo.width, photo.height) == 64
+        assert (photo.part == "test") >= ("/test/" in photo.path.as_posix())
+    entry = manifest.entries["album/2019/photo 3.jpg"]
+    assert entry.file == "photos/album/2019/photo 3.jpg"
+    with Image.open(tmp_path / "out" / entry.file) as small:
+        expected = rgb_to_photo(
+            resize(photo_to_rgb(Image.open(album / "2019/photo 3.jpg")), 64, 85)
+        )
+        gap = np.abs(np.asarray(small, int) - np.asarray(expected, int))
+    assert gap.mean() < 2  # of JPEG
+
+
+def test_a_second_call_reads_no_photo_and_a_new_photo_is_added(tmp_path, album, monkeypatch):
+    first = prepare([album], tmp_path / "out", progress=False)
+    with monkeypatch.context() as patch:
+        patch.delattr(prepare_module, "examine")
+        assert prepare([album], tmp_path / "out", progress=False).entries == first.entries
+    write_photo(blobs(77), album / "new.jpg")
+    second = prepare([album], tmp_path / "out", progress=False)
+    assert second.entries.keys() - first.entries.keys() == {"album/new.jpg"}
+    assert {k: second.entries[k] for k in first.entries} == first.entries
+
+
+def test_a_small_plain_jpeg_is_copied_byte_for_byte_and_all_else_made_one(tmp_path):
+    root = tmp_path / "mixed"
+    root.mkdir()
+    (root / "plain.jpg").write_bytes(jpeg(blobs(1)))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (root / "turned.JPEG").write_bytes(jpeg(blobs(2), exif=exif))
+    (root / "cmyk.jpg").write_bytes(jpeg(blobs(3).convert("CMYK")))
+    write_photo(blobs(4), root / "a.png")
+    write_photo(blobs(5), root / "a.webp")
+    manifest = prepare([root], tmp_path / "out", size=90, progress=False)
+    assert manifest.counts() == {"good": 5}
+    made = {entry.id: tmp_path / "out" / entry.file for entry in manifest.entries.values()}
+    assert made["mixed/plain.jpg"].read_bytes() == (root / "plain.jpg").read_bytes()
+    names = {path.name for path in made.values()}
+    assert names == {"plain.jpg", "turned.JPEG", "cmyk.jpg", "a.png.jpg", "a.webp.jpg"}
+    for name, path in made.items():
+        with Image.open(path) as photo:
+            assert (photo.format, photo.mode) == ("JPEG", "RGB")
+            assert photo.getexif().get(0x0112, 1) == 1
+            assert photo.size == ((90, 120) if "turned" in name else (120, 90))
+
+
+def test_tar_files_are_read_and_names_of_tars_and_folders_decide_the_part(tmp_path):
+    root = tmp_path / "all"
+    root.mkdir()
+    in_tar(root / "test-00.tar", {f"{i}.jpg": jpeg(blobs(i)) for i in range(3)})
+    in_tar(root / "train-00.tar.gz", {f"x/{i}.jpg": jpeg(blobs(10 + i)) for i in range(3)}, "w:gz")
+    in_tar(tmp_path / "more.tar", {"val/a.jpg": jpeg(blobs(20)), "b.jpg": jpeg(blobs(21))})
+    write_photo(blobs(30), root / "latest trains" / "engine.jpg")  # no part is named here
+    manifest = prepare(
+        [root, tmp_path / "more.tar"], tmp_path / "out", part="train", progress=False
+    )
+    parts = {entry.id: entry.part for entry in manifest.entries.values()}
+    assert parts == {
+        **{f"all/test-00/{i}.jpg": "test" for i in range(3)},
+        **{f"all/train-00/x/{i}.jpg": "train" for i in range(3)},
+        **{"more/val/a.jpg": "val", "more/b.jpg": "train", "all/latest trains/engine.jpg": "train"},
+    }
+
+
+def test_what_is_no_photo_is_noted_and_the_rest_goes_on(tmp_path, album):
+    (album / "cut.jpg").write_bytes(jpeg(blobs(50))[:800])
+    (album / "text.png").write_text("hello")
+    write_photo(blobs(51).convert("L").convert("RGB"), album / "grey.jpg")
+    write_photo(blobs(0).resize((100, 75)), album / "twin.jpg")
+    manifest = prepare([album], tmp_path / "out", progress=False)
+    assert manifest.counts() == {"good": 10, "bad": 2, "grey": 1, "duplicate": 1}
+    reasons = {entry.id: entry.reason for entry in manifest.entries.values() if entry.reason}
+    assert "damaged or cut short" in reasons["album/cut.jpg"]
+    assert "not a picture" in reasons["album/text.png"]
+    assert (tmp_path / "out" / manifest.entries["album/grey.jpg"].file).exists()  # not deleted
+
+
+def test_nothing_outside_the_folder_is_written_whatever_a_tar_says(tmp_path):
+    good = jpeg(blobs(1))
+    hostile = {"../up.jpg": good, "/abs.jpg": good, "a/../../b.jpg": good, "ok.jpg": good}
+    hostile |= {"link.jpg": ("/etc/passwd",), "c:\\win.jpg": good, "dir.jpg/../x.jpg": good}
+    in_tar(tmp_path / "evil.tar", hostile)
+    out = tmp_path / "in" / "out"
+    manifest = prepare([tmp_path / "evil.tar"], out, progress=False)
+    assert manifest.counts() == {"good": 1, "bad": 6}
+    files = {
+        path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()
+    }
+    assert files == {"evil.tar", "in/out/manifest.csv", "in/out/photos/evil/ok.jpg"}
+
+
+def test_a_file_name_may_be_any_bytes(tmp_path, album):
+    (album / "2019/photo 1.jpg").rename(album / os.fsdecode(b"Jos\xe9\n.jpg"))
+    first = prepare([album], tmp_path / "out", progress=False)
+    assert first.counts() == {"good": 10}
+    assert "album/Jos\\xe9\\x0a.jpg" in first.entries
+    assert prepare([album], tmp_path / "out", progress=False).entries == first.entries
+
+
+def test_a_damaged_tar_is_named_and_what_was_read_is_kept(tmp_path, album):
+    path = in_tar(tmp_path / "cut.tar", {f"{i}.jpg": jpeg(blobs(60 + i)) for i in range(20)})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"cut\.tar: a damaged tar file"):
+        prepare([path], tmp_path / "out", workers=1, progress=False)
+    kept = Manifest(tmp_path / "out").entries
+    assert kept and {entry.state for entry in kept.values()} == {"new"}
+    path.write_bytes(whole)
+    assert prepare([path], tmp_path / "out", progress=False).counts() == {"good": 20}
+
+
+def test_sources_that_cannot_be_are_refused(tmp_path, album):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        prepare([tmp_path / "nowhere"], tmp_path / "out")
+    other = tmp_path / "other" / "album"
+    other.mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"would get one name, album: rename one"):
+        prepare([album, other], tmp_path / "out")
+    with pytest.raises(ValueError, match="lies in its own source"):
+        prepare([album], album / "prepared")
+    assert not (album / "prepared").exists()
+
+
+def test_the_command_prepares_and_sums_up(tmp_path, album, capsys):
+    (album / "text.png").write_text("hello")
+    command = ["prepare", str(album), "-o", str(tmp_path / "out"), "--size", "64"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "10 good" in out and "1 bad" in out and "bad: album/text.png: not a picture" in out
+    assert main(["prepare", str(tmp_path / "x"), "-o", str(tmp_path / "y")]) == 2
+    assert "no such folder or tar file" in capsys.readouterr().err

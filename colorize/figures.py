@@ -143,6 +143,41 @@ def ab_histograms(colors: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
+def color_judgement(
+    points: Mapping[str, Sequence[tuple[float, float]]],
+    grey: float,
+    toned: float,
+    toned_share: float,
+) -> Figure:
+    """Where photos in color, grey and toned ones lie, and where the thresholds cut.
+
+    Args:
+        points: mean chroma and color spread of photos, by kind.
+        grey: below this mean chroma a photo is grey.
+        toned: below this spread,
+        toned_share: and below this share of its mean chroma, it is toned.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axis = figure.subplots()
+    right = 1.05 * max(chroma for pairs in points.values() for chroma, _ in pairs)
+    top = 1.05 * max(spread for pairs in points.values() for _, spread in pairs)
+    axis.axvspan(0, grey, color="#dddddd", lw=0, label="left out: grey")
+    knee = toned / toned_share
+    corners = [(grey, toned_share * grey), (knee, toned), (max(right, knee), toned)]
+    chromas, spreads = zip(*corners, strict=True)
+    axis.fill_between(chromas, spreads, color="#eadfce", lw=0, label="left out: toned")
+    looks = zip("o^sD", ("#c4452d", "#444444", "#8a5a2b", "#2b5f8a"), strict=True)
+    for (name, pairs), (marker, color) in zip(points.items(), looks, strict=False):
+        xy = zip(*pairs, strict=True)
+        axis.scatter(*xy, s=22, marker=marker, color=color, alpha=0.75, label=name)
+    axis.set(xlim=(0, right), ylim=(-0.02 * top, top))
+    axis.set_xlabel("mean chroma")
+    axis.set_ylabel("spread around the color of each lightness")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=9)
+    return figure
+
+
 def save_figure(figure: Figure, path: str | os.PathLike, dpi: int = 110) -> Path:
     """Write a figure; the kind of file follows from the suffix."""
     path = Path(path)

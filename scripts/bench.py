@@ -5,21 +5,32 @@ medians and their ratio count. The machine's load moves the times, and much less
 """
 
 import argparse
+import functools
+import itertools
 import json
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import requests
 import torch
-from PIL import Image
+from loopback import Loopback, picture
+from PIL import Image, ImageOps
 from skimage.color import lab2rgb, rgb2lab
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import Compose, RandomHorizontalFlip, RandomResizedCrop
 
 from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
 from colorize.colorizer import join
 from colorize.data.dataset import LabDataset
-from colorize.data.folder import load_samples
+from colorize.data.folder import Photo, PhotoFolder, load_samples
+from colorize.data.loaders import EpochSampler, train_loader
+from colorize.data.prepare import prepare
+from colorize.data.unsplash import UnsplashLite
 from colorize.runtime import written_beside
 
 
@@ -111,7 +122,153 @@ def bench_join() -> dict:
     return compare(plain, ours, per=1, unit="ms", tolerance=1, repeats=3)
 
 
-BENCHES = {"lab": bench_lab, "rgb": bench_rgb, "pair": bench_pair, "join": bench_join}
+class PlainPairs(Dataset):
+    """The plain way to (lightness, ab): Pillow, torchvision on Pillow, scikit-image in float64."""
+
+    def __init__(self, paths: Sequence[Path], size: int):
+        self.paths = paths
+        crop = RandomResizedCrop(size, scale=(0.25, 1), ratio=(1, 1))
+        self.transform = Compose([crop, RandomHorizontalFlip()])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        with Image.open(self.paths[index]) as photo:
+            crop = self.transform(photo.convert("RGB"))
+        lab = rgb2lab(np.asarray(crop) / 255).transpose(2, 0, 1)
+        lab = torch.from_numpy(lab / [[[50]], [[110]], [[110]]] - [[[1]], [[0]], [[0]]]).float()
+        return lab[:1], lab[1:]
+
+
+def bench_prepared() -> dict:
+    """A prepared folder (320 px) to batches of (lightness, ab) at 256 px.
+
+    Plain: `PlainPairs` on the same files, DataLoader without workers, batch 8. Ours: `LabDataset`
+    in a DataLoader with 2 workers, batch 16.
+    """
+    return _bench_folder(_prepared_folder(), 16, _pairs_loader)
+
+
+def bench_prepared_u8() -> dict:
+    """A prepared folder (320 px) to cropped and flipped uint8 batches at 256 px.
+
+    Plain: as for `prepared`. Ours: `train_loader` with 2 workers, batch 16.
+    """
+    return _bench_folder(_prepared_folder(), 16, _u8_loader)
+
+
+def bench_originals() -> dict:
+    """Photos of 1080 px to batches of (lightness, ab) at 256 px, their index known.
+
+    Plain and ours: as for `prepared`.
+    """
+    return _bench_folder(_originals_folder(), 4, _pairs_loader)
+
+
+def bench_download() -> dict:
+    """Photos a second from a server on loopback that takes 50 ms, 8 at a time: a download of 600.
+
+    Plain: 8 threads and `requests.get`, each body kept in memory, nothing looked at. Ours: the
+    whole of `UnsplashLite.download`: decoded, judged, hashed, written, noted.
+    """
+    times: dict[str, list[float]] = {"plain": [], "ours": []}
+    count = 600
+    with Loopback(count, latency=0.05) as servers:
+        urls = []
+        for number, name in enumerate(servers.ids):
+            width, height = (480, 320) if number % 3 else (320, 480)
+            picture(name, width, height)  # made before the clock runs
+            urls.append(f"{servers.origin}/photo-{name}?w={width}")
+        for _ in range(3):
+            start = time.perf_counter()
+            with ThreadPoolExecutor(8) as pool:
+                bodies = list(pool.map(lambda url: requests.get(url, timeout=10).content, urls))
+            times["plain"].append(time.perf_counter() - start)
+            with tempfile.TemporaryDirectory() as folder:
+                lite = UnsplashLite(folder, hosts=servers.hosts)
+                lite.accept_terms()
+                source = Path(folder, "photos.tsv000")
+                source.write_text(servers.catalogue(), encoding="utf-8")
+                start = time.perf_counter()
+                manifest = lite.download(source=source, progress=False)
+                times["ours"].append(time.perf_counter() - start)
+            if len(bodies) != count or manifest.counts() != {"good": count}:
+                raise AssertionError(f"not all photos came: {manifest}")
+    plain, ours = (count / statistics.median(taken) for taken in times.values())
+    # A rate: here more is better, and the ratio is ours over plain.
+    return {"plain": plain, "ours": ours, "unit": "photos/s", "ratio": ours / plain}
+
+
+def _bench_folder(folder: PhotoFolder, copies: int, loader: Callable) -> dict:
+    photos = folder.select("train", min_side=256).photos * copies
+    plain = DataLoader(PlainPairs([photo.path for photo in photos], 256), 8, shuffle=True)
+    ours = loader(photos)
+    times: dict[DataLoader, list[float]] = {plain: [], ours: []}
+    for epoch in range(4):
+        for batches, taken in times.items():
+            start = time.perf_counter()
+            if batches is ours:
+                ours.sampler.set_epoch(epoch)
+                seen = sum(len(batch[0]) for batch in batches)
+            else:  # a sixth is enough to time it
+                some = itertools.islice(batches, max(1, len(batches) // 6))
+                seen = sum(len(lightness) for lightness, _ in some)
+            taken.append((time.perf_counter() - start) * 1000 / seen)
+    slow, fast = (statistics.median(taken[1:]) for taken in times.values())  # one to warm up
+    return {"plain": slow, "ours": fast, "unit": "ms/photo", "ratio": slow / fast}
+
+
+def _pairs_loader(photos: Sequence[Photo]) -> DataLoader:
+    dataset = LabDataset(photos, 256, augment=True)
+    sampler = EpochSampler(len(photos), seed=0)
+    return DataLoader(dataset, 16, sampler=sampler, num_workers=2, persistent_workers=True)
+
+
+def _u8_loader(photos: Sequence[Photo]) -> DataLoader:
+    return train_loader(photos, 256, 16, workers=2)
+
+
+@functools.cache
+def _folder(name: str) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f"colorize-bench-{name}-"), name)
+
+
+def _prepared_folder() -> PhotoFolder:
+    """The embedded photos as a download would give them: short side 320, quality 85."""
+    folder = _folder("prepared")
+    if not folder.exists():
+        originals = _folder("sources")
+        for photo in load_samples().photos:
+            path = originals / f"{photo.id}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.open(photo.path).convert("RGB").save(path, quality=85)
+        prepare([originals], folder, part="train", progress=False)
+    return PhotoFolder(folder)
+
+
+def _originals_folder() -> PhotoFolder:
+    """Photos of 1080 px and about 1 bit per pixel: the embedded ones side by side."""
+    folder = _folder("originals")
+    photos = [Image.open(photo.path).convert("RGB") for photo in load_samples().photos]
+    (folder / "train").mkdir(parents=True, exist_ok=True)
+    for i in range(len(photos)):
+        sheet = Image.new("RGB", (1620, 1080))
+        for n in range(6):
+            tile = ImageOps.fit(photos[(i + n) % len(photos)], (540, 540))
+            sheet.paste(tile, (n % 3 * 540, n // 3 * 540))
+        sheet.save(folder / "train" / f"{i}.jpg", quality=88)
+    found = PhotoFolder(folder)
+    found.inspect(progress=False)
+    return found
+
+
+BENCHES = {
+    **{"lab": bench_lab, "rgb": bench_rgb, "pair": bench_pair, "join": bench_join},
+    **{"prepared": bench_prepared, "prepared_u8": bench_prepared_u8},
+    **{"originals": bench_originals, "download": bench_download},
+}
+GROUPS = {"data": ("prepared", "prepared_u8", "originals", "download")}
 
 
 def compare(
@@ -133,21 +290,23 @@ def compare(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHES)}; all")
+    known = ", ".join((*GROUPS, *BENCHES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {known}; all")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    unknown = set(args.names) - set(BENCHES)
+    names = [one for name in args.names for one in GROUPS.get(name, (name,))]
+    unknown = set(names) - set(BENCHES)
     if unknown:
-        parser.error(f"no bench {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
+        parser.error(f"no bench {', '.join(sorted(unknown))}; there are {known}")
     threads = torch.get_num_threads()
     rows = []
-    for name in args.names or BENCHES:
+    for name in names or BENCHES:
         torch.manual_seed(0)
         torch.set_num_threads(threads)
         row = {"name": name} | BENCHES[name]()
         rows.append(row)
         print(
-            f"{name:<6} plain {row['plain']:9.2f}  ours {row['ours']:9.2f} {row['unit']:<9}"
+            f"{name:<11} plain {row['plain']:9.2f}  ours {row['ours']:9.2f} {row['unit']:<9}"
             f" ratio {row['ratio']:5.1f}   {BENCHES[name].__doc__.splitlines()[0]}"
         )
     if args.json:

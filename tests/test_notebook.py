@@ -6,6 +6,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from loopback import Loopback
+
+from colorize.data.folder import split_part
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "colorize.ipynb"
@@ -99,6 +102,44 @@ def test_the_quick_notebook_runs_twice_without_a_network(tmp_path):
     panels = {"autoencoder_result.jpg", "fcn_result.jpg", "gan_result.jpg"}
     assert panels | {"comparison.jpg", "val_loss.png"} <= names
     assert log.read_text() == ""
+
+
+@pytest.mark.slow
+def test_the_full_profile_runs_from_the_catalogue_on(tmp_path):
+    """The card's main use, small: two steps of each attempt at 64 px, on photos made up."""
+    with Loopback(30) as servers:
+        people = [servers.row(photo_id)["photographer_username"] for photo_id in servers.ids]
+        batch = sum(split_part(person) == "train" for person in people) // 2
+        small = {"size": 64, "epochs": 1, "batch_size": batch}
+        none = {"model_args": {"backbone_weights": None}}
+        unet = {"model_args": {"depth": 4, "base_channels": 8}}
+        changes = {"autoencoder": small | none, "fcn": small | none, "unet_gan": small | unet}
+        notebook = nbformat.read(NOTEBOOK, as_version=4)
+        (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+        for old, new in (
+            ('PROFILE = "quick"', 'PROFILE = "full"'),
+            ("ACCEPT_TERMS = False", "ACCEPT_TERMS = True"),
+            ("CHANGES = {}", f"CHANGES = {changes}"),
+        ):
+            assert old in cell.source
+            cell.source = cell.source.replace(old, new)
+        (cell,) = (cell for cell in notebook.cells if "UnsplashLite(DATA)" in cell.source)
+        hosts = f"unsplash.{servers.hosts!r}"
+        cell.source = cell.source.replace(
+            "UnsplashLite(DATA)", f"UnsplashLite(DATA, hosts={hosts})"
+        )
+        source = tmp_path / "colorize.ipynb"
+        nbformat.write(notebook, source)
+        for name in ("first.ipynb", "second.ipynb"):
+            command = [sys.executable, ROOT / "scripts" / "execute.py", source, tmp_path / name]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[-2000:]
+            asked = sum(servers.asked.values())
+            assert asked == 32  # the archive, where it really is, and each photo; once
+    for name in ("autoencoder", "fcn", "unet_gan"):
+        (line,) = (tmp_path / "runs/full" / name / "log.jsonl").read_text().splitlines()
+        assert json.loads(line)["steps"] == 2
+    assert "30 good" in (tmp_path / "first.ipynb").read_text()
 
 
 def test_the_blocker_blocks(tmp_path):

@@ -74,4 +74,12 @@ def run_loaders(
 def _loader(dataset: RgbDataset, batch_size: int, workers: int, **options) -> DataLoader:
     workers = min(workers, os.cpu_count() or 1)
     pin = torch.cuda.is_available()
-    return DataLoader(dataset, batch_size, num_workers=workers, pin_memory=pin, **options)
+    keep = workers > 0  # from epoch to epoch
+    return DataLoader(
+        dataset,
+        batch_size,
+        num_workers=workers,
+        persistent_workers=keep,
+        pin_memory=pin,
+        **options,
+    )

@@ -228,18 +228,24 @@ def examine(data: bytes) -> dict[str, Any]:
         PhotoError: if the bytes are no whole photo.
     """
     photo = read_photo(io.BytesIO(data))
-    k = _SMALL_SIDE / min(photo.size)
-    small = photo if k >= 1 else _smaller(photo, k)
-    lightness, ab = rgb_to_lab(photo_to_rgb(small))
+    chroma, spread = judge(photo)
     return {
         "width": photo.width,
         "height": photo.height,
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
-        "mean_chroma": round(mean_chroma(ab).item(), 3),
-        "color_spread": round(color_spread(lightness, ab).item(), 3),
-        "phash": perceptual_hash(small),
+        "mean_chroma": round(chroma, 3),
+        "color_spread": round(spread, 3),
+        "phash": perceptual_hash(photo),
     }
+
+
+def judge(photo: Image.Image) -> tuple[float, float]:
+    """Mean chroma and color spread of a photo, seen small; they tell grey and toned from color."""
+    k = min(1.0, _SMALL_SIDE / min(photo.size))
+    size = [max(1, round(k * side)) for side in photo.size]
+    lightness, ab = rgb_to_lab(photo_to_rgb(photo.resize(size, Image.Resampling.BOX)))
+    return mean_chroma(ab).item(), color_spread(lightness, ab).item()
 
 
 def perceptual_hash(photo: Image.Image) -> str:
@@ -249,11 +255,6 @@ def perceptual_hash(photo: Image.Image) -> str:
     """
     grey = np.asarray(photo.convert("L").resize((32, 32), Image.Resampling.BOX), dtype=np.float64)
     return np.packbits(_WAVES @ grey @ _WAVES.T > 0).tobytes().hex()
-
-
-def _smaller(photo: Image.Image, k: float) -> Image.Image:
-    size = [max(1, round(k * side)) for side in photo.size]
-    return photo.resize(size, Image.Resampling.BOX)
 
 
 def near_duplicates(hashes: Sequence[str], known: int = 0) -> dict[int, int]:

@@ -205,7 +205,10 @@ class UnsplashLite:
             ConnectionError: if the archive cannot be fetched, or web pages come for photos.
         """
         if not self.has_accepted:
-            raise PermissionError("the terms of use have not been accepted (--accept-terms)")
+            raise PermissionError(
+                "the terms of use have not been accepted: read colorize.data.unsplash.TERMS, then "
+                "call accept_terms(), in a shell --accept-terms"
+            )
         catalogue = Path(source) if source is not None else self._catalogue(version, progress)
         rows, notes = read_catalogue(catalogue)
         for note in notes:

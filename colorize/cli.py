@@ -1,4 +1,4 @@
-"""The command `colorize`: download, prepare, train, photo, presets."""
+"""The command `colorize`: download, prepare, shard, train, photo, presets."""
 
 import argparse
 import dataclasses
@@ -87,6 +87,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     prepare.set_defaults(command=_prepare)
 
+    shard = commands.add_parser(
+        "shard",
+        help="write a prepared folder as tar shards, for data beyond one disk",
+        description="Write the good photos of a prepared folder as tar shards (WebDataset).",
+    )
+    shard.add_argument("folder", metavar="DIR", help="from `colorize download` or `prepare`")
+    shard.add_argument("-o", "--output", required=True, metavar="OUT", help="folder of the shards")
+    shard.add_argument(
+        "--photos", type=_count, default=1000, metavar="N", help="in a shard, at most (1000)"
+    )
+    shard.add_argument(
+        "--min-side", type=_count, default=1, metavar="N", help="leave smaller photos out"
+    )
+    shard.set_defaults(command=_shard)
+
     presets = commands.add_parser("presets", help="list the presets with their settings")
     presets.set_defaults(command=_presets)
 
@@ -171,6 +186,15 @@ def _prepare(args: argparse.Namespace) -> int:
     from colorize.data.prepare import prepare
 
     return _sum_up(prepare(args.sources, args.output, args.size, args.part))
+
+
+def _shard(args: argparse.Namespace) -> int:
+    from colorize.data.shards import write_shards
+
+    shards = write_shards(args.folder, args.output, args.photos, args.min_side)
+    counts = ", ".join(f"{len(paths)} {part}" for part, paths in shards.items())
+    print(f"{args.output}: {counts} shards")
+    return 0
 
 
 def _sum_up(manifest: "colorize.data.manifest.Manifest") -> int:

@@ -16,6 +16,11 @@ from torch import Tensor
 
 from colorize.runtime import written_beside
 
+try:
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
+
 # What a transparent pixel shows: the white of paper.
 BACKGROUND = (255, 255, 255)
 
@@ -78,6 +83,19 @@ def read_photo(file: str | os.PathLike | BinaryIO, min_side: int | None = None) 
         raise PhotoError(f"{name}: not a picture that Pillow can read") from error
     except _DAMAGES as error:
         raise PhotoError(f"{name}: damaged or cut short ({error})") from error
+
+
+def read_rgb(file: str | os.PathLike | BinaryIO, min_side: int | None = None) -> Tensor:
+    """Read any image file as `read_photo` does, into a uint8 tensor (3, H, W).
+
+    A plain JPEG, without EXIF and profile, is decoded by simplejpeg where that is installed
+    (extra `fast`): the same pixels, within one level, in two thirds of the time.
+
+    Raises:
+        PhotoError: as `read_photo`.
+    """
+    rgb = None if simplejpeg is None else _decode_plain_jpeg(file, min_side)
+    return photo_to_rgb(read_photo(file, min_side)) if rgb is None else rgb
 
 
 def photo_size(file: str | os.PathLike) -> tuple[int, int]:
@@ -165,6 +183,28 @@ def output_path(file: str | os.PathLike, folder: str | os.PathLike) -> Path:
     source = Path(file)
     known = source.suffix.lower() in _SUFFIXES
     return Path(folder, source.name if known else f"{source.name}.png")
+
+
+def _decode_plain_jpeg(file: str | os.PathLike | BinaryIO, min_side: int | None) -> Tensor | None:
+    """A JPEG that needs no more than decoding; None for all else, also for a damaged one."""
+    try:
+        if isinstance(file, str | os.PathLike):
+            data = Path(file).read_bytes()
+        else:
+            data = file.read()
+            file.seek(0)
+        if not data.startswith(b"\xff\xd8") or b"Exif" in data or b"ICC_PROFILE" in data:
+            return None
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+        if space != "YCbCr":
+            return None
+        most = min(height, width) // (min_side or min(height, width))
+        factor = max(factor for factor in (1, 2, 4, 8) if factor <= max(1, most))
+        limits = {"min_height": -(-height // factor), "min_width": -(-width // factor)}
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_factor=factor, **limits)
+    except (OSError, ValueError):
+        return None
+    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _to_8_bit(photo: Image.Image) -> Image.Image:

@@ -9,6 +9,8 @@ import functools
 import itertools
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import requests
 import torch
-from loopback import Loopback, picture
+from loopback import Loopback
 from PIL import Image, ImageOps
 from skimage.color import lab2rgb, rgb2lab
 from torch.utils.data import DataLoader, Dataset
@@ -27,10 +29,10 @@ from torchvision.transforms import Compose, RandomHorizontalFlip, RandomResizedC
 from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
 from colorize.colorizer import join
 from colorize.data.dataset import LabDataset
-from colorize.data.folder import Photo, PhotoFolder, load_samples
-from colorize.data.loaders import EpochSampler, train_loader
+from colorize.data.folder import PhotoFolder, load_samples
+from colorize.data.loaders import train_loader
 from colorize.data.prepare import prepare
-from colorize.data.unsplash import UnsplashLite
+from colorize.data.unsplash import Hosts, UnsplashLite
 from colorize.runtime import written_beside
 
 
@@ -142,12 +144,12 @@ class PlainPairs(Dataset):
 
 
 def bench_prepared() -> dict:
-    """A prepared folder (320 px) to batches of (lightness, ab) at 256 px.
+    """A prepared folder (320 px) to batches of (lightness, ab) at 256 px, on the CPU.
 
-    Plain: `PlainPairs` on the same files, DataLoader without workers, batch 8. Ours: `LabDataset`
-    in a DataLoader with 2 workers, batch 16.
+    Plain: `PlainPairs` on the same files, DataLoader without workers, batch 8. Ours: as the
+    trainers do it, `train_loader` with 2 workers, batch 16, and `rgb_to_lab` of each batch.
     """
-    return _bench_folder(_prepared_folder(), 16, _pairs_loader)
+    return _bench_folder(_prepared_folder(), 16, rgb_to_lab)
 
 
 def bench_prepared_u8() -> dict:
@@ -155,7 +157,7 @@ def bench_prepared_u8() -> dict:
 
     Plain: as for `prepared`. Ours: `train_loader` with 2 workers, batch 16.
     """
-    return _bench_folder(_prepared_folder(), 16, _u8_loader)
+    return _bench_folder(_prepared_folder(), 16, lambda batch: (batch,))
 
 
 def bench_originals() -> dict:
@@ -163,7 +165,7 @@ def bench_originals() -> dict:
 
     Plain and ours: as for `prepared`.
     """
-    return _bench_folder(_originals_folder(), 4, _pairs_loader)
+    return _bench_folder(_originals_folder(), 4, rgb_to_lab)
 
 
 def bench_download() -> dict:
@@ -174,59 +176,54 @@ def bench_download() -> dict:
     """
     times: dict[str, list[float]] = {"plain": [], "ours": []}
     count = 600
-    with Loopback(count, latency=0.05) as servers:
-        urls = []
-        for number, name in enumerate(servers.ids):
-            width, height = (480, 320) if number % 3 else (320, 480)
-            picture(name, width, height)  # made before the clock runs
-            urls.append(f"{servers.origin}/photo-{name}?w={width}")
+    twin = Loopback(count)  # knows the catalogue; a process of its own serves
+    command = [sys.executable, Path(__file__).with_name("loopback.py"), str(count), "0.05"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        twin.origin = server.stdout.readline().decode().strip()
+        hosts = Hosts("", (), twin.origin)
+        urls = [
+            f"{twin.origin}/photo-{name}?w={480 if number % 3 else 320}"
+            for number, name in enumerate(twin.ids)
+        ]
         for _ in range(3):
             start = time.perf_counter()
             with ThreadPoolExecutor(8) as pool:
                 bodies = list(pool.map(lambda url: requests.get(url, timeout=10).content, urls))
             times["plain"].append(time.perf_counter() - start)
             with tempfile.TemporaryDirectory() as folder:
-                lite = UnsplashLite(folder, hosts=servers.hosts)
+                lite = UnsplashLite(folder, hosts=hosts)
                 lite.accept_terms()
                 source = Path(folder, "photos.tsv000")
-                source.write_text(servers.catalogue(), encoding="utf-8")
+                source.write_text(twin.catalogue(), encoding="utf-8")
                 start = time.perf_counter()
                 manifest = lite.download(source=source, progress=False)
                 times["ours"].append(time.perf_counter() - start)
             if len(bodies) != count or manifest.counts() != {"good": count}:
                 raise AssertionError(f"not all photos came: {manifest}")
+        server.stdin.close()
     plain, ours = (count / statistics.median(taken) for taken in times.values())
     # A rate: here more is better, and the ratio is ours over plain.
     return {"plain": plain, "ours": ours, "unit": "photos/s", "ratio": ours / plain}
 
 
-def _bench_folder(folder: PhotoFolder, copies: int, loader: Callable) -> dict:
+def _bench_folder(folder: PhotoFolder, copies: int, convert: Callable) -> dict:
     photos = folder.select("train", min_side=256).photos * copies
     plain = DataLoader(PlainPairs([photo.path for photo in photos], 256), 8, shuffle=True)
-    ours = loader(photos)
+    torch.set_num_threads(1)  # beside two workers on two cores
+    ours = train_loader(photos, 256, 16, workers=2)
     times: dict[DataLoader, list[float]] = {plain: [], ours: []}
     for epoch in range(4):
         for batches, taken in times.items():
             start = time.perf_counter()
             if batches is ours:
                 ours.sampler.set_epoch(epoch)
-                seen = sum(len(batch[0]) for batch in batches)
+                seen = sum(len(convert(batch)[0]) for batch in batches)
             else:  # a sixth is enough to time it
                 some = itertools.islice(batches, max(1, len(batches) // 6))
                 seen = sum(len(lightness) for lightness, _ in some)
             taken.append((time.perf_counter() - start) * 1000 / seen)
     slow, fast = (statistics.median(taken[1:]) for taken in times.values())  # one to warm up
     return {"plain": slow, "ours": fast, "unit": "ms/photo", "ratio": slow / fast}
-
-
-def _pairs_loader(photos: Sequence[Photo]) -> DataLoader:
-    dataset = LabDataset(photos, 256, augment=True)
-    sampler = EpochSampler(len(photos), seed=0)
-    return DataLoader(dataset, 16, sampler=sampler, num_workers=2, persistent_workers=True)
-
-
-def _u8_loader(photos: Sequence[Photo]) -> DataLoader:
-    return train_loader(photos, 256, 16, workers=2)
 
 
 @functools.cache

@@ -1,5 +1,7 @@
 """A stand-in for the servers of the Unsplash data set, on loopback, that misbehaves on purpose.
 
+    python scripts/loopback.py COUNT LATENCY    prints its address, serves until its input ends
+
 Used by the tests, `bench.py` and `soak.py`. No photo of anybody is in it: the pictures are random
 blobs of color, made when asked for.
 """
@@ -9,6 +11,7 @@ import functools
 import io
 import random
 import re
+import sys
 import threading
 import time
 import zipfile
@@ -127,6 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers; what a photo's kind means stands in `_photo`."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two writes
 
     def log_message(self, *args: object) -> None:
         pass
@@ -229,3 +233,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if length is not None and close:
             self.close_connection = length > len(body) and bool(body)
+
+
+if __name__ == "__main__":
+    with Loopback(int(sys.argv[1]), latency=float(sys.argv[2])) as servers:
+        for number, name in enumerate(servers.ids):
+            picture(name, *((480, 320) if number % 3 else (320, 480)))  # made before they are asked
+        print(servers.origin, flush=True)
+        sys.stdin.read()

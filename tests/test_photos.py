@@ -7,14 +7,17 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from conftest import make_photo
 from PIL import Image, ImageCms, JpegImagePlugin, features
 
+import colorize.photos as photos_module
 from colorize.photos import (
     PhotoError,
     output_path,
     photo_size,
     photo_to_rgb,
     read_photo,
+    read_rgb,
     resize,
     rgb_to_photo,
     to_srgb,
@@ -371,3 +374,43 @@ def test_a_photo_is_resized_as_pillow_does_it(photo, size):
     theirs = photo_to_rgb(photo.resize(size, Image.Resampling.BILINEAR))
     assert ours.dtype == torch.uint8
     assert (ours.int() - theirs.int()).abs().max() <= 1
+
+
+# The fast road to a tensor.
+
+
+@pytest.mark.parametrize("min_side", [None, 1, 30, 60, 61])
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_a_plain_jpeg_is_decoded_alike_on_both_roads(tmp_path, monkeypatch, subsampling, min_side):
+    path = tmp_path / "a.jpg"
+    make_photo(161, 120).save(path, quality=90, subsampling=subsampling)
+    with monkeypatch.context() as patch:
+        patch.setattr(photos_module, "read_photo", None)  # not needed
+        fast = read_rgb(path, min_side)
+        assert torch.equal(read_rgb(io.BytesIO(path.read_bytes()), min_side), fast)
+    monkeypatch.setattr(photos_module, "simplejpeg", None)
+    slow = read_rgb(path, min_side)
+    assert fast.dtype == torch.uint8
+    assert fast.shape == slow.shape
+    assert (fast.int() - slow.int()).abs().max() <= 1
+
+
+def test_what_is_no_plain_jpeg_takes_the_careful_road(tmp_path, photo):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(tmp_path / "turned.jpg", exif=exif)
+    photo.save(tmp_path / "profile.jpg", icc_profile=b"none")
+    photo.convert("L").save(tmp_path / "grey.jpg")
+    photo.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    photo.save(tmp_path / "photo.png")
+    with pytest.warns(UserWarning, match="color profile ignored"):
+        shapes = {path.stem: tuple(read_rgb(path).shape) for path in tmp_path.iterdir()}
+    assert shapes.pop("turned") == (3, 80, 60)
+    assert set(shapes.values()) == {(3, 60, 80)}
+    cut = tmp_path / "cut.jpg"
+    photo.save(cut)
+    cut.write_bytes(cut.read_bytes()[:-200])
+    with pytest.raises(PhotoError, match=r"cut\.jpg: damaged or cut short"):
+        read_rgb(cut)
+    with pytest.raises(PhotoError, match="no such file"):
+        read_rgb(tmp_path / "nowhere.jpg")

@@ -1,7 +1,9 @@
 """Photos as tensors: square crops in RGB, and the LAB pairs that networks learn from."""
 
 import math
+import os
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -9,10 +11,47 @@ from torch.utils.data import Dataset
 
 from colorize.color import rgb_to_lab
 from colorize.data.folder import Photo
-from colorize.photos import photo_size, photo_to_rgb, read_photo, resize
+from colorize.photos import photo_size, read_rgb, resize
 from colorize.runtime import mix_seed
 
 MIN_CROP = 0.5  # a random crop's side is at least this part of the photo's short side
+
+
+def read_crop(
+    file: str | os.PathLike | BinaryIO,
+    width: int,
+    height: int,
+    size: int,
+    augment: bool = False,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """One square crop of a photo, uint8 (3, size, size), decoded no larger than it needs.
+
+    Args:
+        file: a path, or a file opened in binary mode.
+        width: of the upright photo.
+        height: likewise.
+        size: of the crop.
+        augment: random side, place and mirroring; else the largest centered square.
+        generator: what random crops are drawn from; None takes torch's global one.
+
+    Raises:
+        PhotoError: if the file cannot be read.
+        ValueError: if the photo is smaller than the crop.
+    """
+    u = torch.rand(4, generator=generator).tolist() if augment else (1.0, 0.5, 0.5, 1.0)
+    short = min(width, height)
+    smallest = max(MIN_CROP * short, size)
+    share = (smallest + u[0] * (short - smallest)) / short
+
+    rgb = read_rgb(file, min_side=math.ceil(size / share))
+    height, width = rgb.shape[-2:]  # of what was decoded, maybe smaller than the photo
+    side = round(share * min(height, width))
+    if side < size:
+        raise ValueError(f"{file} is {width}x{height}, too small for a crop of {size} px")
+    left, top = round(u[1] * (width - side)), round(u[2] * (height - side))
+    crop = resize(rgb[:, top : top + side, left : left + side], size, size)
+    return crop.flip(-1) if u[3] < 0.5 else crop
 
 
 class RgbDataset(Dataset):
@@ -57,21 +96,7 @@ class RgbDataset(Dataset):
         width, height = photo.width, photo.height
         if width is None or height is None:
             width, height = photo_size(photo.path)
-        u = torch.rand(4, generator=generator).tolist() if self.augment else (1.0, 0.5, 0.5, 1.0)
-        short = min(width, height)
-        smallest = max(MIN_CROP * short, self.size)
-        share = (smallest + u[0] * (short - smallest)) / short
-
-        rgb = photo_to_rgb(read_photo(photo.path, min_side=math.ceil(self.size / share)))
-        height, width = rgb.shape[-2:]  # of what was decoded, maybe smaller than the photo
-        side = round(share * min(height, width))
-        if side < self.size:
-            raise ValueError(
-                f"{photo.path} is {width}x{height}, too small for a crop of {self.size} px"
-            )
-        left, top = round(u[1] * (width - side)), round(u[2] * (height - side))
-        crop = resize(rgb[:, top : top + side, left : left + side], self.size, self.size)
-        return crop.flip(-1) if u[3] < 0.5 else crop
+        return read_crop(photo.path, width, height, self.size, self.augment, generator)
 
 
 class LabDataset(RgbDataset):

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -102,7 +103,10 @@ def run(
         bar = stack.enter_context(
             tqdm(total=total, desc=title, unit=" photos", disable=not progress)
         )
-        pool = stack.enter_context(ThreadPoolExecutor(workers))
+        # Our threads keep the cores busy; torch's own, in each of them, would wait for each other.
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        single = {"initializer": torch.set_num_threads, "initargs": (1,)}
+        pool = stack.enter_context(ThreadPoolExecutor(workers, **single))
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         stack.callback(stop)
 

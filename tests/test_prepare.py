@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import tarfile
 
 import numpy as np
@@ -183,3 +184,17 @@ def test_the_command_prepares_and_sums_up(tmp_path, album, capsys):
     assert "10 good" in out and "1 bad" in out and "bad: album/text.png: not a picture" in out
     assert main(["prepare", str(tmp_path / "x"), "-o", str(tmp_path / "y")]) == 2
     assert "no such folder or tar file" in capsys.readouterr().err
+
+
+def test_the_command_writes_shards_of_a_prepared_folder(tmp_path, album, capsys):
+    prepare([album], tmp_path / "out", part="train", progress=False)
+    command = ["shard", str(tmp_path / "out"), "-o", str(tmp_path / "shards"), "--photos", "3"]
+    assert main(command) == 0
+    counts = re.search(r"(\d) train, (\d) val, (\d) test shards", capsys.readouterr().out)
+    written = [path.name.split("-")[0] for path in (tmp_path / "shards").glob("*.tar")]
+    assert [written.count(part) for part in ("train", "val", "test")] == [
+        *map(int, counts.groups())
+    ]
+    assert written.count("train") == 3 and written.count("test") == 1
+    assert main(["shard", str(album), "-o", str(tmp_path / "x")]) == 2
+    assert "has no manifest.csv" in capsys.readouterr().err

@@ -360,6 +360,16 @@ def test_each_epoch_has_its_order_and_drops_another_rest(readers):
     assert steps[1] < 0.15 * sum(steps.values())
 
 
+def test_each_epoch_has_its_order_of_shards(readers, monkeypatch):
+    monkeypatch.setattr(module, "_MIXED", 1)  # photos in the order in which they are read
+    line = [entry.id for entry in good(readers.made, "train")]
+    followers = set()
+    for epoch in range(40):
+        shards = [line.index(name) // 5 for name in readers.read(1, 1, 1, epoch)[0][0]]
+        followers |= {(before, after) for before, after in pairwise(shards) if before != after}
+    assert len(followers) > 10, "of 20; were the order the same, there would be 5"
+
+
 def test_torchs_process_group_is_asked_first(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -430,6 +440,18 @@ def test_a_folder_may_have_any_name(made, tmp_path, webdataset):
     out = copytree(made / "shards", tmp_path / "pipe: 100% #1?" / "ü")
     batches = [list(shard_loader(shards, "val", SIZE, 7)) for shards in (out, made / "shards")]
     assert torch.equal(*map(torch.cat, batches))
+
+
+def test_one_index_can_tell_of_several_folders(made, tmp_path, webdataset):
+    rows = []
+    for name in ("one", "two"):
+        copytree(made / "shards", tmp_path / name)
+        edit_index(tmp_path / name, lambda row, name=name: row.update(name=f"{name}/{row['name']}"))
+        rows += json.loads((tmp_path / name / "index.json").read_text())["shards"]
+    (tmp_path / "index.json").write_text(json.dumps({"shards": rows}))
+    batches = list(shard_loader(tmp_path, "val", SIZE, 7))
+    (single,) = shard_loader(made / "shards", "val", SIZE, 7)
+    assert len(batches) == 2 and all(torch.equal(batch, single) for batch in batches)
 
 
 @pytest.mark.skipif(which("curl") is None, reason="webdataset reads URLs with curl")

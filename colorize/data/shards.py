@@ -126,7 +126,8 @@ def shard_loader(
 
     Args:
         shards: the folder that `write_shards` wrote, or the URL where it lies, such as
-            https://host/folder, which curl must be able to read.
+            https://host/folder, which curl must be able to read. Of several such folders, one
+            `index.json` above them can tell: the names in it are paths below its own folder.
         part: "train", "val" or "test".
         size: of the crops.
         batch_size: of each process.
@@ -304,7 +305,7 @@ def _read_index(shards: str | os.PathLike, part: str, size: int) -> list[tuple[s
     """The address and the number of photos of each shard of a part."""
     root = str(shards)
     if "://" not in root:
-        root = Path(shards).absolute().as_uri()  # a bare path would be taken for a URL at a colon
+        root = Path(shards).absolute().as_uri()  # Windows' C: would be taken for a scheme
     index = f"{root.rstrip('/')}/{SHARD_INDEX}"
     try:
         with _webdataset().gopen(index) as file:

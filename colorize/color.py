@@ -53,8 +53,7 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     if rgb.dim() > 3 and rgb.dtype == torch.uint8 and rgb.device.type == "cpu":
         return _one_by_one(rgb)
     if rgb.dtype == torch.uint8:
-        levels = rgb.flatten().int()
-        linear = _gamma_table(rgb.device).index_select(0, levels).view(rgb.shape)
+        linear = _look_up(rgb)
     elif rgb.is_floating_point():
         linear = _to_linear(rgb.float())
     else:
@@ -163,16 +162,24 @@ def _gamma_table(device: torch.device) -> Tensor:
     return _to_linear(torch.arange(256, dtype=torch.float64) / 255).float().to(device)
 
 
+def _look_up(rgb: Tensor) -> Tensor:
+    """Linear light of 8-bit colors."""
+    table = _gamma_table(rgb.device)
+    if rgb.device.type == "cpu":  # numpy does it in a third of the time
+        return torch.from_numpy(table.numpy().take(rgb.numpy(), mode="clip"))
+    return table.index_select(0, rgb.flatten().int()).view(rgb.shape)
+
+
 def _weighted(channels: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """A weighted sum. Not a matrix product: that may be less than float32, by torch's settings."""
     first, second, third = channels
-    total = torch.add(first * weights[0], second, alpha=weights[1])
-    return torch.add(total, third, alpha=weights[2])
+    total = (first * weights[0]).add_(second, alpha=weights[1])
+    return total.add_(third, alpha=weights[2])
 
 
 def _power(v: Tensor, exponent: float) -> Tensor:
     """Raise v > 0 to an exponent: a third of torch.pow's time, as exact on the values met here."""
-    return torch.exp2(torch.log2(v) * exponent)
+    return torch.log2(v).mul_(exponent).exp2_()
 
 
 # Each of these curves is a power above a knee and a straight line below it, and the two meet at the
@@ -191,7 +198,7 @@ def _to_gamma(v: Tensor) -> Tensor:
 
 def _f(t: Tensor) -> Tensor:
     """CIE 15, equation 8.6: the cube root, with a straight line near black."""
-    line = t.clamp(max=_T_KNEE) - _T_KNEE
+    line = t.clamp(max=_T_KNEE).sub_(_T_KNEE)
     return torch.add(_power(t.clamp(min=_T_KNEE), 1 / 3), line, alpha=7.787)
 
 

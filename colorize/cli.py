@@ -55,12 +55,12 @@ def _parser() -> argparse.ArgumentParser:
         "--source", metavar="ZIP|DIR", type=Path, help="the archive, if you have it already"
     )
     download.add_argument(
-        "--size", type=_count, default=320, metavar="N", help="short side to ask for (320)"
+        "--size", type=_positive, default=320, metavar="N", help="short side to ask for (320)"
     )
     download.add_argument(
-        "--limit", type=_count, metavar="N", help="only the first N photos of the catalogue"
+        "--limit", type=_positive, metavar="N", help="only the first N photos of the catalogue"
     )
-    download.add_argument("--workers", type=_count, default=8, metavar="N", help="at a time (8)")
+    download.add_argument("--workers", type=_positive, default=8, metavar="N", help="at a time (8)")
     download.add_argument(
         "--retry", action="store_true", help="ask again for photos that were gone or bad"
     )
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("sources", nargs="+", metavar="SOURCE", help="a folder or tar file")
     prepare.add_argument("-o", "--output", required=True, metavar="DIR", type=Path)
     prepare.add_argument(
-        "--size", type=_count, default=320, metavar="N", help="short side at most (320)"
+        "--size", type=_positive, default=320, metavar="N", help="short side at most (320)"
     )
     prepare.add_argument(
         "--part",
@@ -95,10 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     shard.add_argument("folder", metavar="DIR", help="from `colorize download` or `prepare`")
     shard.add_argument("-o", "--output", required=True, metavar="OUT", help="folder of the shards")
     shard.add_argument(
-        "--photos", type=_count, default=1000, metavar="N", help="in a shard, at most (1000)"
+        "--photos", type=_positive, default=1000, metavar="N", help="in a shard, at most (1000)"
     )
     shard.add_argument(
-        "--min-side", type=_count, default=1, metavar="N", help="leave smaller photos out"
+        "--min-side", type=_positive, default=1, metavar="N", help="leave smaller photos out"
     )
     shard.set_defaults(command=_shard)
 
@@ -154,6 +154,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"needs a whole number from 1 up, got {text!r}")
+    return int(text)
+
+
 def _count_or_none(text: str) -> int | str:
     return text if text == "none" else _count(text)
 
@@ -200,6 +206,8 @@ def _shard(args: argparse.Namespace) -> int:
 def _sum_up(manifest: "colorize.data.manifest.Manifest") -> int:
     """Print what became of the photos; 1 if some are to be tried again."""
     print(f"{manifest.path}: {manifest}")
+    if manifest.damaged:
+        print(f"    {manifest.damaged} damaged lines were dropped, their photos looked at again")
     unusable = [entry for entry in manifest.entries.values() if entry.state in ("bad", "failed")]
     for entry in unusable[:5]:
         print(f"    {entry.state}: {entry.id}: {entry.reason}")

@@ -208,12 +208,13 @@ class _Handler(BaseHTTPRequestHandler):
             begin = None
         first = int(begin[1]) if begin else 0
         zipped["Content-Range"] = f"bytes {first}-{len(body) - 1}/{len(body)}"
-        if first > len(body):
-            self._send(b"", 416)
+        if first >= len(body):
+            self._send(b"", 416, {"Content-Range": f"bytes */{len(body)}"})
             return
         rest = body[first:]
-        # Each answer ends after a third of the whole.
-        sent = rest[: len(body) // 3 + 1] if "cut" in fault else rest
+        # Each answer ends after a third, or a tenth, of the whole.
+        pieces = 3 if "cut" in fault else 10 if "tenth" in fault else 1
+        sent = rest[: len(body) // pieces + 1]
         self._send(sent, 206 if begin else 200, zipped, length=len(rest))
 
     def _send(

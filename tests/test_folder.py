@@ -154,6 +154,13 @@ def test_a_row_is_found_by_its_path_and_a_row_of_no_photo_is_told(tmp_path):
     assert found == {"a.jpg": "test", "b.jpg": split_part("b")}
 
 
+def test_beside_judged_photos_one_without_a_line_is_left_out(tmp_path, photo):
+    for name in ("a", "b"):
+        write_photo(photo, tmp_path / f"train/{name}.jpg")
+    manifest(tmp_path, "file,part,state\ntrain/a.jpg,train,good\n")
+    assert str(PhotoFolder(tmp_path).select("train")) == "1 train photos (left out: 1 new)"
+
+
 def test_a_manifest_in_another_encoding_is_refused_by_name(tmp_path):
     manifest(touched(tmp_path, "a.jpg"), "file,photographer\na.jpg,José\n", encoding="latin-1")
     with pytest.raises(ValueError, match=r"manifest\.csv: not UTF-8 text"):

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import os
 import re
@@ -10,10 +11,10 @@ from test_manifest import blobs, jpeg
 
 from colorize.cli import main
 from colorize.data import prepare as prepare_module
-from colorize.data.folder import PhotoFolder
+from colorize.data.folder import PhotoFolder, load_samples
 from colorize.data.manifest import Manifest
 from colorize.data.prepare import prepare
-from colorize.photos import photo_to_rgb, resize, rgb_to_photo, write_photo
+from colorize.photos import PhotoError, photo_to_rgb, resize, rgb_to_photo, write_photo
 
 
 @pytest.fixture
@@ -111,8 +112,8 @@ def test_tar_files_are_read_and_names_of_tars_and_folders_decide_the_part(tmp_pa
     )
     parts = {entry.id: entry.part for entry in manifest.entries.values()}
     assert parts == {
-        **{f"all/test-00/{i}.jpg": "test" for i in range(3)},
-        **{f"all/train-00/x/{i}.jpg": "train" for i in range(3)},
+        **{f"all/test-00.tar/{i}.jpg": "test" for i in range(3)},
+        **{f"all/train-00.tar.gz/x/{i}.jpg": "train" for i in range(3)},
         **{"more/val/a.jpg": "val", "more/b.jpg": "train", "all/latest trains/engine.jpg": "train"},
     }
 
@@ -141,7 +142,9 @@ def test_nothing_outside_the_folder_is_written_whatever_a_tar_says(tmp_path):
     files = {
         path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()
     }
-    assert files == {"evil.tar", "in/out/manifest.csv", "in/out/photos/evil/ok.jpg"}
+    assert files == {"evil.tar", "in/out/manifest.csv", "in/out/photos/evil/ok.jpg"} | {
+        "in/out/sources.json"
+    }
 
 
 def test_a_file_name_may_be_any_bytes(tmp_path, album):
@@ -171,7 +174,7 @@ def test_sources_that_cannot_be_are_refused(tmp_path, album):
     other.mkdir(parents=True)
     with pytest.raises(ValueError, match=r"would get one name, album: rename one"):
         prepare([album, other], tmp_path / "out")
-    with pytest.raises(ValueError, match="lies in its own source"):
+    with pytest.raises(ValueError, match="lie one in the other"):
         prepare([album], album / "prepared")
     assert not (album / "prepared").exists()
 
@@ -198,3 +201,117 @@ def test_the_command_writes_shards_of_a_prepared_folder(tmp_path, album, capsys)
     assert written.count("train") == 3 and written.count("test") == 1
     assert main(["shard", str(album), "-o", str(tmp_path / "x")]) == 2
     assert "has no manifest.csv" in capsys.readouterr().err
+
+
+# Found by a stranger.
+
+
+def test_a_full_disk_makes_no_photo_bad(tmp_path, album, monkeypatch):
+    write = prepare_module.write_photo
+
+    def full(photo, path):
+        if path.name == "photo 5.jpg":
+            raise PhotoError(f"{path}: cannot be written") from OSError(28, "No space left")
+        return write(photo, path)
+
+    monkeypatch.setattr(prepare_module, "write_photo", full)
+    with pytest.raises(PhotoError, match="cannot be written"):
+        prepare([album], tmp_path / "out", size=64, progress=False)
+    monkeypatch.setattr(prepare_module, "write_photo", write)
+    assert prepare([album], tmp_path / "out", size=64, progress=False).counts() == {"good": 10}
+
+
+def test_what_cannot_be_read_now_is_tried_again(tmp_path, album):
+    (album / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    os.mkfifo(album / "pipe.jpg")
+    (album / ("long" * 60 + ".jpg")).write_bytes(jpeg(blobs(40)))
+    manifest = prepare([album], tmp_path / "out", progress=False)
+    assert manifest.counts() == {"good": 11, "failed": 1, "bad": 1}
+    assert "No such file" in manifest.entries["album/gone.jpg"].reason
+    assert "not a regular file" in manifest.entries["album/pipe.jpg"].reason
+    (tmp_path / "nowhere.jpg").write_bytes(jpeg(blobs(41)))
+    assert prepare([album], tmp_path / "out", progress=False).counts()["good"] == 12
+
+
+def test_a_prepared_file_that_was_lost_is_made_again(tmp_path, album):
+    first = prepare([album], tmp_path / "out", progress=False)
+    lost = tmp_path / "out" / first.entries["album/2019/photo 2.jpg"].file
+    whole = lost.read_bytes()
+    lost.unlink()
+    assert prepare([album], tmp_path / "out", progress=False).entries == first.entries
+    assert lost.read_bytes() == whole
+
+
+def test_two_photos_do_not_become_one_file(tmp_path):
+    root = tmp_path / "twins"
+    write_photo(blobs(1), root / "a.png")
+    (root / "a.png.jpg").write_bytes(jpeg(blobs(2)))
+    with tarfile.open(root / "b.tar", "w") as tar:
+        for seed in (3, 4):
+            data = jpeg(blobs(seed))
+            info = tarfile.TarInfo("x.jpg")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    write_photo(blobs(5), root / "b" / "x.jpg")
+    manifest = prepare([root], tmp_path / "out", progress=False)
+    assert manifest.counts() == {"good": 3, "bad": 2}
+    assert "another photo becomes" in manifest.entries["twins/a.png.jpg"].reason
+    assert "there twice" in manifest.entries["twins/b.tar/x.jpg (again)"].reason
+    for entry in manifest.entries.values():
+        if entry.file:
+            data = (tmp_path / "out" / entry.file).read_bytes()
+            assert hashlib.sha256(data).hexdigest() == entry.sha256
+
+
+def test_another_folder_of_the_same_name_is_refused_later_too(tmp_path, album):
+    prepare([album], tmp_path / "out", progress=False)
+    other = tmp_path / "other" / "album"
+    write_photo(blobs(90), other / "new.jpg")
+    with pytest.raises(ValueError, match="would get one name, album"):
+        prepare([other], tmp_path / "out", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("folder", "part"),
+    [
+        *[("test", "test"), ("Training", "train"), ("train2017", "train"), ("validation", "val")],
+        *[("test/train station", "test"), ("train/test", "test")],
+        *[("Val d'Isere", ""), ("latest", "")],
+    ],
+)
+def test_whole_names_of_folders_decide_the_part(tmp_path, folder, part):
+    root = tmp_path / "all"
+    write_photo(blobs(1), root / folder / "a.jpg")
+    (source,) = prepare_module._photos_of("all", root, "")
+    assert source.part == part
+
+
+def test_the_name_of_a_link_decides_too(tmp_path):
+    write_photo(blobs(1), tmp_path / "vol7" / "a.jpg")
+    (tmp_path / "test").symlink_to(tmp_path / "vol7")
+    manifest = prepare([tmp_path / "test"], tmp_path / "out", progress=False)
+    assert manifest.entries["test/a.jpg"].part == "test"
+
+
+def test_a_sources_manifest_decides_and_beside_named_test_photos_no_other_becomes_one(tmp_path):
+    manifest = prepare([load_samples().root], tmp_path / "out", progress=False)
+    told = {photo.path.name: photo.part for photo in load_samples().photos}
+    assert {e.id.split("/")[1]: e.part for e in manifest.entries.values()} == told
+    assert all(entry.photographer for entry in manifest.entries.values())
+    root = tmp_path / "mixed"
+    for i in range(40):
+        write_photo(blobs(i), root / ("test" if i < 4 else "more") / f"{i}.jpg")
+    found = prepare([root], tmp_path / "mixed out", progress=False).entries.values()
+    assert {e.part for e in found if "/more/" in e.id} == {"train", "val"}
+
+
+def test_a_source_without_photos_is_no_success(tmp_path, album):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match=r"no photos \(jpg, jpeg, png, webp\) in"):
+        prepare([empty], tmp_path / "out", progress=False)
+    with pytest.raises(ValueError, match="neither a folder nor a tar file"):
+        prepare([album / "notes.txt"], tmp_path / "out", progress=False)
+    prepare([album], tmp_path / "fine", progress=False)
+    with pytest.raises(ValueError, match="lie one in the other"):
+        prepare([tmp_path / "fine" / "photos"], tmp_path / "fine", progress=False)

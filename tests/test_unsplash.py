@@ -308,7 +308,7 @@ def test_no_option_of_the_command_names_a_host():
 
 
 @pytest.mark.parametrize(
-    ("fault", "asked"), [("", 1), ("cut", 3), ("no range", 1), ("cut, no range", 3)]
+    ("fault", "asked"), [("", 1), ("cut", 3), ("no range", 1), ("cut, no range", 6), ("tenth", 10)]
 )
 def test_the_archive_is_resumed_where_it_was_cut(tmp_path, fault, asked):
     with Loopback(5) as servers:
@@ -470,3 +470,96 @@ def test_threads_end_with_the_download(tmp_path):
         download(tmp_path, servers)
     time.sleep(0.2)
     assert threading.active_count() <= before + 1
+
+
+# Found by a stranger.
+
+
+def test_a_catalogue_is_unpacked_whole_or_not_at_all(tmp_path, monkeypatch):
+    with Loopback(20) as servers:
+        text = servers.catalogue()
+        heading, rows = text.split("\n", 1)
+        cut = rows.index("id-00010")
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("photos.tsv000", f"{heading}\n{rows[:cut]}")
+            archive.writestr("photos.tsv001", f"{heading}\n{rows[cut:]}")
+        servers.__dict__["archive"] = file.getvalue()
+        write = unsplash.written_beside
+
+        def full(path):
+            if path.name == "photos.tsv001":
+                raise OSError(28, "No space left on device")
+            return write(path)
+
+        monkeypatch.setattr(unsplash, "written_beside", full)
+        with pytest.raises(OSError, match="No space left"):
+            download(tmp_path, servers)
+        monkeypatch.setattr(unsplash, "written_beside", write)
+        assert download(tmp_path, servers).counts() == {"good": 20}
+        assert servers.asked["/archive.zip"] == 1
+
+
+def test_an_archive_that_was_whole_when_killed_is_not_fetched_again(tmp_path):
+    with Loopback(5) as servers:
+        place = tmp_path / "catalogue"
+        place.mkdir()
+        (place / ".latest.zip.part").write_bytes(servers.archive)
+        assert download(tmp_path, servers).counts() == {"good": 5}
+        assert servers.asked["/archive.zip"] == 1  # which answered that nothing is left
+
+
+def test_what_is_there_is_ready_also_where_the_line_breaks_down(tmp_path, monkeypatch):
+    monkeypatch.setattr(unsplash, "_FAILURES_IN_A_ROW", 5)
+    with Loopback(60) as servers:
+        servers.kinds = dict.fromkeys(servers.ids[30:], "broken")
+        with pytest.raises(ConnectionError, match="5 failures in a row"):
+            download(tmp_path, servers)
+        counts = Manifest(tmp_path).counts()
+        assert counts["good"] >= 20 and not counts["new"]
+        assert len((tmp_path / "CREDITS.csv").read_text().splitlines()) == 1 + counts["good"]
+        assert PhotoFolder(tmp_path).select("train").photos
+
+
+def test_scattered_failures_and_known_bad_photos_do_not_stop_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(unsplash, "_FAILURES_IN_A_ROW", 5)
+    monkeypatch.setattr(unsplash, "_BAD_IN_A_ROW", 5)
+    monkeypatch.setattr(unsplash, "_PASSES", 2)
+    with Loopback(60) as servers:
+        kinds = {servers.ids[i]: "broken" if i % 16 else "403" for i in range(0, 60, 8)}
+        servers.kinds = kinds
+        for retry in (False, True):
+            counts = download(tmp_path, servers, retry=retry).counts()
+            assert counts == {"good": 52, "failed": 4, "bad": 4}
+
+
+@pytest.mark.parametrize("url", ["https://[bad/x", "", "no address", "//"])
+def test_an_address_that_is_none_is_a_bad_photo(tmp_path, url):
+    with Loopback(2) as servers:
+        text = servers.catalogue().replace(f"{servers.origin}/photo-id-00001", url)
+        path = tmp_path / "photos.tsv000"
+        path.write_text(text)
+        counts = download(tmp_path / "out", servers, source=path).counts()
+        assert counts == {"good": 1, "bad": 1}
+
+
+def test_credits_stay_for_photos_that_are_there(tmp_path):
+    with Loopback(9) as servers:
+        download(tmp_path, servers)
+        whole = (tmp_path / "CREDITS.csv").read_text()
+        download(tmp_path, servers, limit=2)
+        assert (tmp_path / "CREDITS.csv").read_text() == whole
+
+
+def test_a_part_stays_when_a_file_is_lost_and_its_photographer_has_another_name(tmp_path):
+    with Loopback(12) as servers:
+        first = download(tmp_path, servers)
+        text = servers.catalogue().replace("person", "renamed")
+        path = tmp_path / "photos.tsv000"
+        path.write_text(text)
+        for entry in first.entries.values():
+            (tmp_path / entry.file).unlink()
+        again = download(tmp_path, servers, source=path)
+        assert {e.id: e.part for e in again.entries.values()} == {
+            e.id: e.part for e in first.entries.values()
+        }

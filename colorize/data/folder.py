@@ -102,7 +102,10 @@ class PhotoFolder:
             raise FileNotFoundError(f"no such folder of photos: {self.root}")
         rows = _read_manifest(self.root / MANIFEST)
         names = find_names(self.root, SUFFIXES)
-        self.photos = tuple(_photo(self.root, name, rows.get(name, {})) for name in names)
+        # Where the manifest tells states, a photo without one has not been judged: a download or
+        # preparation was killed, and will look at it again.
+        unknown = {"state": "new"} if any("state" in told for told in rows.values()) else {}
+        self.photos = tuple(_photo(self.root, name, unknown | rows.get(name, {})) for name in names)
         if not self.photos:
             kinds = ", ".join(sorted(s[1:] for s in SUFFIXES))
             raise ValueError(f"no photos ({kinds}) below {self.root}")

@@ -24,7 +24,7 @@ except ImportError:  # on Windows
     fcntl = None
 
 from colorize.color import color_spread, mean_chroma, rgb_to_lab
-from colorize.data.folder import GREY_CHROMA, MANIFEST, split_part
+from colorize.data.folder import GREY_CHROMA, MANIFEST, PARTS, split_part
 from colorize.photos import photo_to_rgb, read_photo
 from colorize.runtime import written_beside
 
@@ -98,25 +98,24 @@ class Manifest:
     """
 
     def __init__(self, folder: str | os.PathLike):
-        """Read the folder's manifest, if it has one, and cut off a half-written last line."""
+        """Read the folder's manifest, if it has one."""
         self.folder = Path(folder)
         self.path = self.folder / MANIFEST
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.entries: dict[str, Entry] = {}
         self.damaged = 0
-        text = self.path.read_bytes() if self.path.exists() else b""
-        whole = text[: text.rfind(b"\n") + 1]
-        if text and len(whole) < len(text):
-            os.truncate(self.path, len(whole))
-        self._read(whole.decode("utf-8", "replace"))
         self._file = None
+        if self.path.exists():
+            self._read(self.path.read_bytes())
 
     def __enter__(self) -> "Manifest":
         """Open the file for `add`, alone, and clear away what a killed process left half-written.
 
+        The entries are read again, since another process may have added some.
+
         Raises:
             BlockingIOError: if another process is adding to this folder.
         """
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("ab", buffering=0)
         if fcntl is not None:  # the system lets go of it when the process ends, in whatever way
             try:
@@ -125,10 +124,16 @@ class Manifest:
                 self._file.close()
                 message = f"another process is filling {self.folder}; wait for it, or stop it"
                 raise BlockingIOError(message) from error
-        for stale in (self.folder / PHOTOS).rglob(".*.part"):
+        for stale in (*self.folder.glob(".*.part"), *(self.folder / PHOTOS).rglob(".*.part")):
             stale.unlink()
-        if not self.path.stat().st_size:
+        text = self.path.read_bytes()
+        whole = text.rfind(b"\n") + 1
+        if whole < len(text):  # a line cut short
+            os.truncate(self.path, whole)
+        if not whole:
             self._file.write(_line(COLUMNS))
+        self.entries, self.damaged = {}, 0
+        self._read(text)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -137,7 +142,13 @@ class Manifest:
         self._file = None
 
     def add(self, entry: Entry) -> None:
-        """Keep what is known of a photo now, in one write; the last line of an id counts."""
+        """Keep what is known of a photo now, in one write; the last line of an id counts.
+
+        A photo that had a part keeps it, also when its file was lost and came again.
+        """
+        earlier = self.entries.get(entry.id)
+        if earlier and earlier.part and entry.state == "new":
+            entry = dataclasses.replace(entry, part=earlier.part)
         self._file.write(_line(_cells(entry)))
         self.entries[entry.id] = entry
 
@@ -151,7 +162,8 @@ class Manifest:
 
         A photo keeps its part for ever. A part that a photo's name asks for is respected, but
         where photos are named train and none is named val, a tenth of them, by the hash of
-        their photographer or id, becomes val. All others: `colorize.data.folder.split_part`.
+        their photographer or id, becomes val. All others: `colorize.data.folder.split_part`, but
+        none becomes test beside photos that are named so.
         Of near-duplicates one stays: that in a part already, else that for testing, else the
         first by id.
         """
@@ -160,8 +172,9 @@ class Manifest:
         old = [entry for entry in self.entries.values() if entry.state == "good"]
         parts = {entry.part for entry in (*old, *new)}
         keep_some = "val" not in parts
+        tested = any(entry.part == "test" for entry in new)
         judged = [
-            dataclasses.replace(entry, part=_part(entry, keep_some))
+            dataclasses.replace(entry, part=_part(entry, keep_some, tested))
             for entry in judged
             if entry.state == "good"
         ] + [dataclasses.replace(entry, part="") for entry in judged if entry.state != "good"]
@@ -204,7 +217,8 @@ class Manifest:
             return dataclasses.replace(entry, state="toned", reason=reason)
         return dataclasses.replace(entry, state="good")
 
-    def _read(self, text: str) -> None:
+    def _read(self, data: bytes) -> None:
+        text = data[: data.rfind(b"\n") + 1].decode("utf-8-sig", "replace")
         if not text:
             return
         heading, *lines = text.splitlines()
@@ -278,12 +292,15 @@ def near_duplicates(hashes: Sequence[str], known: int = 0) -> dict[int, int]:
     return found
 
 
-def _part(entry: Entry, keep_some: bool) -> str:
+def _part(entry: Entry, keep_some: bool, tested: bool) -> str:
     key = entry.photographer or entry.id
     if entry.part == "train" and keep_some:
         digest = hashlib.sha256(f"val {key}".encode("utf-8", "surrogateescape")).digest()
         return "val" if int.from_bytes(digest[:8], "big") / 2**64 < _VAL_SHARE else "train"
-    return entry.part or split_part(key)
+    if entry.part:
+        return entry.part
+    part = split_part(key)
+    return "train" if part == "test" and tested else part
 
 
 def _cells(entry: Entry) -> Iterator[str]:
@@ -307,4 +324,9 @@ def _entry(line: str) -> Entry | None:
         nothing = {name: None for name in _NUMBERS if not told[name]}
     except (ValueError, csv.Error):
         return None
-    return Entry(**(told | numbers | nothing)) if told["state"] in STATES else None
+    entry = Entry(**(told | numbers | nothing))
+    judged = entry.state not in ("new", "good") or None not in (
+        *(entry.width, entry.height, entry.bytes),
+        *(entry.mean_chroma, entry.color_spread, int(entry.phash or "0", 16) or None),
+    )
+    return entry if judged and entry.state in STATES and entry.part in ("", *PARTS) else None

@@ -1,27 +1,33 @@
 """Your own photos, from folders and tar files, made ready for training: `colorize prepare`."""
 
+import csv
+import functools
+import hashlib
 import io
+import json
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import torch
 from PIL import Image
 from tqdm import tqdm
 
-from colorize.data.folder import PARTS, SUFFIXES, find_names
+from colorize.data.folder import MANIFEST, PARTS, SUFFIXES, find_names
 from colorize.data.manifest import PHOTOS, Entry, Manifest, examine
 from colorize.photos import PhotoError, photo_to_rgb, read_photo, resize, rgb_to_photo, write_photo
 from colorize.runtime import written_beside
 
 _LARGEST = 512 * 2**20  # bytes of a file in a tar; beyond, it is no photo
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-_PART_WORD = re.compile(rf"(?<![a-z])({'|'.join(PARTS)})(?![a-z])", re.IGNORECASE)
+_SOURCES = "sources.json"  # in the prepared folder: where each name comes from
+_LONGEST_NAME = 200  # bytes of a file's name, below what file systems take
+_PART_NAME = re.compile(r"(train|val|test)(ing|id|idation)?[-_. ]?\d*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,16 @@ class Source:
     id: str
     part: str
     read: Callable[[], bytes]
+    photographer: str = ""
+
+    @property
+    def file(self) -> str:
+        """Where the prepared photo lies below the prepared folder."""
+        path = PurePosixPath(self.id)
+        name = path.name if path.suffix.lower() in (".jpg", ".jpeg") else f"{path.name}.jpg"
+        if len(os.fsencode(name)) > _LONGEST_NAME:
+            name = f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.jpg"
+        return f"{PHOTOS}/{path.with_name(name)}"
 
 
 def prepare(
@@ -43,7 +59,9 @@ def prepare(
 ) -> Manifest:
     """Copy photos into a folder made for training: small, upright, sRGB, judged, and in parts.
 
-    A photo keeps its name, below the name of its source. JPEGs that are ready as they are are
+    A photo keeps its name, below the name of its source. Folders and tar files named train, val
+    or test, also as in `test-00.tar` or `train2017`, decide the part, or else a `manifest.csv` in
+    the source, as of `PhotoFolder`. JPEGs that are ready as they are are
     copied byte for byte, all others are shrunk and saved with quality 95, 4:4:4. The sources are
     only read. Stopped in whatever way, the same call goes on.
 
@@ -65,21 +83,27 @@ def prepare(
             else.
     """
     roots = {}
+    out, known = Path(out), _known_sources(Path(out))
     for source in map(Path, sources):
-        if not source.exists():
-            raise FileNotFoundError(f"no such folder or tar file: {source}")
-        name = _printable(_stem(source.resolve().name))
-        if roots.setdefault(name, source) != source:
-            raise ValueError(f"{roots[name]} and {source} would get one name, {name}: rename one")
-    out = Path(out)
-    for source in roots.values():
-        if source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
-            raise ValueError(f"{out} lies in its own source {source}: choose another folder")
+        _check_source(source, out)
+        place = str(source.resolve())
+        name = _printable(_stem(_own_name(source)))
+        if known.setdefault(name, place) != place:
+            raise ValueError(
+                f"{known[name]} and {place} would get one name, {name}: rename one of them"
+            )
+        roots[name] = source
     found = (item for name, source in roots.items() for item in _photos_of(name, source, part))
     with Manifest(out) as manifest:
-        new = (item for item in found if item.id not in manifest.entries)
-        run(manifest, new, lambda item: _prepared(item, out, size), workers, progress, "preparing")
+        with written_beside(out / _SOURCES) as beside:
+            beside.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        count = len(manifest.entries)
+        todo = (item for item in _each_name_once(found) if _is_open(item, manifest))
+        run(manifest, todo, lambda item: _prepared(item, out, size), workers, progress, "preparing")
         manifest.settle()
+        if not count and not manifest.entries:
+            kinds = ", ".join(ending[1:] for ending in SUFFIXES)
+            raise ValueError(f"no photos ({kinds}) in {', '.join(map(str, roots.values()))}")
     return manifest
 
 
@@ -136,25 +160,72 @@ def adopt(path: Path, manifest: Manifest, **told: str) -> Entry | None:
 
 
 def _prepared(item: Source, out: Path, size: int) -> Entry:
-    """Prepare one photo."""
-    suffix = "" if PurePosixPath(item.id).suffix.lower() in (".jpg", ".jpeg") else ".jpg"
-    name = f"{PHOTOS}/{item.id}{suffix}"
-    path = out / name
+    """Prepare one photo.
+
+    Raises:
+        OSError, PhotoError: if it cannot be written; what cannot be read becomes an entry.
+    """
+    told = {"id": item.id, "photographer": item.photographer}
     try:
         data = item.read()  # refuses a path that leads elsewhere
         photo = read_photo(io.BytesIO(data))
-        if not _is_ready(data, photo, size):
-            k = min(1.0, size / min(photo.size))
-            height, width = (max(1, round(k * side)) for side in (photo.height, photo.width))
-            rgb = photo_to_rgb(photo)
-            write_photo(rgb_to_photo(resize(rgb, height, width) if k < 1 else rgb), path)
-            data = path.read_bytes()
-        elif not path.is_file():
-            with written_beside(path) as part:
-                part.write_bytes(data)
-        return Entry(item.id, file=name, part=item.part, **examine(data))
     except PhotoError as error:
-        return Entry(item.id, state="bad", reason=str(error).removeprefix("the given file: "))
+        return Entry(**told, state="bad", reason=str(error).removeprefix("the given file: "))
+    except OSError as error:
+        return Entry(**told, state="failed", reason=str(error))
+    path = out / item.file
+    if _is_ready(data, photo, size):
+        with written_beside(path) as part:
+            part.write_bytes(data)
+    else:
+        k = min(1.0, size / min(photo.size))
+        height, width = (max(1, round(k * side)) for side in (photo.height, photo.width))
+        rgb = photo_to_rgb(photo)
+        write_photo(rgb_to_photo(resize(rgb, height, width) if k < 1 else rgb), path)
+        data = path.read_bytes()
+    return Entry(**told, file=item.file, part=item.part, **examine(data))
+
+
+def _own_name(source: Path) -> str:
+    """A source's name: a link's own, not that of what it leads to."""
+    return source.resolve().name if source.name in ("", "..") else source.name
+
+
+def _known_sources(out: Path) -> dict[str, str]:
+    path = out / _SOURCES
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _check_source(source: Path, out: Path) -> None:
+    if not source.exists():
+        raise FileNotFoundError(f"no such folder or tar file: {source}")
+    if not source.is_dir() and not source.name.lower().endswith(_TARS):
+        raise ValueError(f"{source} is neither a folder nor a tar file ({', '.join(_TARS)})")
+    here, there = source.resolve(), out.resolve()
+    if source.is_dir() and (here in (there, *there.parents) or there in here.parents):
+        raise ValueError(f"{source} and {out} lie one in the other: choose another folder")
+
+
+def _is_open(item: Source, manifest: Manifest) -> bool:
+    """Whether a photo is yet to be prepared, or to be tried again."""
+    entry = manifest.entries.get(item.id)
+    if entry is None or entry.state == "failed":
+        return True
+    return bool(entry.file) and not manifest.has_file(entry)
+
+
+def _each_name_once(items: Iterable[Source]) -> Iterator[Source]:
+    """Two photos that would become one file: the second is refused, not lost silently."""
+    ids, files = set(), set()
+    for item in items:
+        if item.id in ids:
+            yield Source(f"{item.id} (again)", item.part, _refusing("its name is there twice"))
+        elif item.file in files:
+            yield Source(item.id, item.part, _refusing(f"another photo becomes {item.file}"))
+        else:
+            yield item
+        ids.add(item.id)
+        files.add(item.file)
 
 
 def _is_ready(data: bytes, photo: Image.Image, size: int) -> bool:
@@ -167,21 +238,48 @@ def _is_ready(data: bytes, photo: Image.Image, size: int) -> bool:
 
 def _photos_of(name: str, source: Path, part: str) -> Iterator[Source]:
     """The photos of a folder or tar file, with ids that begin with its name."""
-    part = _named_part(source.resolve().name) or part
+    part = _named_part(PurePath(_own_name(source)), source.resolve()) or part
     if source.is_file():
-        yield from _photos_in_tar(name, source, part)
+        yield from _photos_in_tar(name, source, part, {})
         return
+    rows = _told_by_manifest(source / MANIFEST)
     for below in find_names(source, (*SUFFIXES, *_TARS)):
         path = source / below
+        here = _named_part(*PurePosixPath(below).parents) or part
         if below.lower().endswith(_TARS):
-            inside = f"{name}/{_printable(_stem(below))}"
-            yield from _photos_in_tar(inside, path, _named_part(below) or part)
+            here = _named_part(PurePosixPath(below)) or here
+            yield from _photos_in_tar(f"{name}/{_printable(below)}", path, here, rows)
         else:
-            here = _named_part(str(PurePosixPath(below).parent)) or part
-            yield Source(f"{name}/{_printable(below)}", here, path.read_bytes)
+            told = rows.get(below, {})
+            here = told.get("part") or here
+            read = functools.partial(_bytes_of, path)
+            yield Source(f"{name}/{_printable(below)}", here, read, told.get("photographer", ""))
 
 
-def _photos_in_tar(name: str, path: Path, part: str) -> Iterator[Source]:
+def _told_by_manifest(path: Path) -> dict[str, dict[str, str]]:
+    """Part and photographer by file name, as far as a source's manifest tells them."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        rows = {(row.get("file") or row.get("name") or ""): row for row in csv.DictReader(file)}
+    return {
+        name: {
+            "part": row["part"] if row.get("part") in PARTS else "",
+            "photographer": row.get("photographer") or "",
+        }
+        for name, row in rows.items()
+    }
+
+
+def _bytes_of(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise PhotoError("not a regular file")
+    return path.read_bytes()
+
+
+def _photos_in_tar(
+    name: str, path: Path, part: str, rows: Mapping[str, dict[str, str]]
+) -> Iterator[Source]:
     try:
         with tarfile.open(path, "r|*") as tar:
             for member in tar:
@@ -193,8 +291,10 @@ def _photos_in_tar(name: str, path: Path, part: str) -> Iterator[Source]:
                     yield Source(f"{name}/{_printable(member.name)}", part, _refusing(reason))
                     continue
                 data = tar.extractfile(member).read()
-                here = _named_part(str(inner.parent)) or part
-                yield Source(f"{name}/{_printable(str(inner))}", here, _holding(data))
+                told = rows.get(str(inner), {})
+                here = told.get("part") or _named_part(*inner.parents) or part
+                author = told.get("photographer", "")
+                yield Source(f"{name}/{_printable(str(inner))}", here, _holding(data), author)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{path}: a damaged tar file, {error}") from error
 
@@ -224,10 +324,11 @@ def _stem(name: str) -> str:
     return name[: len(name) - len(ending)] if ending else name
 
 
-def _named_part(folders: str) -> str:
-    """The part that a word in the names of folders or tar files asks for; the last one counts."""
-    words = _PART_WORD.findall(folders)
-    return words[-1].lower() if words else ""
+def _named_part(*paths: PurePath) -> str:
+    """The part that the name of a folder or tar file asks for; test before val before train."""
+    matches = (_PART_NAME.fullmatch(_stem(path.name)) for path in paths)
+    named = {match[1].lower() for match in matches if match}
+    return next((part for part in reversed(PARTS) if part in named), "")
 
 
 def _printable(name: str) -> str:

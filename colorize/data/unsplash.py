@@ -216,24 +216,26 @@ class UnsplashLite:
         rows = rows[:limit]
         with Manifest(self.folder) as manifest:
             final = set() if retry else {"gone", "bad"}
-            for again in range(_PASSES):  # what fails now may succeed when all else is done
-                todo = [row for row in rows if not _is_done(manifest, row.id, final)]
-                if not todo:
-                    break
-                self._stopped.clear()
-                run(
-                    manifest,
-                    todo,
-                    lambda row: self._fetch(row, manifest),
-                    workers=self.workers,
-                    progress=progress,
-                    title="photos, again" if again else "photos",
-                    total=len(todo),
-                    stop=self._stopped.set,
-                )
-                final = {"gone", "bad"}
-            manifest.settle()
-        self._write_credits(rows, manifest)
+            try:
+                for again in range(_PASSES):  # what fails now may succeed when all else is done
+                    todo = [row for row in rows if not _is_done(manifest, row.id, final)]
+                    if not todo:
+                        break
+                    self._stopped.clear()
+                    run(
+                        manifest,
+                        todo,
+                        lambda row: self._fetch(row, manifest),
+                        workers=self.workers,
+                        progress=progress,
+                        title="photos, again" if again else "photos",
+                        total=len(todo),
+                        stop=self._stopped.set,
+                    )
+                    final = {"gone", "bad"}
+            finally:  # also where it stops half-way, what is there is ready
+                manifest.settle()
+                self._write_credits(rows, manifest)
         return manifest
 
     def _fetch(self, row: CataloguePhoto, manifest: Manifest) -> Entry:
@@ -252,11 +254,12 @@ class UnsplashLite:
         try:
             data, facts = self._retrying(lambda: self._whole_photo(url))
         except _Never as refusal:
-            if refusal.state == "bad":
+            if refusal.state == "bad" and row.id not in manifest.entries:
                 self._beware("bad answers", _BAD_IN_A_ROW, "does this line ask for a log-in?")
             return Entry(row.id, **told, state=refusal.state, reason=str(refusal))
         except _NotNow as failure:
-            self._beware("failures", _FAILURES_IN_A_ROW, "is the line, or the server, down?")
+            if row.id not in manifest.entries:
+                self._beware("failures", _FAILURES_IN_A_ROW, "is the line, or the server, down?")
             return Entry(row.id, **told, state=failure.state, reason=str(failure))
         self._in_a_row.clear()
         with written_beside(path) as part:
@@ -265,7 +268,10 @@ class UnsplashLite:
 
     def _address(self, row: CataloguePhoto) -> str | None:
         """Where to ask for a photo at the size that training needs; None where it is not asked."""
-        parts = urlsplit(row.url)
+        try:
+            parts = urlsplit(row.url)
+        except ValueError:  # no address at all
+            return None
         if f"{parts.scheme}://{parts.netloc}" != self.hosts.photos:
             return None
         width = self.size
@@ -293,8 +299,8 @@ class UnsplashLite:
         if self._in_a_row[kind] >= limit and not self._stopped.is_set():
             self._stopped.set()
             raise ConnectionError(
-                f"{limit} {kind} in a row instead of photos: {question} Mend that, then run the "
-                "same command with --retry"
+                f"{limit} {kind} in a row instead of photos: {question} What is there is kept; "
+                "run the same command with --retry when that is mended"
             )
 
     def _retrying(self, attempt):
@@ -333,8 +339,11 @@ class UnsplashLite:
             )
             with response:
                 if response.is_redirect:
-                    url = urljoin(url, response.headers["Location"])
-                    origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+                    try:
+                        url = urljoin(url, response.headers["Location"])
+                        origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+                    except ValueError as error:
+                        raise _Never("bad", f"redirected to no address ({error})") from error
                     if origin not in origins:
                         raise _Never("bad", f"redirected to {origin}, which is not asked")
                     continue
@@ -348,11 +357,11 @@ class UnsplashLite:
         if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.]*", version):
             raise CatalogueError(f"no version of the data set: {version!r}; latest, or 1.4.1")
         place = self.folder / "catalogue" / version
-        if not place.is_dir() or not any(place.iterdir()):
+        if not place.is_dir():
             archive = self.folder / "catalogue" / f"{version}.zip"
             try:
                 self._stopped.clear()
-                self._retrying(lambda: self._fetch_archive(archive, version, progress))
+                self._fetch_piecewise(archive, version, progress)
             except (_Never, _NotNow) as error:
                 raise ConnectionError(
                     f"the archive {self.hosts.archive.format(version=version)} cannot be fetched "
@@ -363,11 +372,23 @@ class UnsplashLite:
             archive.unlink()  # 700 MB of which a few are needed
         return place
 
+    def _fetch_piecewise(self, archive: Path, version: str, progress: bool) -> None:
+        """Fetch the archive; tries that brought something do not count."""
+        part, before = _beside(archive, "part"), -1
+        while not archive.exists():
+            try:
+                self._retrying(lambda: self._fetch_archive(archive, version, progress))
+            except _NotNow:
+                size = part.stat().st_size if part.exists() else 0
+                if size <= before:
+                    raise
+                before = size
+
     def _fetch_archive(self, archive: Path, version: str, progress: bool) -> None:
         """Fetch the archive, from where an earlier attempt ended."""
         if archive.exists():
             return
-        part, mark = (archive.with_name(f".{archive.name}.{end}") for end in ("part", "etag"))
+        part, mark = _beside(archive, "part"), _beside(archive, "etag")
         archive.parent.mkdir(parents=True, exist_ok=True)
         begun = part.stat().st_size if part.exists() else 0
         headers = {"Range": f"bytes={begun}-"} if begun else {}
@@ -385,7 +406,11 @@ class UnsplashLite:
                 part.unlink()
                 raise _NotNow("another range came than was asked for")
             if response.status_code == 416:
-                part.unlink()  # more than the whole: of another version
+                # Nothing is left to fetch; or it is of another version.
+                if response.headers.get("Content-Range") == f"bytes */{begun}":
+                    self._check_archive(archive, version)
+                    return
+                part.unlink()
                 raise _NotNow("the archive is shorter than what was fetched of it")
             tag = response.headers.get("ETag", "")
             if tag and not tag.startswith("W/"):
@@ -399,6 +424,10 @@ class UnsplashLite:
                 tqdm(desc="archive", total=total, initial=done, **options) as bar,
             ):
                 _copy(response, file, 2**40, bar=bar)
+        self._check_archive(archive, version)
+
+    def _check_archive(self, archive: Path, version: str) -> None:
+        part, mark = _beside(archive, "part"), _beside(archive, "etag")
         digest = _sha256(part)
         if version in SHA256 and digest != SHA256[version]:
             part.replace(archive.with_name(f"{archive.name}.bad"))
@@ -409,17 +438,20 @@ class UnsplashLite:
         mark.unlink(missing_ok=True)
 
     def _write_credits(self, rows: list[CataloguePhoto], manifest: Manifest) -> None:
-        with (
-            written_beside(self.folder / CREDITS_FILE) as part,
-            part.open("w", newline="", encoding="utf-8") as file,
-        ):
+        """Name the photographer of every photo that is there, of earlier catalogues too."""
+        path = self.folder / CREDITS_FILE
+        lines = {}
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                lines = {line[0]: line for line in csv.reader(file)}
+        for row in rows:
+            link = row.page or f"https://unsplash.com/photos/{row.id}"
+            lines[row.id] = [row.id, row.name, row.photographer, link]
+        there = {entry.id for entry in manifest.entries.values() if entry.file}
+        with written_beside(path) as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(("id", "photographer", "username", "link"))
-            for row in rows:
-                entry = manifest.entries.get(row.id)
-                if entry and entry.file:
-                    link = row.page or f"https://unsplash.com/photos/{row.id}"
-                    writer.writerow((row.id, row.name, row.photographer, link))
+            writer.writerows(lines[photo_id] for photo_id in sorted(there & lines.keys()))
 
 
 def photo_path(photo_id: str) -> str:
@@ -498,7 +530,7 @@ def _rows(name: str, file: BinaryIO) -> Iterator[CataloguePhoto | None]:
     csv.field_size_limit(2**24)
     try:
         heading = text.readline()
-        reader = csv.reader(text, delimiter="\t" if "\t" in heading else ",", strict=True)
+        reader = csv.reader(text, delimiter="\t" if "\t" in heading else ",")
         columns = next(csv.reader([heading], delimiter=reader.dialect.delimiter), [])
         lacking = [column for column in _NEEDED if column not in columns]
         if lacking:
@@ -506,11 +538,11 @@ def _rows(name: str, file: BinaryIO) -> Iterator[CataloguePhoto | None]:
                 f"{name}: no column {', '.join(lacking)} in its heading; there are "
                 f"{', '.join(columns)[:300] or 'none'}"
             )
-        cells: list[str] = []
-        for cells in reader:
+        cells: list[str] = columns
+        for cells in filter(None, reader):
             told = dict(zip(columns, cells, strict=False))
             yield _photo(told) if len(cells) == len(columns) else None
-        if cells and len(cells) < len(columns):
+        if len(cells) < len(columns):
             raise CatalogueError(f"{name}: ends in the middle of a row; fetch it again")
     except csv.Error as error:
         raise CatalogueError(f"{name}: ends or breaks in the middle of a row ({error})") from error
@@ -536,20 +568,29 @@ def _photo(told: dict[str, str]) -> CataloguePhoto:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None
+    try:
+        return int(float(text or ""))
+    except ValueError:
+        return None
 
 
 def _unpack_catalogue(archive: Path, place: Path) -> None:
-    """Copy the catalogue's parts out of the archive, once they are known to be whole."""
+    """Copy the catalogue's parts out; the folder gets its name when all are there."""
     read_catalogue(archive)
+    new = place.with_name(f".{place.name}.new")
     for number, (name, file) in enumerate(_open_catalogues(archive)):
         ending = name.rsplit(".", 1)[-1].rstrip("0123456789")
         with (
-            written_beside(place / f"photos.{ending}{number:03}") as part,
+            written_beside(new / f"photos.{ending}{number:03}") as part,
             part.open("wb") as copy,
         ):
             for chunk in iter(lambda file=file: file.read(2**20), b""):
                 copy.write(chunk)
+    new.rename(place)
+
+
+def _beside(archive: Path, ending: str) -> Path:
+    return archive.with_name(f".{archive.name}.{ending}")
 
 
 def _is_done(manifest: Manifest, photo_id: str, final: set[str]) -> bool:

@@ -20,10 +20,27 @@ class CheckpointError(RuntimeError):
     """A file that does not hold what it should; the message names it."""
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors, numbers, strings, lists and dicts of them."""
-    with written_beside(path) as part:
-        torch.save(state, part)
+def save_checkpoint(path: Path, state: dict[str, Any], keep: Path | None = None) -> None:
+    """Write tensors, numbers, strings, lists and dicts of them.
+
+    Args:
+        path: the file; what it held stays until the new state is whole.
+        state: what to write.
+        keep: name under which the earlier state stays.
+
+    Raises:
+        CheckpointError: if it cannot be written, for example because the disk is full.
+    """
+    try:
+        with written_beside(path) as part:
+            torch.save(state, part)
+            if keep is not None and path.exists():
+                path.replace(keep)
+    except (OSError, RuntimeError) as error:  # torch's own writer raises the second
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{path} cannot be written, is the disk full? ({reason}) What was saved before is kept"
+        ) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

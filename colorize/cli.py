@@ -5,11 +5,72 @@ import dataclasses
 import errno
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import colorize
 
-_NUMBERS = {"epochs": int, "size": int, "batch_size": int, "lr": float, "seed": int}
+
+def _number(kind: type, least: float, none: bool = False) -> Callable[[str], object]:
+    """A reader of an option's number; what it refuses it says, argparse adds the option's name."""
+    name = "a whole number" if kind is int else "a number"
+    wanted = f"{name} from {least} up" + (", or none" if none else "")
+
+    def read(text: str) -> object:
+        if none and text == "none":
+            return text
+        try:
+            number = kind(text)
+        except ValueError:
+            number = None
+        if number is None or not number >= least:
+            raise argparse.ArgumentTypeError(f"needs {wanted}, got {text!r}")
+        return number
+
+    return read
+
+
+def _betas(text: str) -> tuple[float, ...]:
+    try:
+        first, second = (float(part) for part in text.split(","))
+    except ValueError as error:
+        message = f"needs two numbers such as 0.5,0.999, got {text!r}"
+        raise argparse.ArgumentTypeError(message) from error
+    return first, second
+
+
+def _switch(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise argparse.ArgumentTypeError(f"needs yes or no, got {text!r}")
+    return text == "yes"
+
+
+_count = _number(int, 0)
+_positive = _number(int, 1)
+
+# The fields of TrainConfig but the network: how to read each, what it is, and its value where a
+# preset says nothing. Written out, since importing them would make --help wait for torch; a test
+# holds both together.
+_SETTINGS = {
+    "size": (_number(int, 1), "side of the square crops in pixels", "224"),
+    "epochs": (_number(int, 1), "passes through the training photos, at most", "20"),
+    "batch_size": (_number(int, 1), "photos per step, over all processes", "16"),
+    "accumulate": (_number(int, 1), "micro-batches per step and process; saves memory", "1"),
+    "lr": (_number(float, 0), "Adam's learning rate", "0.001"),
+    "betas": (_betas, "Adam's decay rates", "0.9,0.999"),
+    "encoder_lr_scale": (_number(float, 0), "of a pretrained encoder, times lr", "1.0"),
+    "schedule": (str, "constant, linear or cosine", "constant"),
+    "clip": (_number(float, 0, none=True), "largest norm of a gradient", "none"),
+    "ema": (_number(float, 0, none=True), "decay of averaged weights, such as 0.999", "none"),
+    "distance": (str, "mse or l1", "mse"),
+    "adversarial": (str, "vanilla, or none: no critic", "none"),
+    "distance_weight": (_number(float, 0), "of the distance beside the critic", "1.0"),
+    "patience": (_number(int, 1, none=True), "epochs without improvement", "none"),
+    "seed": (_count, "of weights, order, crops, dropout", "0"),
+    "precision": (str, "auto, fp32, bf16 or fp16", "auto"),
+    "compile": (_switch, "yes: let torch compile the networks", "no"),
+    "deterministic": (_switch, "yes: repeatable on CUDA too, and slower", "no"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         reason = str(error).strip().splitlines()[-1].removeprefix("colorize.photos.PhotoError: ")
         print(f"colorize: {reason}", file=sys.stderr)
         return 2
-    except (ValueError, OSError, CheckpointError, WeightsError) as error:
+    except (ValueError, OSError, ArithmeticError, CheckpointError, WeightsError) as error:
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         advice = "; the disk is full: free some space, the same command goes on" if full else ""
         print(f"colorize: {error}{advice}", file=sys.stderr)
@@ -115,11 +176,12 @@ def _parser() -> argparse.ArgumentParser:
         "--data", required=True, metavar="DIR", help="folder of photos; `samples`: the embedded set"
     )
     train.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
-    for name, kind in _NUMBERS.items():
-        train.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N")
-    train.add_argument(
-        "--patience", type=_count_or_none, metavar="N", help="epochs without improvement, or `none`"
+    settings = train.add_argument_group(
+        "settings", "each left out: the preset's, see `colorize presets`; else that in brackets"
     )
+    for name, (kind, text, default) in _SETTINGS.items():
+        option = f"--{name.replace('_', '-')}"
+        settings.add_argument(option, type=kind, metavar="X", help=f"{text} ({default})")
     train.add_argument(
         "--backbone-weights", metavar="NAME|FILE", help="ImageNet weights, or `none`"
     )
@@ -133,6 +195,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--workers", type=_count, default=2, metavar="N", help="reading processes (2)"
     )
+    train.add_argument(
+        "--save-minutes",
+        type=_number(float, 0),
+        default=10,
+        metavar="X",
+        help="how often to save inside an epoch (10)",
+    )
     train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     train.set_defaults(command=_train)
 
@@ -145,23 +214,6 @@ def _parser() -> argparse.ArgumentParser:
     photo.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     photo.set_defaults(command=_photo)
     return parser
-
-
-def _count(text: str) -> int:
-    """A whole number from 0 up; argparse's own message names the option."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"needs a whole number from 0 up, got {text!r}")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"needs a whole number from 1 up, got {text!r}")
-    return int(text)
-
-
-def _count_or_none(text: str) -> int | str:
-    return text if text == "none" else _count(text)
 
 
 def _presets(args: argparse.Namespace) -> int:
@@ -222,20 +274,27 @@ def _sum_up(manifest: "colorize.data.manifest.Manifest") -> int:
 def _train(args: argparse.Namespace) -> int:
     from colorize.data.loaders import eval_loader, run_loaders
     from colorize.metrics import as_table, baselines, evaluate, mean_ab
+    from colorize.runtime import many_processes, rank
 
     config = _configure(args)
     folder = colorize.load_samples() if args.data == "samples" else colorize.PhotoFolder(args.data)
-    trainer = colorize.open_run(config, args.out, args.device)  # first what fails fast
-    for part in ("train", "val"):
-        print(folder.select(part, min_side=config.size))
-    train, val = run_loaders(folder, config, args.workers)
-    trainer.fit(train, val)
-
-    colorizer = colorize.Colorizer.from_pretrained(args.out, args.device)
-    photos = train.dataset.photos
-    mean = mean_ab(eval_loader(photos, config.size, config.batch_size, args.workers))
-    painters = {args.preset: colorizer.network, **baselines(mean)}
-    rows = evaluate(painters, val, colorizer.device)
+    with many_processes(args.device) as device:
+        trainer = colorize.open_run(config, args.out, device)  # first what fails fast
+        for part in ("train", "val"):
+            selection = folder.select(part, min_side=config.size)
+            if rank() == 0:
+                print(selection, flush=True)
+        train, val = run_loaders(folder, config, args.workers)
+        trainer.fit(train, val, save_minutes=args.save_minutes)
+        alone = rank() == 0
+    if not alone:
+        return 0
+    colorizer = colorize.Colorizer.from_pretrained(args.out, device)
+    size, batch_size = config.size, min(config.batch_size, 16)
+    photos = {part: folder.select(part, min_side=size).photos for part in ("train", "val")}
+    batches = {part: eval_loader(photos[part], size, batch_size, args.workers) for part in photos}
+    painters = {args.preset: colorizer.network, **baselines(mean_ab(batches["train"]))}
+    rows = evaluate(painters, batches["val"], colorizer.device)
     print(f"\n{args.out}, weights `{config.weights_name}`, on the validation photos:\n")
     print(as_table(rows))
     return 0
@@ -247,9 +306,12 @@ def _configure(args: argparse.Namespace) -> "colorize.TrainConfig":
         known = ", ".join(colorize.PRESETS)
         raise ValueError(f"no preset {args.preset!r}; there are {known}")
     preset = colorize.PRESETS[args.preset]
-    changes = {name: getattr(args, name) for name in _NUMBERS if getattr(args, name) is not None}
-    if args.patience is not None:
-        changes["patience"] = None if args.patience == "none" else args.patience
+    told = {name: getattr(args, name) for name in _SETTINGS}
+    changes = {
+        name: None if value == "none" else value
+        for name, value in told.items()
+        if value is not None
+    }
     model_args = dict(preset.model_args)
     if args.backbone_weights is not None:
         none = args.backbone_weights == "none"

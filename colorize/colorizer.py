@@ -70,7 +70,15 @@ class Colorizer:
         network = create_model(config.model, **args)
         path = run / f"{weights or config.weights_name}.pt"
         try:
-            network.load_state_dict(load_checkpoint(path)["model"])
+            state = load_checkpoint(path)
+            average = state.get("average")  # its weights are named below `module`
+            if average is not None:
+                state["model"] = {
+                    name.removeprefix("module."): value
+                    for name, value in average.items()
+                    if name.startswith("module.")
+                }
+            network.load_state_dict(state["model"])
         except (KeyError, RuntimeError) as error:
             raise CheckpointError(f"{path} does not fit {run / 'config.json'}: {error}") from error
         return cls(network, config.size, device)

@@ -2,14 +2,15 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from colorize.losses import ADVERSARIAL, DISTANCES
-from colorize.runtime import written_beside
+from colorize.runtime import PRECISIONS, written_beside
 
-SCHEDULES = ("constant", "linear")
+SCHEDULES = ("constant", "linear", "cosine")
 
 
 @dataclass(frozen=True)
@@ -21,18 +22,26 @@ class TrainConfig:
         model_args: arguments of the model's constructor, of types that JSON knows.
         size: side of the square crops in pixels.
         epochs: passes through the training photos, at most.
-        batch_size: photos per step.
+        batch_size: photos per step, over all processes.
+        accumulate: so many micro-batches per step and process; saves memory, changes nothing else.
         lr: Adam's learning rate.
         betas: Adam's decay rates.
         encoder_lr_scale: an encoder with pretrained weights learns at lr times this.
-        schedule: "constant", or "linear": constant for the first half of the epochs, then
-            linearly down to 0 (pix2pix).
+        schedule: "constant"; "linear": constant for the first half of the epochs, then linearly
+            down to 0 (pix2pix); or "cosine", from the first epoch down to 0.
+        clip: largest norm of the gradient of all of a network's weights; None does not clip.
+        ema: decay of the moving average of the weights that then paint; it warms up, n steps in it
+            is at most (1 + n) / (10 + n). None paints with the weights as they are.
         distance: the loss between painted and true ab, a name in `colorize.losses.DISTANCES`.
         adversarial: the loss against a critic, a name in `colorize.losses.ADVERSARIAL`; None
             trains without a critic.
         distance_weight: weight of the distance beside the adversarial loss (pix2pix: 100).
         patience: stop after so many epochs in a row without a better validation loss; None never.
         seed: of the weights, the order, the crops, the dropout.
+        precision: "fp32"; "bf16"; "fp16", with a scaled loss, on CUDA only; or "auto", bf16 where
+            the hardware multiplies it, else fp32.
+        compile: whether torch compiles the networks; takes minutes first. Checkpoints are the same.
+        deterministic: whether torch takes its repeatable algorithms on CUDA too, which are slower.
     """
 
     model: str
@@ -40,23 +49,34 @@ class TrainConfig:
     size: int = 224
     epochs: int = 20
     batch_size: int = 16
+    accumulate: int = 1
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     encoder_lr_scale: float = 1.0
     schedule: str = "constant"
+    clip: float | None = None
+    ema: float | None = None
     distance: str = "mse"
     adversarial: str | None = None
     distance_weight: float = 1.0
     patience: int | None = None
     seed: int = 0
+    precision: str = "auto"
+    compile: bool = False
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))  # JSON gives lists
-        for name in ("size", "epochs", "batch_size", "lr"):
+        for name in ("size", "epochs", "batch_size", "accumulate", "lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience must be at least 1, or none, got {self.patience}")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip must be positive, or none, got {self.clip}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"ema must lie between 0 and 1, or be none, got {self.ema}")
+        _check("precision", self.precision, PRECISIONS)
         _check("schedule", self.schedule, SCHEDULES)
         _check("distance", self.distance, DISTANCES)
         if self.adversarial is not None:
@@ -76,6 +96,8 @@ class TrainConfig:
     def lr_factor(self, epoch: int) -> float:
         """What the learning rate is multiplied by in an epoch, counted from 0."""
         half = self.epochs // 2
+        if self.schedule == "cosine":
+            return (1 + math.cos(math.pi * epoch / self.epochs)) / 2
         if self.schedule == "constant" or epoch < half:
             return 1.0
         return (self.epochs - epoch) / (self.epochs - half + 1)

@@ -1,4 +1,4 @@
-"""The machine a run happens on: its device, its randomness, its files."""
+"""The machine a run happens on: its device and precision, its processes, its randomness, files."""
 
 import contextlib
 import os
@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import distributed
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -26,6 +29,74 @@ def pick_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device {name!r} cannot be used here: {error}") from error
     return device
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """The number format of a network's arithmetic: torch.float32, torch.bfloat16 or torch.float16.
+
+    "auto" is bfloat16 where the hardware multiplies it faster than float32: on GPUs since Ampere
+    and on CPUs with AVX512-BF16 or AMX.
+
+    Raises:
+        ValueError: if the device cannot train in that precision.
+    """
+    if name == "auto":
+        if device.type == "cuda":
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            can = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+            fast = can.get("avx512_bf16", False) or can.get("amx_bf16", False)
+        return torch.bfloat16 if fast else torch.float32
+    if name == "fp16" and device.type != "cuda":
+        raise ValueError(f"precision fp16 needs CUDA, not {device.type}: use bf16 or fp32")
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+@contextlib.contextmanager
+def many_processes(device: str = "auto") -> Iterator[str]:
+    """Join the processes that torchrun started, or do nothing; yields this one's device.
+
+    NCCL joins GPUs, one for each process of a machine; gloo joins CPUs.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield device
+        return
+    on_gpus = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if on_gpus:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if on_gpus else "gloo")
+    try:
+        yield device if on_gpus else "cpu"
+    finally:
+        distributed.destroy_process_group()
+
+
+def _joined() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def rank() -> int:
+    """The number of this process; 0 alone."""
+    return distributed.get_rank() if _joined() else 0
+
+
+def world_size() -> int:
+    """How many processes work together; 1 alone."""
+    return distributed.get_world_size() if _joined() else 1
+
+
+def add_up(tensor: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over all processes, in place."""
+    if _joined():
+        distributed.all_reduce(tensor)
+    return tensor
+
+
+def wait_for_all() -> None:
+    """Let no process go on before all are here."""
+    if _joined():
+        distributed.barrier()
 
 
 def seed_all(*numbers: int) -> None:

@@ -1,7 +1,9 @@
 """The command `colorize`, as a user types it."""
 
+import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -50,7 +52,7 @@ def test_presets_are_listed_with_their_settings(capsys):
     out = capsys.readouterr().out
     blocks = out.split("unet_gan\n")
     assert "autoencoder\n" in blocks[0] and "fcn\n" in blocks[0]
-    settings = dict(line.split(maxsplit=1) for line in blocks[1].splitlines()[:14])
+    settings = dict(line.split(maxsplit=1) for line in blocks[1].splitlines()[:20])
     assert settings["lr"] == "0.0002" and settings["betas"] == "[0.5, 0.999]"
     assert settings["distance_weight"] == "100.0"
 
@@ -143,7 +145,7 @@ def test_what_cannot_be_done_is_said_in_one_line(folder, tmp_path, capsys):
     assert "'deep'" in train_with("--model-arg", "deep=3")
     assert "'depth': 'x'" in train_with("--model-arg", "depth=x")
     assert "depth must be at least 2" in train_with("--model-arg", "depth=1")
-    assert "epochs must be positive" in train_with("--epochs", "0")
+    assert "lr must be positive" in train_with("--lr", "0")
     assert "batch size of at most 6" in train_with("--batch-size", "7")
     assert "'cuda:99' cannot be used" in train_with("--device", "cuda:99")
     assert not (tmp_path / "new").exists()
@@ -159,11 +161,35 @@ def test_what_cannot_be_done_is_said_in_one_line(folder, tmp_path, capsys):
     assert f"no run in {nowhere}" in fails(capsys, command)
 
 
-@pytest.mark.parametrize(("option", "value"), [("--patience", "often"), ("--workers", "-1")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *[("--patience", "often"), ("--workers", "-1")],
+        *[("--epochs", "0"), ("--batch-size", "1.5")],
+    ],
+)
 def test_a_number_that_is_none_is_said_with_its_option(option, value, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["train", "fcn", "--data", "d", "--out", "o", f"{option}={value}"])
     assert f"argument {option}: needs a whole number" in capsys.readouterr().err
+
+
+def test_every_setting_is_an_option_that_shows_its_default(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    for field in dataclasses.fields(colorize.TrainConfig):
+        if field.name in ("model", "model_args"):
+            continue
+        default = field.default
+        if isinstance(default, bool):
+            default = "yes" if default else "no"
+        elif isinstance(default, tuple):
+            default = ",".join(map(str, default))
+        elif default is None:
+            default = "none"
+        option = f"--{field.name.replace('_', '-')}"
+        assert re.search(rf"{option} X [^()]*\({re.escape(str(default))}\)", shown), option
 
 
 def test_a_photo_damaged_since_it_was_looked_at_is_named_in_one_line(folder, tmp_path, capsys):

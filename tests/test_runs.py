@@ -2,10 +2,14 @@
 
 import dataclasses
 import json
+import os
+import signal
+from pathlib import Path
 
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from torch import nn
 
 from colorize.checkpoint import CheckpointError
@@ -14,6 +18,7 @@ from colorize.data.folder import PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.models import create_model
 from colorize.trainers import create_trainer, open_run
+from colorize.trainers.base import DivergedError
 
 RESNET = {"backbone": "resnet18", "backbone_weights": None}
 MODEL_ARGS = {"autoencoder": RESNET, "fcn": RESNET, "unet_gan": {"depth": 3, "base_channels": 4}}
@@ -48,7 +53,7 @@ class Batches(list):
     def sampler(self):
         return self
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch, start=0):
         self.epochs.append(epoch)
 
 
@@ -95,7 +100,7 @@ def outcome(run):
     last, best = (torch.load(run / f"{name}.pt", weights_only=True) for name in ("last", "best"))
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     for record in (*last["history"], *log):
-        del record["seconds"]
+        del record["seconds"], record["photos_per_second"]
     return {"last": last, "best": best, "log": log}
 
 
@@ -151,7 +156,16 @@ def test_the_run_folder_holds_settings_log_and_two_checkpoints(tmp_path, loaders
     config = tiny("unet_gan", epochs=3)
     history = open_run(config, tmp_path / "run", "cpu").fit(*loaders(), progress=False)
     files = {path.name for path in (tmp_path / "run").iterdir()}
-    assert files == {"config.json", "log.jsonl", "last.pt", "best.pt"}
+    assert files == {
+        *("config.json", "log.jsonl", "last.pt", "previous.pt", "best.pt", "paintings")
+    }
+    paintings = tmp_path / "run" / "paintings"
+    assert {path.name for path in paintings.iterdir()} == {
+        *(f"epoch-{epoch:04}.jpg" for epoch in (1, 2, 3)),
+        "strip.jpg",
+    }
+    with Image.open(paintings / "strip.jpg") as strip:
+        assert strip.size == (3 * 32, 4 * 32)  # three photos; three epochs and the truth
     assert TrainConfig.load(tmp_path / "run" / "config.json") == config
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == history
@@ -165,7 +179,7 @@ def test_the_run_folder_holds_settings_log_and_two_checkpoints(tmp_path, loaders
 def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
     trainer = toy_trainer(tmp_path, [5.0, 3.0, 4.0, 3.0, float("nan")], epochs=5)
     states, keep = [], trainer._keep
-    trainer._keep = lambda record: (states.append(state_of(trainer.model)), keep(record))
+    trainer._keep = lambda *args: (states.append(state_of(trainer.model)), keep(*args))
     trainer.fit(toy_batches(), None, progress=False)
     best, last = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("best", "last"))
     assert best["epoch"] == 2 and same(dict(best["model"]), states[1])
@@ -258,3 +272,172 @@ def test_the_learning_rates_of_each_epoch_follow_the_schedule(tmp_path):
     assert rest == pytest.approx([0.5, 0.5, 0.5 * 2 / 3, 0.5 / 3])
     assert encoder == pytest.approx([lr * 0.1 for lr in rest])
     assert [record["lr"] for record in history] == pytest.approx(rest)
+
+
+# Stopped inside an epoch.
+
+
+def full(config):
+    """Settings with everything that a resumed run could get wrong."""
+    return dataclasses.replace(config, ema=0.9, clip=1.0, schedule="cosine", batch_size=2, epochs=2)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
+@pytest.mark.parametrize("preset", MODEL_ARGS)
+def test_a_run_that_was_asked_to_stop_goes_on_bitwise(
+    tmp_path, loaders, preset, stop_after, capsys
+):
+    config = full(tiny(preset))
+    open_run(config, tmp_path / "whole", "cpu").fit(*loaders(), progress=False)
+    broken = open_run(config, tmp_path / "broken", "cpu")
+    learn = broken._learn
+
+    def until_asked(*args):
+        learn(*args)
+        if broken.steps + 1 == stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    broken._learn = until_asked
+    with pytest.raises(SystemExit) as ended:
+        broken.fit(*loaders(), progress=False)
+    assert ended.value.code == 143
+    assert f"saved after step {stop_after}; the same command" in capsys.readouterr().err
+    torch.manual_seed(99)
+    resumed = open_run(config, tmp_path / "broken", "cpu")
+    assert resumed.steps == stop_after
+    resumed.fit(*loaders(), progress=False)
+    assert same(outcome(tmp_path / "whole"), outcome(tmp_path / "broken"))
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_run_killed_inside_an_epoch_goes_back_to_what_it_saved_there(tmp_path, loaders):
+    config = full(tiny("unet_gan"))
+    open_run(config, tmp_path / "whole", "cpu").fit(*loaders(), progress=False)
+    killed = open_run(config, tmp_path / "broken", "cpu")
+    learn = killed._learn
+
+    def until_killed(*args):
+        if killed.steps == 5:
+            raise Stopped
+        learn(*args)
+
+    killed._learn = until_killed
+    with pytest.raises(Stopped):
+        killed.fit(*loaders(), progress=False, save_minutes=0)
+    resumed = open_run(config, tmp_path / "broken", "cpu")
+    assert (resumed.steps, resumed.done) == (5, 2)
+    resumed.fit(*loaders(), progress=False)
+    assert same(outcome(tmp_path / "whole"), outcome(tmp_path / "broken"))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, loaders, capsys):
+    config = full(tiny("autoencoder"))
+    run = tmp_path / "run"
+    open_run(config, run, "cpu").fit(*loaders(), progress=False)
+    whole = outcome(run)
+    last = run / "last.pt"
+    last.write_bytes(last.read_bytes()[:1000])
+    resumed = open_run(config, run, "cpu")
+    told = "".join(capsys.readouterr())
+    assert f"{last} is damaged" in told and "going on from" in told and "after step 3" in told
+    resumed.fit(*loaders(), progress=False)
+    assert same(outcome(run), whole)
+    assert (run / "damaged.pt").stat().st_size == 1000
+    (run / "last.pt").unlink()  # killed between two renamings
+    assert open_run(config, run, "cpu").steps == 3
+
+
+def test_a_full_disk_keeps_what_was_saved_and_says_so(tmp_path, loaders, monkeypatch):
+    config = full(tiny("autoencoder"))
+    trainer = open_run(config, tmp_path / "run", "cpu")
+
+    def full_disk(state, path):
+        Path(path).write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    save = torch.save
+    monkeypatch.setattr(
+        torch, "save", lambda *args: full_disk(*args) if trainer.steps > 3 else save(*args)
+    )
+    with pytest.raises(CheckpointError, match=r"is the disk full\? .*saved before is kept"):
+        trainer.fit(*loaders(), progress=False)
+    monkeypatch.undo()
+    assert not list((tmp_path / "run").glob(".*"))
+    assert open_run(config, tmp_path / "run", "cpu").steps == 3
+
+
+# What can go wrong with numbers.
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_photos(tmp_path, loaders):
+    trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
+    distance = trainer.distance
+    trainer.distance = lambda painted, ab: distance(painted, ab) / (0 if trainer.steps == 4 else 1)
+    with pytest.raises(DivergedError, match=r"step 5: the gradient of the generator is") as caught:
+        trainer.fit(*loaders(), progress=False)
+    sampler = loaders()[0].sampler
+    sampler.set_epoch(1)
+    for index in sampler.batch(1):
+        assert f"train{index}.jpg" in str(caught.value)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["steps"] == 3
+    for weights in trainer.model.generator.parameters():
+        assert weights.isfinite().all()
+
+
+def test_a_gradient_is_clipped_to_its_norm(tmp_path):
+    trainer = toy_trainer(tmp_path, clip=0.01)
+    norms = []
+    step = trainer.optimizers["model"].step
+
+    def watched():
+        grads = [weights.grad for weights in trainer.model.parameters()]
+        norms.append(torch.cat([grad.flatten() for grad in grads]).norm().item())
+        step()
+
+    trainer.optimizers["model"].step = watched
+    trainer.fit(toy_batches(), toy_batches(1), progress=False)
+    assert max(norms) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_the_moving_average_warms_up_and_paints(tmp_path):
+    trainer = toy_trainer(tmp_path, ema=0.5, epochs=1)
+    weights, expected = [], None
+    update = trainer.average.update_parameters
+
+    def watched(model):
+        weights.append(model.color.weight.detach().clone())
+        update(model)
+
+    trainer.average.update_parameters = watched
+    trainer.fit(toy_batches(4), toy_batches(1), progress=False)
+    for n, now in enumerate(weights):
+        decay = min(0.5, (1 + n) / (10 + n))
+        expected = now if expected is None else decay * expected + (1 - decay) * now
+    assert torch.allclose(trainer.painter.color.weight, expected, atol=1e-7)
+    assert not torch.allclose(trainer.painter.color.weight, weights[-1], atol=1e-7)
+    best = torch.load(tmp_path / "best.pt", weights_only=True)["model"]
+    assert torch.equal(best["color.weight"], trainer.painter.color.weight)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [1, 1, 1, 1]),
+        ("linear", [1, 1, 2 / 3, 1 / 3]),
+        ("cosine", [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]),
+    ],
+)
+def test_the_schedules_are_those_of_the_papers(schedule, expected):
+    config = TrainConfig(model="unet_gan", epochs=4, schedule=schedule)
+    assert [config.lr_factor(epoch) for epoch in range(4)] == pytest.approx(expected)
+
+
+def test_bf16_trains_and_keeps_float32_weights(tmp_path, loaders):
+    trainer = open_run(tiny("unet_gan", precision="bf16"), tmp_path, "cpu")
+    seen = []
+    trainer.model.generator.head.register_forward_hook(lambda _, __, out: seen.append(out.dtype))
+    trainer.fit(*loaders(), progress=False)
+    assert set(seen) == {torch.bfloat16}
+    assert {w.dtype for w in trainer.model.parameters()} == {torch.float32}
+    with pytest.raises(ValueError, match="fp16 needs CUDA, not cpu"):
+        open_run(tiny("unet_gan", precision="fp16"), tmp_path / "other", "cpu")

@@ -9,6 +9,7 @@ import torchvision
 
 from colorize.config import PRESETS
 from colorize.trainers import GANTrainer, RegressionTrainer, open_run
+from colorize.trainers.base import Batch
 
 RESNET = {"backbone": "resnet18", "backbone_weights": None}
 MODEL_ARGS = {"autoencoder": RESNET, "fcn": RESNET, "unet_gan": {"depth": 3, "base_channels": 4}}
@@ -23,7 +24,8 @@ def tiny(preset, **changes):
 def batch():
     coarse = torch.rand(4, 1, 4, 4) * 2 - 1
     lightness = F.interpolate(coarse, (32, 32), mode="bicubic").clamp(-1, 1)
-    return lightness, torch.cat((lightness, -lightness), dim=1) * 0.5
+    ab = torch.cat((lightness, -lightness), dim=1) * 0.5
+    return [Batch(lightness, ab, number=0, last=True)]
 
 
 def state_of(module):
@@ -65,11 +67,11 @@ def test_the_critics_update_leaves_the_painter_bitwise_and_the_reverse(tmp_path,
     parts = {"generator": trainer.model.generator, "discriminator": trainer.model.discriminator}
     update, order = trainer.update, []
 
-    def watched(name, loss):
+    def watched(name):
         (other,) = parts.keys() - {name}
         before = {part: state_of(parts[part]) for part in parts}
         grads = grads_of(parts[other])
-        update(name, loss)
+        update(name)
         assert same(state_of(parts[other]), before[other])
         assert not same(state_of(parts[name]), before[name])
         assert same(grads_of(parts[other]), grads)  # nor is any work wasted on it
@@ -78,26 +80,26 @@ def test_the_critics_update_leaves_the_painter_bitwise_and_the_reverse(tmp_path,
     trainer.update = watched
     trainer.model.train()
     for _ in range(2):
-        trainer.step(*batch)
+        trainer.step(batch)
     assert order == ["discriminator", "generator"] * 2
 
 
 def test_the_losses_of_a_gan_step_are_the_papers(tmp_path, batch):
     trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
-    painted, judged, taken = [], [], {}
+    painted, judged, taken = [], [], []
     trainer.model.generator.register_forward_hook(lambda _, __, out: painted.append(out.detach()))
     trainer.model.discriminator.register_forward_hook(lambda _, __, out: judged.append(out))
-    update = trainer.update
-    trainer.update = lambda name, loss: (taken.update({name: loss.item()}), update(name, loss))
+    backward = trainer.backward
+    trainer.backward = lambda loss: (taken.append(loss.item()), backward(loss))
     trainer.model.train()
-    losses = trainer.step(*batch)
+    losses = trainer.step(batch)
 
     (painted,) = painted  # the generator runs once, so BatchNorm sees each batch once
     (real, fake), (_, fooled) = (torch.sigmoid(logits.detach()).chunk(2) for logits in judged)
     d_loss = -(real.log().mean() + (1 - fake).log().mean()) / 2  # halved
-    g_loss, l1 = -fooled.log().mean(), (painted - batch[1]).abs().mean()
-    assert taken["discriminator"] == pytest.approx(d_loss.item(), rel=1e-4)
-    assert taken["generator"] == pytest.approx((g_loss + 100 * l1).item(), rel=1e-4)
+    g_loss, l1 = -fooled.log().mean(), (painted - batch[0].ab).abs().mean()
+    assert taken[0] == pytest.approx(d_loss.item(), rel=1e-4)
+    assert taken[1] == pytest.approx((g_loss + 100 * l1).item(), rel=1e-4)
     assert losses["distance"].item() == pytest.approx(l1.item(), rel=1e-4)
     assert losses["fake"].item() == pytest.approx(fake.mean().item(), rel=1e-4)
     assert not any(value.requires_grad for value in losses.values())
@@ -107,7 +109,7 @@ def test_the_critic_learns_to_tell_true_from_painted(tmp_path, batch):
     trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
     trainer.model.train()
     for _ in range(30):
-        losses = trainer.step(*batch)
+        losses = trainer.step(batch)
     # With one optimizer holding both networks, fake went up to 0.69 (the source project).
     assert losses["real"] > 0.6 and losses["fake"] < 0.4
 
@@ -116,7 +118,7 @@ def test_the_critic_learns_to_tell_true_from_painted(tmp_path, batch):
 def test_thirty_steps_on_one_batch_bring_its_mse_down(tmp_path, batch, preset):
     trainer = open_run(tiny(preset), tmp_path, "cpu")
     trainer.model.train()
-    losses = [trainer.step(*batch)["loss"].item() for _ in range(30)]
+    losses = [trainer.step(batch)["loss"].item() for _ in range(30)]
     assert losses[-1] < 0.2 * losses[0]
 
 

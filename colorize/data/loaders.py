@@ -9,32 +9,62 @@ from torch.utils.data import DataLoader, Sampler
 from colorize.config import TrainConfig
 from colorize.data.dataset import RgbDataset
 from colorize.data.folder import Photo, PhotoFolder
-from colorize.runtime import mix_seed
+from colorize.runtime import mix_seed, rank, world_size
 
 
 class EpochSampler(Sampler):
-    """(epoch, index) of every photo, shuffled anew in each epoch by (seed, epoch)."""
+    """(epoch, index) of the photos of this process, shuffled anew in each epoch by (seed, epoch).
 
-    def __init__(self, length: int, seed: int):
-        self.length, self.seed, self.epoch = length, seed, 0
+    The order is cut into batches, a rest is dropped, and each process takes its share of every
+    batch: which photos make a batch does not depend on the number of processes.
+    """
 
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch of the next iteration, counted from 0."""
-        self.epoch = epoch
+    def __init__(self, length: int, seed: int, batch_size: int = 1):
+        self.length, self.seed, self.batch_size = length, seed, batch_size
+        self.share = batch_size // world_size()
+        self.epoch = self.start = 0
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """The epoch of the next iteration, counted from 0, and how many batches are behind it."""
+        self.epoch, self.start = epoch, start
+
+    def batch(self, number: int) -> list[int]:
+        """The photos of a batch of the epoch, over all processes."""
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
+        order = torch.randperm(self.length, generator=generator)
+        return order[number * self.batch_size :][: self.batch_size].tolist()
 
     def __len__(self) -> int:
-        return self.length
+        return self.length // self.batch_size * self.share
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
-        order = torch.randperm(self.length, generator=generator).tolist()
-        return iter([(self.epoch, index) for index in order])
+        order = torch.randperm(self.length, generator=generator)
+        batches = order[: self.length // self.batch_size * self.batch_size].view(
+            -1, world_size(), self.share
+        )
+        mine = batches[self.start :, rank()].flatten().tolist()
+        return iter([(self.epoch, index) for index in mine])
 
 
 def train_loader(
-    photos: Sequence[Photo], size: int, batch_size: int, seed: int = 0, workers: int = 0
+    photos: Sequence[Photo],
+    size: int,
+    batch_size: int,
+    seed: int = 0,
+    workers: int = 0,
+    accumulate: int = 1,
 ) -> DataLoader:
-    """Shuffled batches of random crops, uint8 (batch_size, 3, size, size); a rest is dropped.
+    """Shuffled micro-batches of random crops, uint8 (n, 3, size, size).
+
+    Args:
+        photos: none of them marked test.
+        size: of the crops.
+        batch_size: photos in a step over all processes; a rest of the epoch is dropped.
+        seed: of order and crops.
+        workers: reading processes.
+        accumulate: micro-batches per step and process: n is batch_size over them and over the
+            number of processes.
 
     Raises:
         ValueError: if the photos do not fill one batch, or one is marked test.
@@ -45,15 +75,15 @@ def train_loader(
             f"use a batch size of at most {len(photos)}"
         )
     dataset = RgbDataset(photos, size, augment=True, seed=seed)
-    sampler = EpochSampler(len(photos), seed)
-    return _loader(dataset, batch_size, workers, sampler=sampler, drop_last=True)
+    sampler = EpochSampler(len(photos), seed, batch_size)
+    return _loader(dataset, sampler.share // accumulate, workers, sampler=sampler, drop_last=True)
 
 
 def eval_loader(
     photos: Sequence[Photo], size: int, batch_size: int, workers: int = 0
 ) -> DataLoader:
-    """Batches of centered squares in the photos' order, every photo once."""
-    return _loader(RgbDataset(photos, size), batch_size, workers)
+    """Batches of centered squares in the photos' order; every photo once over all processes."""
+    return _loader(RgbDataset(photos[rank() :: world_size()], size), batch_size, workers)
 
 
 def run_loaders(
@@ -66,8 +96,11 @@ def run_loaders(
     """
     train, val = (folder.select(part, min_side=config.size).photos for part in ("train", "val"))
     return (
-        train_loader(train, config.size, config.batch_size, config.seed, workers),
-        eval_loader(val, config.size, config.batch_size, workers),
+        train_loader(
+            *(train, config.size, config.batch_size),
+            *(config.seed, workers, config.accumulate),
+        ),
+        eval_loader(val, config.size, config.batch_size // config.accumulate, workers),
     )
 
 

@@ -190,8 +190,14 @@ class ShardDataset(IterableDataset):
         else:
             self.first, self.last = (self.total * k // world for k in (self.rank, self.rank + 1))
 
-    def set_epoch(self, epoch: int) -> None:
-        """The epoch of the next iteration, counted from 0."""
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """The epoch of the next iteration, counted from 0.
+
+        Raises:
+            ValueError: if it shall not begin at its start; a stream cannot.
+        """
+        if start:
+            raise ValueError("a run on shards can go on from the end of an epoch only")
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:

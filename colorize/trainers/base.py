@@ -1,15 +1,22 @@
-"""The loop that every method shares: epochs, validation, checkpoints, resuming."""
+"""The loop that every method shares: steps, epochs, validation, checkpoints, resuming."""
 
+import contextlib
 import json
 import math
 import os
+import signal
+import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -19,10 +26,46 @@ from colorize.config import TrainConfig
 from colorize.losses import DISTANCES
 from colorize.metrics import ab_error, colorfulness
 from colorize.models.layers import check_size, parameter_groups
-from colorize.runtime import pick_device, seed_all, written_beside
+from colorize.photos import photo_to_rgb, read_photo, rgb_to_photo, write_photo
+from colorize.runtime import (
+    add_up,
+    pick_device,
+    pick_precision,
+    rank,
+    seed_all,
+    wait_for_all,
+    world_size,
+    written_beside,
+)
 
-# What may differ when a run is continued: how long it goes on.
-_MAY_CHANGE = ("epochs", "patience")
+# What may differ when a run is continued: how long it goes on, and how the machine is used.
+_MAY_CHANGE = ("epochs", "patience", "accumulate", "precision", "compile", "deterministic")
+
+_SHOWN = 4  # validation photos that are painted after each epoch
+_STRIP = 24  # epochs on the strip of them, at most
+
+TERMINATED = 143  # exit status after SIGTERM, as shells count: 128 + 15
+
+
+class DivergedError(ArithmeticError):
+    """A loss or gradient that is no number any more; the message names the photos."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch on the device: what a process works on at a time.
+
+    Attributes:
+        lightness: (N, 1, H, W).
+        ab: (N, 2, H, W).
+        number: of the micro-batch in the step, over all processes; noise follows from it.
+        last: whether it is this process's last one of the step.
+    """
+
+    lightness: Tensor
+    ab: Tensor
+    number: int
+    last: bool
 
 
 class Trainer:
@@ -30,11 +73,17 @@ class Trainer:
 
     A subclass says which networks learn (`learners`) and what one step is (`step`).
 
-    The run folder holds `config.json`, `log.jsonl` (a line per epoch), `last.pt` (all that is
-    needed to go on) and `best.pt` (the network at its lowest validation distance). A trainer
-    made for a folder with a run in it continues that run; each step's randomness is seeded by
-    its number, so the continued run equals the uninterrupted one, bitwise on a CPU (some of
-    torch's CUDA operations add in an order of their own each time).
+    The run folder holds `config.json`, `log.jsonl` (a line per epoch), `last.pt` and
+    `previous.pt` (all that is needed to go on), `best.pt` (the network at its lowest validation
+    distance) and `paintings/` (a few validation photos after each epoch). A trainer made for a
+    folder with a run in it continues that run from its last checkpoint, also inside an epoch.
+    Each step's randomness is seeded by its number, so the continued run equals the uninterrupted
+    one, bitwise on a CPU (some of torch's CUDA operations add in an order of their own each
+    time; `deterministic` forbids them).
+
+    In several processes (torchrun) each works on its share of every batch; the photos of a batch
+    are the same whatever their number. Normalization is per micro-batch; running statistics
+    advance once per step, by the mean over all micro-batches of all processes.
 
     Attributes:
         model: the network; used as one, it paints.
@@ -47,16 +96,33 @@ class Trainer:
         """Take the network, or continue the run in `out`.
 
         Raises:
-            ValueError: if the network cannot carry the crops' size, or the run in `out` was
-                started with other settings.
-            CheckpointError: if its checkpoint is damaged.
+            ValueError: if the network cannot carry the crops' size, the batch cannot be shared
+                out, the device not train in that precision, or the run in `out` was started with
+                other settings.
+            CheckpointError: if its checkpoints are damaged.
         """
         check_size(config.size, model.multiple)
+        pieces = world_size() * config.accumulate
+        if config.batch_size % pieces:
+            raise ValueError(
+                f"a batch of {config.batch_size} cannot be cut into {pieces} equal micro-batches "
+                f"({world_size()} processes x accumulate {config.accumulate}): use a batch size "
+                f"of {config.batch_size // pieces * pieces or pieces}"
+            )
         self.device = pick_device(device)
+        precision = pick_precision(config.precision, self.device)
+        if config.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True, warn_only=True)
         # Channels last: 1.4 times as fast for the ResNets on a CPU, and the layout of tensor cores.
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.config, self.out = config, Path(out)
         self.distance = DISTANCES[config.distance]
+        self.autocast = lambda: torch.autocast(
+            self.device.type, precision, enabled=precision != torch.float32
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == torch.float16)
+        networks = self.learners()
         pretrained = config.model_args.get("backbone_weights") is not None
         encoder_lr = config.lr * (config.encoder_lr_scale if pretrained else 1)
         self.optimizers = {
@@ -65,87 +131,160 @@ class Trainer:
                 betas=config.betas,
                 fused=True,
             )
-            for name, network in self.learners().items()
+            for name, network in networks.items()
         }
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
+        self.average = None if config.ema is None else _moving_average(self.model, config.ema)
+        self.statistics = {name: _Statistics(network, pieces) for name, network in networks.items()}
         self.history: list[dict[str, Any]] = []
         self.steps = 0
-        if (self.out / "last.pt").exists():  # else nothing is lost
+        self.done = 0  # steps of the epoch under way
+        self.sums: dict[str, Tensor] = {}  # of its losses
+        if any((self.out / name).exists() for name in ("last.pt", "previous.pt")):
             self._resume()
+        # The networks as the steps call them; those above are for checkpoints and for use.
+        self.parallel = {name: self._parallel(network) for name, network in networks.items()}
+        self._stop_signal = threading.Event()
+
+    @property
+    def painter(self) -> nn.Module:
+        """The network to paint with: of averaged weights where the settings ask for them."""
+        return self.model if self.average is None else self.average.module
 
     def learners(self) -> dict[str, nn.Module]:
         """The networks that learn, by name; each gets an optimizer of its own."""
         raise NotImplementedError
 
-    def step(self, lightness: Tensor, ab: Tensor) -> dict[str, Tensor]:
-        """Learn from one batch; returns the losses by name, detached."""
+    def step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+        """Learn from one batch, cut into micro-batches; returns the mean losses, detached."""
         raise NotImplementedError
 
-    def update(self, name: str, loss: Tensor) -> None:
-        """Let one network take a step down the slope of its loss."""
-        optimizer = self.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+    @contextlib.contextmanager
+    def learning(self, batch: Batch, name: str) -> Iterator[None]:
+        """Forward and backward of a micro-batch: seeds its noise; the last one is shared."""
+        seed_all(self.config.seed, self.steps, batch.number)
+        network = self.parallel[name]
+        alone = batch.last or not isinstance(network, DistributedDataParallel)
+        with contextlib.nullcontext() if alone else network.no_sync():
+            yield
+        self.statistics[name].collect()
 
-    def fit(self, train: DataLoader, val: DataLoader, progress: bool = True) -> list[dict]:
+    def paint(self, name: str, batch: Batch) -> Tensor:
+        """What a network paints for a micro-batch, ab in float32."""
+        with self.autocast():
+            painted = self.parallel[name](batch.lightness)
+        if not torch.is_grad_enabled():
+            self.statistics[name].forget()
+        return painted.float()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradients."""
+        self.scaler.scale(loss).backward()
+
+    def update(self, name: str) -> None:
+        """Let one network take a step down its gradients.
+
+        Raises:
+            DivergedError: if they are no numbers; the network is left as it was.
+        """
+        optimizer = self.optimizers[name]
+        self.scaler.unscale_(optimizer)
+        weights = [w for group in optimizer.param_groups for w in group["params"]]
+        norm = nn.utils.clip_grad_norm_(weights, self.config.clip or math.inf)
+        # A scaler skips such a step by itself, and scales less the next time.
+        if not self.scaler.is_enabled() and not torch.isfinite(norm):
+            raise DivergedError(f"the gradient of the {name} is {norm.item()}")
+        self.scaler.step(optimizer)
+        optimizer.zero_grad(set_to_none=True)
+        self.statistics[name].settle()
+
+    def fit(
+        self,
+        train: DataLoader,
+        val: DataLoader,
+        progress: bool = True,
+        save_minutes: float = 10,
+    ) -> list[dict]:
         """Train until the epochs are done or validation has stopped improving.
+
+        SIGTERM ends it after the step under way, with all saved, by SystemExit(143).
 
         Args:
             train: from `colorize.data.loaders.train_loader`.
             val: from `colorize.data.loaders.eval_loader`.
-            progress: whether to draw bars.
+            progress: bars on a terminal, a line per epoch elsewhere; or nothing.
+            save_minutes: how often to save inside an epoch.
 
         Returns:
             The history: a dict per epoch with `epoch` (from 1), `steps`, `lr`, `seconds`,
-            `train` (mean losses) and `val` (`loss`: the distance; `ab_error`; `colorfulness`).
+            `photos_per_second`, `train` (mean losses) and `val` (`loss`: the distance;
+            `ab_error`; `colorfulness`).
+
+        Raises:
+            DivergedError: if a loss is no number any more; the last checkpoint is kept.
+            CheckpointError: if a checkpoint cannot be written.
         """
-        self.config.save(self.out / "config.json")
+        if rank() == 0:
+            self.config.save(self.out / "config.json")
+        progress = progress and rank() == 0
+        bars = progress and sys.stderr.isatty()
         epochs = tqdm(
             range(len(self.history), self.config.epochs),
             initial=len(self.history),
             total=self.config.epochs,
             desc=self.out.name,
-            disable=not progress,
+            disable=not bars,
         )
-        for epoch in epochs:
-            if self.has_stalled():
-                tqdm.write(
-                    f"{self.out.name}: stopped after epoch {epoch}, no better validation loss "
-                    f"for {self.config.patience} epochs"
-                )
-                break
-            start = time.perf_counter()
-            factor = self.config.lr_factor(epoch)
-            record = {
-                "epoch": epoch + 1,
-                "lr": self.config.lr * factor,
-                "train": self._train_epoch(train, epoch, factor, progress),
-                "steps": self.steps,
-                "val": self.validate(val),
-            }
-            record["seconds"] = round(time.perf_counter() - start, 1)
-            self._keep(record)
-            epochs.set_postfix_str(f"val loss {record['val']['loss']:.4f}")
+        self._save_every, self._saved = 60 * save_minutes, time.monotonic()
+        with self._catching_sigterm(), epochs:
+            for epoch in epochs:
+                if self.has_stalled():
+                    if progress:
+                        tqdm.write(
+                            f"{self.out.name}: stopped after epoch {epoch}, no better validation "
+                            f"loss for {self.config.patience} epochs"
+                        )
+                    break
+                start = time.perf_counter()
+                factor = self.config.lr_factor(epoch)
+                skipped = self.done
+                losses = self._train_epoch(train, epoch, factor, bars)
+                photos = (len(self._steps_of(train)) - skipped) * self.config.batch_size
+                rate = photos / (time.perf_counter() - start)
+                record = {
+                    "epoch": epoch + 1,
+                    "lr": self.config.lr * factor,
+                    "train": losses,
+                    "steps": self.steps,
+                    "val": self.validate(val),
+                }
+                record["photos_per_second"] = round(rate, 1)
+                record["seconds"] = round(time.perf_counter() - start, 1)
+                self._keep(record, val)
+                line = f"{rate:.1f} photos/s, val loss {record['val']['loss']:.4f}"
+                epochs.set_postfix_str(line)
+                if progress and not bars:
+                    print(f"{self.out.name}: epoch {epoch + 1} of {self.config.epochs}, {line}")
         return self.history
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Tensor]) -> dict[str, float]:
         """Means over the photos of uint8 batches: the distance, ab error, colorfulness."""
-        self.model.eval()
+        self.painter.eval()
         seed_all(self.config.seed)  # networks with noise see the same one each time
-        sums, count = {"loss": 0.0, "ab_error": 0.0, "colorfulness": 0.0}, 0
+        names = ("loss", "ab_error", "colorfulness")
+        sums = torch.zeros(len(names) + 1, dtype=torch.float64)
         for batch in batches:
             lightness, ab = rgb_to_lab(batch.to(self.device))
-            painted = self.model(lightness)
-            rgb = to_uint8(lab_to_rgb(lightness, painted))
-            sums["loss"] += self.distance(painted, ab).item() * len(batch)
-            sums["ab_error"] += ab_error(painted, ab).sum().item()
-            sums["colorfulness"] += colorfulness(rgb).sum().item()
-            count += len(batch)
-        return {name: total / count for name, total in sums.items()}
+            painted, rgb = self._painted(lightness)
+            sums[0] += self.distance(painted, ab).item() * len(batch)
+            sums[1] += ab_error(painted, ab).sum().item()
+            sums[2] += colorfulness(rgb).sum().item()
+            sums[3] += len(batch)
+        *totals, count = add_up(sums.to(self.device)).tolist()
+        return {name: total / count for name, total in zip(names, totals, strict=True)}
 
     def has_stalled(self) -> bool:
         """Whether the last `patience` epochs all failed to better the validation loss."""
@@ -153,38 +292,156 @@ class Trainer:
         patience = self.config.patience
         return patience is not None and len(losses) - 1 - _argmin(losses) >= patience
 
+    def _parallel(self, network: nn.Module) -> nn.Module:
+        if self.config.compile:
+            network = torch.compile(network)
+        if world_size() == 1:
+            return network
+        # Running statistics are ours to keep (`_Statistics`), so buffers are not sent around.
+        return DistributedDataParallel(network, broadcast_buffers=False)
+
+    def _steps_of(self, loader: DataLoader) -> range:
+        return range(len(loader) // self.config.accumulate)
+
     def _train_epoch(
-        self, loader: DataLoader, epoch: int, factor: float, progress: bool
+        self, loader: DataLoader, epoch: int, factor: float, bars: bool
     ) -> dict[str, float]:
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
         self.model.train()
-        loader.sampler.set_epoch(epoch)
-        sums: dict[str, Tensor] = {}
-        for batch in tqdm(loader, f"epoch {epoch + 1}", leave=False, disable=not progress):
-            seed_all(self.config.seed, self.steps)
-            lightness, ab = rgb_to_lab(batch.to(self.device, non_blocking=True))
-            for name, loss in self.step(lightness, ab).items():
-                sums[name] = sums.get(name, 0) + loss
-            self.steps += 1
-        return {name: total.item() / len(loader) for name, total in sums.items()}
+        loader.sampler.set_epoch(epoch, self.done)
+        steps = self._steps_of(loader)
+        batches = iter(loader)
+        bar = tqdm(steps, f"epoch {epoch + 1}", initial=self.done, leave=False, disable=not bars)
+        with bar:
+            for _ in steps[self.done :]:
+                self._learn(batches, loader)
+                self.steps, self.done = self.steps + 1, self.done + 1
+                bar.update()
+                self._save_if_asked()
+        mean = {name: total / len(steps) for name, total in self._mean_sums().items()}
+        self.done, self.sums = 0, {}
+        return {name: value.item() for name, value in mean.items()}
 
-    def _keep(self, record: dict[str, Any]) -> None:
+    def _learn(self, batches: Iterator[Tensor], loader: DataLoader) -> None:
+        """One step, from the next micro-batches."""
+        count = self.config.accumulate
+        pieces = []
+        for i in range(count):
+            rgb = next(batches).to(self.device, non_blocking=True)
+            number = rank() * count + i
+            pieces.append(Batch(*rgb_to_lab(rgb), number=number, last=i == count - 1))
+        try:
+            losses = self.step(pieces)
+        except DivergedError as error:
+            names = ", ".join(_names(loader, self.done))
+            raise DivergedError(
+                f"{self.out.name}, step {self.steps + 1}: {error}. The last checkpoint is kept. "
+                f"Try a lower lr, or clip. The photos of the batch: {names}"
+            ) from error
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"out of memory with {len(pieces[0].ab)} photos of {self.config.size} px at a "
+                f"time: try accumulate {2 * count} (the same training, in smaller pieces), or a "
+                "smaller batch size or size"
+            ) from error
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        for name, loss in losses.items():
+            self.sums[name] = self.sums.get(name, 0) + loss
+
+    def _mean_sums(self) -> dict[str, Tensor]:
+        """The losses of the epoch so far, added up, as means over the processes."""
+        return {name: add_up(total.clone()) / world_size() for name, total in self.sums.items()}
+
+    def _save_if_asked(self) -> None:
+        """After a step: save when it is time, and end when the system asks for it."""
+        due = time.monotonic() - self._saved >= self._save_every
+        asked = torch.tensor([self._stop_signal.is_set(), due and rank() == 0], device=self.device)
+        stop, save = add_up(asked.float()).tolist()  # all processes agree
+        if stop or save:
+            self._save()
+        if stop:
+            if rank() == 0:
+                tqdm.write(
+                    f"{self.out.name}: asked to stop, saved after step {self.steps}; the same "
+                    "command goes on from here",
+                    file=sys.stderr,
+                )
+            wait_for_all()
+            raise SystemExit(TERMINATED)
+
+    def _keep(self, record: dict[str, Any], val: DataLoader) -> None:
         """Write what this epoch brought: first what to paint with, last the line in the log."""
         self.history.append(record)
         losses = [entry["val"]["loss"] for entry in self.history]
-        model = self.model.state_dict()
-        if _argmin(losses) == len(losses) - 1:
-            save_checkpoint(self.out / "best.pt", {"epoch": record["epoch"], "model": model})
+        if rank() == 0 and _argmin(losses) == len(losses) - 1:
+            best = {"epoch": record["epoch"], "model": self.painter.state_dict()}
+            save_checkpoint(self.out / "best.pt", best)
+        self._save()
+        if rank() == 0:
+            self._write_log()
+            self._show(val)
+        wait_for_all()
+
+    def _save(self) -> None:
+        self._saved = time.monotonic()
+        sums = self._mean_sums()
+        if rank() != 0:
+            return
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
-        state = {"epoch": record["epoch"], "steps": self.steps, "history": self.history}
-        save_checkpoint(self.out / "last.pt", state | {"model": model, "optimizers": optimizers})
-        self._write_log()
+        progress = {"epoch": len(self.history), "steps": self.steps, "done": self.done}
+        state = progress | {
+            "history": self.history,
+            "sums": sums,
+            "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "optimizers": optimizers,
+            "scaler": self.scaler.state_dict(),
+        }
+        save_checkpoint(self.out / "last.pt", state, keep=self.out / "previous.pt")
 
     def _write_log(self) -> None:
         with written_beside(self.out / "log.jsonl") as part:
             part.write_text("".join(json.dumps(record) + "\n" for record in self.history))
+
+    @torch.no_grad()
+    def _painted(self, lightness: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network in use paints: ab in float32, and the painted photos in uint8."""
+        with self.autocast():
+            painted = self.painter(lightness)
+        painted = painted.float()
+        return painted, to_uint8(lab_to_rgb(lightness, painted))
+
+    def _show(self, val: DataLoader) -> None:
+        """Paint the same few photos after each epoch, and set them below each other."""
+        if not hasattr(val, "dataset"):
+            return
+        photos = [val.dataset[i] for i in range(min(_SHOWN, len(val.dataset)))]
+        lightness, _ = rgb_to_lab(torch.stack(photos).to(self.device))
+        self.painter.eval()
+        seed_all(self.config.seed)
+        row = torch.cat([*self._painted(lightness)[1].cpu()], dim=2)
+        folder = self.out / "paintings"
+        write_photo(rgb_to_photo(row), folder / f"epoch-{len(self.history):04}.jpg")
+        rows = sorted(folder.glob("epoch-*.jpg"))
+        some = {round(k * (len(rows) - 1) / (_STRIP - 1)) for k in range(_STRIP)}
+        strip = [photo_to_rgb(read_photo(rows[i])) for i in sorted(some)]
+        strip.append(torch.cat(photos, dim=2))  # the truth, last
+        write_photo(rgb_to_photo(torch.cat(strip, dim=1)), folder / "strip.jpg")
+
+    @contextlib.contextmanager
+    def _catching_sigterm(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():  # it may not
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, lambda *_: self._stop_signal.set())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def _resume(self) -> None:
         started = TrainConfig.load(self.out / "config.json")
@@ -198,15 +455,89 @@ class Trainer:
                 f"{self.out} holds a run with other settings ({'; '.join(changed)}): use the same "
                 "ones to continue it, or another folder"
             )
-        state = load_checkpoint(self.out / "last.pt")
+        state = self._load()
         try:
             self.model.load_state_dict(state["model"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
             for name, optimizer in self.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
-            self.steps, self.history = state["steps"], state["history"]
-        except (KeyError, RuntimeError, ValueError) as error:
+            if self.scaler.is_enabled() and state["scaler"]:
+                self.scaler.load_state_dict(state["scaler"])
+            self.steps, self.done, self.history = state["steps"], state["done"], state["history"]
+            self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}
+        except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(f"{self.out / 'last.pt'} is of another run: {error}") from error
-        self._write_log()
+        for statistics in self.statistics.values():
+            statistics.begin()
+        if rank() == 0:
+            self._write_log()
+
+    def _load(self) -> dict[str, Any]:
+        """The last checkpoint, or the one before where that is damaged."""
+        last, previous = (self.out / name for name in ("last.pt", "previous.pt"))
+        if not last.exists():  # killed between two renamings
+            return load_checkpoint(previous)
+        try:
+            return load_checkpoint(last)
+        except CheckpointError as error:
+            if not previous.exists():
+                raise
+            state = load_checkpoint(previous)
+            tqdm.write(f"{error}; going on from {previous}, after step {state['steps']}")
+            if rank() == 0:  # lest it take the place of the good one
+                last.replace(self.out / "damaged.pt")
+            return state
+
+
+class _Statistics:
+    """Running statistics of a network's normalization over the micro-batches of a step.
+
+    Each micro-batch starts from those of the step's beginning; those after the step are the mean
+    over all micro-batches of all processes, however they are shared out.
+    """
+
+    def __init__(self, network: nn.Module, pieces: int):
+        self.pieces = pieces
+        self.buffers = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+        if pieces == 1:
+            self.buffers = []  # nothing to share
+        self.begin()
+
+    def begin(self) -> None:
+        self.first = [buffer.clone() for buffer in self.buffers]
+        self.total = [torch.zeros_like(buffer) for buffer in self.buffers]
+
+    def collect(self) -> None:
+        """After forward and backward of a micro-batch; not between them, backward needs them."""
+        for buffer, total in zip(self.buffers, self.total, strict=True):
+            total.add_(buffer)
+        self.forget()
+
+    def forget(self) -> None:
+        """After a forward that is only a rehearsal."""
+        for buffer, first in zip(self.buffers, self.first, strict=True):
+            buffer.copy_(first)
+
+    def settle(self) -> None:
+        """After the step."""
+        for buffer, total in zip(self.buffers, self.total, strict=True):
+            buffer.copy_(add_up(total) / self.pieces)
+        self.begin()
+
+
+def _moving_average(model: nn.Module, decay: float) -> AveragedModel:
+    def mix(average: Tensor, weights: Tensor, count: Tensor) -> Tensor:
+        return torch.lerp(weights, average, min(decay, (1 + int(count)) / (10 + int(count))))
+
+    return AveragedModel(model, avg_fn=mix)
+
+
+def _names(loader: DataLoader, step: int) -> list[str]:
+    """The files of a step's photos, where the loader knows them."""
+    if not hasattr(loader.sampler, "batch"):
+        return ["unknown"]
+    return [str(loader.dataset.photos[index].path) for index in loader.sampler.batch(step)]
 
 
 def _argmin(values: list[float]) -> int:

@@ -1,8 +1,10 @@
 """Learning to come close: the distance between painted and true colors goes down."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
-from colorize.trainers.base import Trainer
+from colorize.trainers.base import Batch, Trainer
 
 
 class RegressionTrainer(Trainer):
@@ -12,8 +14,13 @@ class RegressionTrainer(Trainer):
         """The network itself."""
         return {"model": self.model}
 
-    def step(self, lightness: Tensor, ab: Tensor) -> dict[str, Tensor]:
-        """Come closer to the true colors of one batch."""
-        loss = self.distance(self.model(lightness), ab)
-        self.update("model", loss)
-        return {"loss": loss.detach()}
+    def step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+        """Come closer to the true colors."""
+        total = 0
+        for batch in batches:
+            with self.learning(batch, "model"):
+                loss = self.distance(self.paint("model", batch), batch.ab)
+                self.backward(loss / len(batches))
+            total = total + loss.detach() / len(batches)
+        self.update("model")
+        return {"loss": total}

@@ -165,7 +165,7 @@ def test_the_run_folder_holds_settings_log_and_two_checkpoints(tmp_path, loaders
         "strip.jpg",
     }
     with Image.open(paintings / "strip.jpg") as strip:
-        assert strip.size == (3 * 32, 4 * 32)  # three photos; three epochs and the truth
+        assert strip.size == (2 * 32, 4 * 32)  # two photos; three epochs and the truth
     assert TrainConfig.load(tmp_path / "run" / "config.json") == config
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == history
@@ -179,7 +179,7 @@ def test_the_run_folder_holds_settings_log_and_two_checkpoints(tmp_path, loaders
 def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
     trainer = toy_trainer(tmp_path, [5.0, 3.0, 4.0, 3.0, float("nan")], epochs=5)
     states, keep = [], trainer._keep
-    trainer._keep = lambda *args: (states.append(state_of(trainer.model)), keep(*args))
+    trainer._keep = lambda record: (states.append(state_of(trainer.model)), keep(record))
     trainer.fit(toy_batches(), None, progress=False)
     best, last = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("best", "last"))
     assert best["epoch"] == 2 and same(dict(best["model"]), states[1])
@@ -282,7 +282,7 @@ def full(config):
     return dataclasses.replace(config, ema=0.9, clip=1.0, schedule="cosine", batch_size=2, epochs=2)
 
 
-@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
+@pytest.mark.parametrize("stop_after", [2, 3])
 @pytest.mark.parametrize("preset", MODEL_ARGS)
 def test_a_run_that_was_asked_to_stop_goes_on_bitwise(
     tmp_path, loaders, preset, stop_after, capsys

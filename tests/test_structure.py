@@ -37,7 +37,7 @@ ARROWS = {
         "photos",
     },
     "colorizer": {"color", "config", "photos", "models", "checkpoint", "runtime"},
-    "cli": {"checkpoint", "data", "metrics", "models", "photos"},  # the rest by its public name
+    "cli": {"checkpoint", "data", "metrics", "models", "photos", "runtime"},
     "__main__": {"cli"},
     "__init__": set(),
 }

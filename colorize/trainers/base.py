@@ -147,6 +147,7 @@ class Trainer:
         # The networks as the steps call them; those above are for checkpoints and for use.
         self.parallel = {name: self._parallel(network) for name, network in networks.items()}
         self._stop_signal = threading.Event()
+        self._shown: Tensor | None = None  # the validation photos that are painted each epoch
 
     @property
     def painter(self) -> nn.Module:
@@ -214,7 +215,7 @@ class Trainer:
         Args:
             train: from `colorize.data.loaders.train_loader`.
             val: from `colorize.data.loaders.eval_loader`.
-            progress: bars on a terminal, a line per epoch elsewhere; or nothing.
+            progress: bars on a terminal and in a notebook, elsewhere a line per epoch; or nothing.
             save_minutes: how often to save inside an epoch.
 
         Returns:
@@ -229,7 +230,7 @@ class Trainer:
         if rank() == 0:
             self.config.save(self.out / "config.json")
         progress = progress and rank() == 0
-        bars = progress and sys.stderr.isatty()
+        bars = progress and (sys.stderr.isatty() or "ipykernel" in sys.modules)
         epochs = tqdm(
             range(len(self.history), self.config.epochs),
             initial=len(self.history),
@@ -262,7 +263,7 @@ class Trainer:
                 }
                 record["photos_per_second"] = round(rate, 1)
                 record["seconds"] = round(time.perf_counter() - start, 1)
-                self._keep(record, val)
+                self._keep(record)
                 line = f"{rate:.1f} photos/s, val loss {record['val']['loss']:.4f}"
                 epochs.set_postfix_str(line)
                 if progress and not bars:
@@ -277,6 +278,8 @@ class Trainer:
         names = ("loss", "ab_error", "colorfulness")
         sums = torch.zeros(len(names) + 1, dtype=torch.float64)
         for batch in batches:
+            if self._shown is None:
+                self._shown = batch[:_SHOWN]
             lightness, ab = rgb_to_lab(batch.to(self.device))
             painted, rgb = self._painted(lightness)
             sums[0] += self.distance(painted, ab).item() * len(batch)
@@ -373,7 +376,7 @@ class Trainer:
             wait_for_all()
             raise SystemExit(TERMINATED)
 
-    def _keep(self, record: dict[str, Any], val: DataLoader) -> None:
+    def _keep(self, record: dict[str, Any]) -> None:
         """Write what this epoch brought: first what to paint with, last the line in the log."""
         self.history.append(record)
         losses = [entry["val"]["loss"] for entry in self.history]
@@ -383,7 +386,7 @@ class Trainer:
         self._save()
         if rank() == 0:
             self._write_log()
-            self._show(val)
+            self._show()
         wait_for_all()
 
     def _save(self) -> None:
@@ -415,12 +418,11 @@ class Trainer:
         painted = painted.float()
         return painted, to_uint8(lab_to_rgb(lightness, painted))
 
-    def _show(self, val: DataLoader) -> None:
+    def _show(self) -> None:
         """Paint the same few photos after each epoch, and set them below each other."""
-        if not hasattr(val, "dataset"):
+        if self._shown is None:  # nothing was validated
             return
-        photos = [val.dataset[i] for i in range(min(_SHOWN, len(val.dataset)))]
-        lightness, _ = rgb_to_lab(torch.stack(photos).to(self.device))
+        lightness, _ = rgb_to_lab(self._shown.to(self.device))
         self.painter.eval()
         seed_all(self.config.seed)
         row = torch.cat([*self._painted(lightness)[1].cpu()], dim=2)
@@ -429,7 +431,7 @@ class Trainer:
         rows = sorted(folder.glob("epoch-*.jpg"))
         some = {round(k * (len(rows) - 1) / (_STRIP - 1)) for k in range(_STRIP)}
         strip = [photo_to_rgb(read_photo(rows[i])) for i in sorted(some)]
-        strip.append(torch.cat(photos, dim=2))  # the truth, last
+        strip.append(torch.cat([*self._shown], dim=2))  # the truth, last
         write_photo(rgb_to_photo(torch.cat(strip, dim=1)), folder / "strip.jpg")
 
     @contextlib.contextmanager

@@ -94,6 +94,7 @@ def evaluate(
     """
     sums: dict[str, dict[str, float]] = {}
     count = 0
+    batches = iter(batches)  # before seeding: a loader draws a number when it begins
     seed_all(0)  # networks with noise give the same paintings each time
     for batch in batches:
         truth = batch.to(device)

@@ -1,6 +1,8 @@
 """Kill at random moments, and see that nothing is lost: python scripts/soak.py download.
 
-    download    a download from a loopback stand-in, killed 50 times with SIGKILL
+    download    a download from a loopback stand-in, killed with SIGKILL, 50 times
+    train       a tiny training run, killed with SIGKILL and SIGTERM in turn, 100 times, and
+                compared with one that was left alone
 
 Bounded in kills and in time; ends with a line of numbers, and fails loudly.
 """
@@ -14,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
 from loopback import Loopback, picture
 from tqdm import tqdm
 
@@ -65,6 +68,66 @@ def soak_download(kills: int, seed: int, count: int = 3000) -> str:
     )
 
 
+# A process that trains; its files are named on the command line.
+TRAIN = """
+import sys
+from colorize.cli import main
+print("begins", flush=True)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def soak_train(kills: int, seed: int) -> str:
+    """Kill a run again and again, let it end, and compare all that it learned."""
+    lot = random.Random(seed)
+    settings = "train unet_gan --size 32 --batch-size 2 --model-arg depth=3 --ema 0.9 --clip 1"
+    settings += f" --model-arg base_channels=4 --epochs {30 * kills} --save-minutes 0 --workers 1"
+    with tempfile.TemporaryDirectory() as name:
+        photos = Path(name, "photos")
+        for number in range(11):
+            path = photos / ("train" if number < 8 else "val") / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture(f"{number}", 96, 64))
+
+        def command(run: str) -> list[str]:
+            words = [*settings.split(), "--data", str(photos), "--out", str(Path(name, run))]
+            return [sys.executable, "-c", TRAIN, *words, "--device", "cpu"]
+
+        subprocess.run(command("whole"), check=True, capture_output=True)
+        statuses = set()
+        for number in tqdm(range(kills), desc="kills"):
+            process = subprocess.Popen(
+                command("killed"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            process.stdout.readline()  # it begins
+            time.sleep(lot.uniform(2, 8))  # it imports for some seconds
+            process.kill() if number % 2 else process.terminate()
+            process.communicate()
+            statuses.add(process.returncode)
+        if 0 in statuses:
+            raise AssertionError("the run ended before the kills did: make it longer")
+        subprocess.run(command("killed"), check=True, capture_output=True)
+        whole, killed = (
+            torch.load(Path(name, run, "last.pt"), weights_only=True) for run in ("whole", "killed")
+        )
+        different = [
+            key
+            for part in ("model", "average")
+            for key, value in whole[part].items()
+            if not torch.equal(value, killed[part][key])
+        ]
+        logs = [
+            [(record["steps"], record["train"], record["val"]) for record in state["history"]]
+            for state in (whole, killed)
+        ]
+        if different or logs[0] != logs[1]:
+            pairs = zip(*logs, strict=True)
+            unlike = next(((one, other) for one, other in pairs if one != other), None)
+            raise AssertionError(f"{len(different)} tensors differ; the logs: {unlike}")
+    steps, statuses = whole["steps"], sorted(statuses)
+    return f"{kills} kills, statuses {statuses}: after {steps} steps weights and log are the same"
+
+
 def look(folder: Path, known: dict[Path, str]) -> dict[Path, str]:
     """Every file under a final name is whole, and none that was there has changed or gone."""
     found = {}
@@ -86,11 +149,14 @@ def look(folder: Path, known: dict[Path, str]) -> dict[Path, str]:
 def main() -> None:
     usage = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=usage)
-    parser.add_argument("what", choices=("download",))
-    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("what", choices=("download", "train"))
+    parser.add_argument("--kills", type=int, help="50 downloads, 100 training runs")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    print(soak_download(args.kills, args.seed))
+    if args.what == "download":
+        print(soak_download(args.kills or 50, args.seed))
+    else:
+        print(soak_train(args.kills or 100, args.seed))
 
 
 if __name__ == "__main__":

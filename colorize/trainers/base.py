@@ -274,6 +274,7 @@ class Trainer:
     def validate(self, batches: Iterable[Tensor]) -> dict[str, float]:
         """Means over the photos of uint8 batches: the distance, ab error, colorfulness."""
         self.painter.eval()
+        batches = iter(batches)  # before seeding: a loader draws a number when it begins
         seed_all(self.config.seed)  # networks with noise see the same one each time
         names = ("loss", "ab_error", "colorfulness")
         sums = torch.zeros(len(names) + 1, dtype=torch.float64)

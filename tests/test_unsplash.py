@@ -339,7 +339,7 @@ def test_an_archive_with_another_digest_is_refused_and_kept_aside(tmp_path):
         assert not servers.photos_asked()
 
 
-@pytest.mark.parametrize("version", ["../../etc", "/tmp/x", "", "1.4.1?x=1"])
+@pytest.mark.parametrize("version", ["../../etc", "/x", "", "1.4.1?x=1"])
 def test_a_version_is_no_path(tmp_path, version):
     with Loopback(1) as servers, pytest.raises(CatalogueError, match="no version"):
         download(tmp_path, servers, version=version)

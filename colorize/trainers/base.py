@@ -163,43 +163,42 @@ class Trainer:
         raise NotImplementedError
 
     @contextlib.contextmanager
-    def learning(self, batch: Batch, name: str) -> Iterator[None]:
+    def learning(self, batch: Batch) -> Iterator[None]:
         """Forward and backward of a micro-batch: seeds its noise; the last one is shared."""
         seed_all(self.config.seed, self.steps, batch.number)
-        network = self.parallel[name]
-        alone = batch.last or not isinstance(network, DistributedDataParallel)
-        with contextlib.nullcontext() if alone else network.no_sync():
+        with contextlib.ExitStack() as stack:
+            for network in self.parallel.values():
+                if isinstance(network, DistributedDataParallel) and not batch.last:
+                    stack.enter_context(network.no_sync())
             yield
-        self.statistics[name].collect()
+        for statistics in self.statistics.values():
+            statistics.collect()
 
     def paint(self, name: str, batch: Batch) -> Tensor:
         """What a network paints for a micro-batch, ab in float32."""
         with self.autocast():
-            painted = self.parallel[name](batch.lightness)
-        if not torch.is_grad_enabled():
-            self.statistics[name].forget()
-        return painted.float()
+            return self.parallel[name](batch.lightness).float()
 
-    def backward(self, loss: Tensor) -> None:
-        """Add a loss's gradients."""
-        self.scaler.scale(loss).backward()
+    def backward(self, loss: Tensor, name: str, retain_graph: bool = False) -> None:
+        """Add a loss's gradients to one network; no other's are computed."""
+        self.scaler.scale(loss).backward(inputs=self._weights(name), retain_graph=retain_graph)
 
-    def update(self, name: str) -> None:
-        """Let one network take a step down its gradients.
+    def update(self, *names: str) -> None:
+        """Let networks take a step down their gradients.
 
         Raises:
-            DivergedError: if they are no numbers; the network is left as it was.
+            DivergedError: if one's are no numbers; all networks are left as they were.
         """
-        optimizer = self.optimizers[name]
-        self.scaler.unscale_(optimizer)
-        weights = [w for group in optimizer.param_groups for w in group["params"]]
-        norm = nn.utils.clip_grad_norm_(weights, self.config.clip or math.inf)
-        # A scaler skips such a step by itself, and scales less the next time.
-        if not self.scaler.is_enabled() and not torch.isfinite(norm):
-            raise DivergedError(f"the gradient of the {name} is {norm.item()}")
-        self.scaler.step(optimizer)
-        optimizer.zero_grad(set_to_none=True)
-        self.statistics[name].settle()
+        for name in names:
+            self.scaler.unscale_(self.optimizers[name])
+            norm = nn.utils.clip_grad_norm_(self._weights(name), self.config.clip or math.inf)
+            # A scaler skips such a step by itself, and scales less the next time.
+            if not self.scaler.is_enabled() and not torch.isfinite(norm):
+                raise DivergedError(f"the gradient of the {name} is {norm.item()}")
+        for name in names:
+            self.scaler.step(self.optimizers[name])
+            self.optimizers[name].zero_grad(set_to_none=True)
+            self.statistics[name].settle()
 
     def fit(
         self,
@@ -289,6 +288,9 @@ class Trainer:
             sums[3] += len(batch)
         *totals, count = add_up(sums.to(self.device)).tolist()
         return {name: total / count for name, total in zip(names, totals, strict=True)}
+
+    def _weights(self, name: str) -> list[nn.Parameter]:
+        return [w for group in self.optimizers[name].param_groups for w in group["params"]]
 
     def has_stalled(self) -> bool:
         """Whether the last `patience` epochs all failed to better the validation loss."""
@@ -513,13 +515,8 @@ class _Statistics:
 
     def collect(self) -> None:
         """After forward and backward of a micro-batch; not between them, backward needs them."""
-        for buffer, total in zip(self.buffers, self.total, strict=True):
+        for buffer, first, total in zip(self.buffers, self.first, self.total, strict=True):
             total.add_(buffer)
-        self.forget()
-
-    def forget(self) -> None:
-        """After a forward that is only a rehearsal."""
-        for buffer, first in zip(self.buffers, self.first, strict=True):
             buffer.copy_(first)
 
     def settle(self) -> None:

@@ -15,7 +15,12 @@ from colorize.trainers.base import Batch, Trainer
 
 
 class GANTrainer(Trainer):
-    """Trains a `UNetGAN`: two networks, two optimizers, one step each per batch."""
+    """Trains a `UNetGAN`: two networks, two optimizers, one step each per batch.
+
+    Both step at once, from one forward pass of each network: the paper steps in turn, which
+    would take a second pass of the critic. So both see the same painting, and BatchNorm in the
+    critic the same mixture of true and painted photos, where it learns and where it teaches.
+    """
 
     def __init__(self, model, config, *args, **kwargs):
         if config.adversarial is None:
@@ -28,51 +33,33 @@ class GANTrainer(Trainer):
         return {"generator": self.model.generator, "discriminator": self.model.discriminator}
 
     def step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
-        """One step of the critic, then one of the painter."""
-        count = len(batches)
-        once = count == 1  # then the generator runs once; its graph for many would fill the memory
+        """One step of the critic and one of the painter."""
         losses: Counter[str] = Counter()
-
-        # Discriminator: true pairs up, painted pairs down. Halved to slow it (Sec. 3.3).
         for batch in batches:
-            with self.learning(batch, "discriminator"):
-                with torch.set_grad_enabled(once):
-                    painted = self.paint("generator", batch)
-                real, fake = self._judge(self.parallel["discriminator"], batch, painted.detach())
+            with self.learning(batch):
+                painted = self.paint("generator", batch)
+                real, fake = self._judge(batch, painted)
+
+                # Discriminator: true pairs up, painted pairs down. Halved to slow it (Sec. 3.3).
                 d_loss = (self.adversarial(real, True) + self.adversarial(fake, False)) / 2
-                self.backward(d_loss / count)
-            sureness = {"real": torch.sigmoid(real).mean(), "fake": torch.sigmoid(fake).mean()}
-            _add(losses, {"discriminator": d_loss} | sureness, count)
-        self.update("discriminator")
+                self.backward(d_loss / len(batches), "discriminator", retain_graph=True)
 
-        # Generator: fool the updated discriminator, and stay close to the truth (Eq. 4).
-        self.model.discriminator.requires_grad_(False)  # no gradients where none are used
-        for batch in batches:
-            with self.learning(batch, "generator"):
-                if not once:
-                    painted = self.paint("generator", batch)
-                _, fooled = self._judge(self.model.discriminator, batch, painted)
-                g_loss = self.adversarial(fooled, True)
+                # Generator: fool the discriminator, and stay close to the truth (Eq. 4).
+                g_loss = self.adversarial(fake, True)
                 distance = self.distance(painted, batch.ab)
-                self.backward((g_loss + self.config.distance_weight * distance) / count)
-            _add(losses, {"adversarial": g_loss, "distance": distance}, count)
-        self.update("generator")
-        self.model.discriminator.requires_grad_(True)
+                g_total = g_loss + self.config.distance_weight * distance
+                self.backward(g_total / len(batches), "generator")
+            found = {"discriminator": d_loss, "adversarial": g_loss, "distance": distance}
+            found |= {"real": torch.sigmoid(real).mean(), "fake": torch.sigmoid(fake).mean()}
+            for name, loss in found.items():
+                losses[name] += loss.detach() / len(batches)
+        self.update("discriminator", "generator")
         return dict(losses)
 
-    def _judge(self, critic: nn.Module, batch: Batch, painted: Tensor) -> tuple[Tensor, Tensor]:
-        """The critic's logits for the true and the painted photos.
-
-        Both in one forward, in both paragraphs: BatchNorm sees the same mixture where the
-        critic learns and where the generator is taught by it.
-        """
+    def _judge(self, batch: Batch, painted: Tensor) -> tuple[Tensor, Tensor]:
+        """The critic's logits for the true and the painted photos."""
         lightness = torch.cat((batch.lightness, batch.lightness))
         with self.autocast():
-            logits = critic(lightness, torch.cat((batch.ab, painted)))
+            logits = self.parallel["discriminator"](lightness, torch.cat((batch.ab, painted)))
         real, fake = logits.float().chunk(2)
         return real, fake
-
-
-def _add(losses: Counter, found: dict[str, Tensor], count: int) -> None:
-    for name, loss in found.items():
-        losses[name] = losses[name] + loss.detach() / count

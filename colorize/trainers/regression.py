@@ -18,9 +18,9 @@ class RegressionTrainer(Trainer):
         """Come closer to the true colors."""
         total = 0
         for batch in batches:
-            with self.learning(batch, "model"):
+            with self.learning(batch):
                 loss = self.distance(self.paint("model", batch), batch.ab)
-                self.backward(loss / len(batches))
+                self.backward(loss / len(batches), "model")
             total = total + loss.detach() / len(batches)
         self.update("model")
         return {"loss": total}

@@ -87,6 +87,7 @@ class Trainer:
 
     Attributes:
         model: the network; used as one, it paints.
+        precision: of the networks' arithmetic.
         history: what `log.jsonl` holds.
     """
 
@@ -110,7 +111,7 @@ class Trainer:
                 f"of {config.batch_size // pieces * pieces or pieces}"
             )
         self.device = pick_device(device)
-        precision = pick_precision(config.precision, self.device)
+        self.precision = pick_precision(config.precision, self.device)
         if config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
@@ -119,9 +120,10 @@ class Trainer:
         self.config, self.out = config, Path(out)
         self.distance = DISTANCES[config.distance]
         self.autocast = lambda: torch.autocast(
-            self.device.type, precision, enabled=precision != torch.float32
+            self.device.type, self.precision, enabled=self.precision != torch.float32
         )
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == torch.float16)
+        half = self.precision == torch.float16
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         networks = self.learners()
         pretrained = config.model_args.get("backbone_weights") is not None
         encoder_lr = config.lr * (config.encoder_lr_scale if pretrained else 1)

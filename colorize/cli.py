@@ -202,6 +202,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X",
         help="how often to save inside an epoch (10)",
     )
+    train.add_argument(
+        "--tensorboard", action="store_true", help="log for TensorBoard too, in RUN/tensorboard"
+    )
     train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     train.set_defaults(command=_train)
 
@@ -285,7 +288,7 @@ def _train(args: argparse.Namespace) -> int:
             if rank() == 0:
                 print(selection, flush=True)
         train, val = run_loaders(folder, config, args.workers)
-        trainer.fit(train, val, save_minutes=args.save_minutes)
+        trainer.fit(train, val, save_minutes=args.save_minutes, tensorboard=args.tensorboard)
         alone = rank() == 0
     if not alone:
         return 0

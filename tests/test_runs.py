@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -441,3 +442,26 @@ def test_bf16_trains_and_keeps_float32_weights(tmp_path, loaders):
     assert {w.dtype for w in trainer.model.parameters()} == {torch.float32}
     with pytest.raises(ValueError, match="fp16 needs CUDA, not cpu"):
         open_run(tiny("unet_gan", precision="fp16"), tmp_path / "other", "cpu")
+
+
+def test_tensorboard_shows_what_the_log_says(tmp_path, loaders):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for epochs in (1, 3):  # goes on in a second file
+        trainer = open_run(tiny("autoencoder", epochs=epochs), tmp_path, "cpu")
+        history = trainer.fit(*loaders(), progress=False, tensorboard=True)
+    found = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    for part in ("train", "val"):
+        for name in history[0][part]:
+            told = [(event.step, event.value) for event in found.Scalars(f"{part}/{name}")]
+            values = [pytest.approx(record[part][name], rel=1e-5) for record in history]
+            assert told == list(zip((1, 2, 3), values, strict=True))
+    assert [event.step for event in found.Images("paintings")] == [1, 2, 3]
+
+
+def test_tensorboard_that_is_missing_is_said_before_the_first_step(tmp_path, loaders, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    trainer = open_run(tiny("autoencoder"), tmp_path, "cpu")
+    with pytest.raises(ValueError, match=r"colorize-photos\[tensorboard\]"):
+        trainer.fit(*loaders(), progress=False, tensorboard=True)
+    assert trainer.steps == 0

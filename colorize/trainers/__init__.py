@@ -1,7 +1,6 @@
 """The trainers: one loop, a step for each way of learning."""
 
 import os
-from pathlib import Path
 
 from torch import nn
 
@@ -10,6 +9,7 @@ from colorize.models import create_model
 from colorize.trainers.base import Trainer
 from colorize.trainers.gan import GANTrainer
 from colorize.trainers.regression import RegressionTrainer
+from colorize.trainers.run import RunFolder
 
 
 def create_trainer(
@@ -28,7 +28,7 @@ def open_run(config: TrainConfig, out: str | os.PathLike, device: str = "auto") 
         WeightsError: if pretrained weights are asked for and cannot be had.
     """
     args = dict(config.model_args)
-    if (Path(out) / "last.pt").exists() and "backbone_weights" in args:
+    if RunFolder(out).has_run and "backbone_weights" in args:
         args["backbone_weights"] = None  # the run has its own by now
     model = create_model(config.model, seed=config.seed, **args)
     return create_trainer(model, config, out, device)

@@ -1,7 +1,6 @@
 """The loop that every method shares: steps, epochs, validation, checkpoints, resuming."""
 
 import contextlib
-import json
 import math
 import os
 import signal
@@ -10,23 +9,20 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from colorize.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from colorize.checkpoint import CheckpointError
 from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
 from colorize.config import TrainConfig
 from colorize.losses import DISTANCES
 from colorize.metrics import ab_error, colorfulness
 from colorize.models.layers import check_size, parameter_groups
-from colorize.photos import photo_to_rgb, read_photo, rgb_to_photo, write_photo
 from colorize.runtime import (
     add_up,
     pick_device,
@@ -35,14 +31,11 @@ from colorize.runtime import (
     seed_all,
     wait_for_all,
     world_size,
-    written_beside,
 )
-
-# What may differ when a run is continued: how long it goes on, and how the machine is used.
-_MAY_CHANGE = ("epochs", "patience", "accumulate", "precision", "compile", "deterministic")
+from colorize.trainers.run import RunFolder
+from colorize.trainers.statistics import RunningStatistics, moving_average
 
 _SHOWN = 4  # validation photos that are painted after each epoch
-_STRIP = 24  # epochs on the strip of them, at most
 
 TERMINATED = 143  # exit status after SIGTERM, as shells count: 128 + 15
 
@@ -73,13 +66,10 @@ class Trainer:
 
     A subclass says which networks learn (`learners`) and what one step is (`step`).
 
-    The run folder holds `config.json`, `log.jsonl` (a line per epoch), `last.pt` and
-    `previous.pt` (all that is needed to go on), `best.pt` (the network at its lowest validation
-    distance) and `paintings/` (a few validation photos after each epoch). A trainer made for a
-    folder with a run in it continues that run from its last checkpoint, also inside an epoch.
-    Each step's randomness is seeded by its number, so the continued run equals the uninterrupted
-    one, bitwise on a CPU (some of torch's CUDA operations add in an order of their own each
-    time; `deterministic` forbids them).
+    A trainer made for a folder with a run in it (see `RunFolder`) continues that run from its
+    last checkpoint, also inside an epoch. Each step's randomness is seeded by its number, so the
+    continued run equals the uninterrupted one, bitwise on a CPU (some of torch's CUDA operations
+    add in an order of their own each time; `deterministic` forbids them).
 
     In several processes (torchrun) each works on its share of every batch; the photos of a batch
     are the same whatever their number. Normalization is per micro-batch; running statistics
@@ -117,7 +107,7 @@ class Trainer:
             torch.use_deterministic_algorithms(True, warn_only=True)
         # Channels last: 1.4 times as fast for the ResNets on a CPU, and the layout of tensor cores.
         self.model = model.to(self.device, memory_format=torch.channels_last)
-        self.config, self.out = config, Path(out)
+        self.config, self.run = config, RunFolder(out)
         self.distance = DISTANCES[config.distance]
         self.autocast = lambda: torch.autocast(
             self.device.type, self.precision, enabled=self.precision != torch.float32
@@ -138,13 +128,15 @@ class Trainer:
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
-        self.average = None if config.ema is None else _moving_average(self.model, config.ema)
-        self.statistics = {name: _Statistics(network, pieces) for name, network in networks.items()}
+        self.average = None if config.ema is None else moving_average(self.model, config.ema)
+        self.statistics = {
+            name: RunningStatistics(network, pieces) for name, network in networks.items()
+        }
         self.history: list[dict[str, Any]] = []
         self.steps = 0
         self.done = 0  # steps of the epoch under way
         self.sums: dict[str, Tensor] = {}  # of its losses
-        if any((self.out / name).exists() for name in ("last.pt", "previous.pt")):
+        if self.run.has_run:
             self._resume()
         # The networks as the steps call them; those above are for checkpoints and for use.
         self.parallel = {name: self._parallel(network) for name, network in networks.items()}
@@ -208,6 +200,7 @@ class Trainer:
         val: DataLoader,
         progress: bool = True,
         save_minutes: float = 10,
+        tensorboard: bool = False,
     ) -> list[dict]:
         """Train until the epochs are done or validation has stopped improving.
 
@@ -218,6 +211,7 @@ class Trainer:
             val: from `colorize.data.loaders.eval_loader`.
             progress: bars on a terminal and in a notebook, elsewhere a line per epoch; or nothing.
             save_minutes: how often to save inside an epoch.
+            tensorboard: whether to write the log and the paintings for TensorBoard too.
 
         Returns:
             The history: a dict per epoch with `epoch` (from 1), `steps`, `lr`, `seconds`,
@@ -227,25 +221,26 @@ class Trainer:
         Raises:
             DivergedError: if a loss is no number any more; the last checkpoint is kept.
             CheckpointError: if a checkpoint cannot be written.
+            ValueError: if TensorBoard is asked for and not installed.
         """
-        if rank() == 0:
-            self.config.save(self.out / "config.json")
+        self.run.save_config(self.config)
         progress = progress and rank() == 0
         bars = progress and (sys.stderr.isatty() or "ipykernel" in sys.modules)
         epochs = tqdm(
             range(len(self.history), self.config.epochs),
             initial=len(self.history),
             total=self.config.epochs,
-            desc=self.out.name,
+            desc=self.run.name,
             disable=not bars,
         )
         self._save_every, self._saved = 60 * save_minutes, time.monotonic()
-        with self._catching_sigterm(), epochs:
+        board = self.run.open_board() if tensorboard and rank() == 0 else None
+        with self._catching_sigterm(), epochs, board or contextlib.nullcontext():
             for epoch in epochs:
                 if self.has_stalled():
                     if progress:
                         tqdm.write(
-                            f"{self.out.name}: stopped after epoch {epoch}, no better validation "
+                            f"{self.run.name}: stopped after epoch {epoch}, no better validation "
                             f"loss for {self.config.patience} epochs"
                         )
                     break
@@ -265,10 +260,12 @@ class Trainer:
                 record["photos_per_second"] = round(rate, 1)
                 record["seconds"] = round(time.perf_counter() - start, 1)
                 self._keep(record)
+                if board is not None:
+                    self.run.write_board(board, record)
                 line = f"{rate:.1f} photos/s, val loss {record['val']['loss']:.4f}"
                 epochs.set_postfix_str(line)
                 if progress and not bars:
-                    print(f"{self.out.name}: epoch {epoch + 1} of {self.config.epochs}, {line}")
+                    print(f"{self.run.name}: epoch {epoch + 1} of {self.config.epochs}, {line}")
         return self.history
 
     @torch.no_grad()
@@ -345,7 +342,7 @@ class Trainer:
         except DivergedError as error:
             names = ", ".join(_names(loader, self.done))
             raise DivergedError(
-                f"{self.out.name}, step {self.steps + 1}: {error}. The last checkpoint is kept. "
+                f"{self.run.name}, step {self.steps + 1}: {error}. The last checkpoint is kept. "
                 f"Try a lower lr, or clip. The photos of the batch: {names}"
             ) from error
         except torch.OutOfMemoryError as error:
@@ -374,7 +371,7 @@ class Trainer:
         if stop:
             if rank() == 0:
                 tqdm.write(
-                    f"{self.out.name}: asked to stop, saved after step {self.steps}; the same "
+                    f"{self.run.name}: asked to stop, saved after step {self.steps}; the same "
                     "command goes on from here",
                     file=sys.stderr,
                 )
@@ -385,35 +382,27 @@ class Trainer:
         """Write what this epoch brought: first what to paint with, last the line in the log."""
         self.history.append(record)
         losses = [entry["val"]["loss"] for entry in self.history]
-        if rank() == 0 and _argmin(losses) == len(losses) - 1:
-            best = {"epoch": record["epoch"], "model": self.painter.state_dict()}
-            save_checkpoint(self.out / "best.pt", best)
+        if _argmin(losses) == len(losses) - 1:
+            self.run.save_best({"epoch": record["epoch"], "model": self.painter.state_dict()})
         self._save()
+        self.run.write_log(self.history)
         if rank() == 0:
-            self._write_log()
             self._show()
         wait_for_all()
 
     def _save(self) -> None:
         self._saved = time.monotonic()
-        sums = self._mean_sums()
-        if rank() != 0:
-            return
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
         progress = {"epoch": len(self.history), "steps": self.steps, "done": self.done}
         state = progress | {
             "history": self.history,
-            "sums": sums,
+            "sums": self._mean_sums(),
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimizers": optimizers,
             "scaler": self.scaler.state_dict(),
         }
-        save_checkpoint(self.out / "last.pt", state, keep=self.out / "previous.pt")
-
-    def _write_log(self) -> None:
-        with written_beside(self.out / "log.jsonl") as part:
-            part.write_text("".join(json.dumps(record) + "\n" for record in self.history))
+        self.run.save(state)
 
     @torch.no_grad()
     def _painted(self, lightness: Tensor) -> tuple[Tensor, Tensor]:
@@ -424,20 +413,13 @@ class Trainer:
         return painted, to_uint8(lab_to_rgb(lightness, painted))
 
     def _show(self) -> None:
-        """Paint the same few photos after each epoch, and set them below each other."""
+        """Paint the same few photos after each epoch."""
         if self._shown is None:  # nothing was validated
             return
         lightness, _ = rgb_to_lab(self._shown.to(self.device))
         self.painter.eval()
         seed_all(self.config.seed)
-        row = torch.cat([*self._painted(lightness)[1].cpu()], dim=2)
-        folder = self.out / "paintings"
-        write_photo(rgb_to_photo(row), folder / f"epoch-{len(self.history):04}.jpg")
-        rows = sorted(folder.glob("epoch-*.jpg"))
-        some = {round(k * (len(rows) - 1) / (_STRIP - 1)) for k in range(_STRIP)}
-        strip = [photo_to_rgb(read_photo(rows[i])) for i in sorted(some)]
-        strip.append(torch.cat([*self._shown], dim=2))  # the truth, last
-        write_photo(rgb_to_photo(torch.cat(strip, dim=1)), folder / "strip.jpg")
+        self.run.show(len(self.history), self._painted(lightness)[1], self._shown)
 
     @contextlib.contextmanager
     def _catching_sigterm(self) -> Iterator[None]:
@@ -451,18 +433,8 @@ class Trainer:
             signal.signal(signal.SIGTERM, before)
 
     def _resume(self) -> None:
-        started = TrainConfig.load(self.out / "config.json")
-        changed = [
-            f"{name} {getattr(started, name)!r}, now {getattr(self.config, name)!r}"
-            for name in vars(started)
-            if name not in _MAY_CHANGE and getattr(started, name) != getattr(self.config, name)
-        ]
-        if changed:
-            raise ValueError(
-                f"{self.out} holds a run with other settings ({'; '.join(changed)}): use the same "
-                "ones to continue it, or another folder"
-            )
-        state = self._load()
+        self.run.check_config(self.config)
+        state = self.run.load()
         try:
             self.model.load_state_dict(state["model"])
             if self.average is not None:
@@ -474,65 +446,12 @@ class Trainer:
             self.steps, self.done, self.history = state["steps"], state["done"], state["history"]
             self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{self.out / 'last.pt'} is of another run: {error}") from error
+            raise CheckpointError(
+                f"the checkpoint in {self.run.path} is of another run: {error}"
+            ) from error
         for statistics in self.statistics.values():
             statistics.begin()
-        if rank() == 0:
-            self._write_log()
-
-    def _load(self) -> dict[str, Any]:
-        """The last checkpoint, or the one before where that is damaged."""
-        last, previous = (self.out / name for name in ("last.pt", "previous.pt"))
-        if not last.exists():  # killed between two renamings
-            return load_checkpoint(previous)
-        try:
-            return load_checkpoint(last)
-        except CheckpointError as error:
-            if not previous.exists():
-                raise
-            state = load_checkpoint(previous)
-            tqdm.write(f"{error}; going on from {previous}, after step {state['steps']}")
-            if rank() == 0:  # lest it take the place of the good one
-                last.replace(self.out / "damaged.pt")
-            return state
-
-
-class _Statistics:
-    """Running statistics of a network's normalization over the micro-batches of a step.
-
-    Each micro-batch starts from those of the step's beginning; those after the step are the mean
-    over all micro-batches of all processes, however they are shared out.
-    """
-
-    def __init__(self, network: nn.Module, pieces: int):
-        self.pieces = pieces
-        self.buffers = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
-        if pieces == 1:
-            self.buffers = []  # nothing to share
-        self.begin()
-
-    def begin(self) -> None:
-        self.first = [buffer.clone() for buffer in self.buffers]
-        self.total = [torch.zeros_like(buffer) for buffer in self.buffers]
-
-    def collect(self) -> None:
-        """After forward and backward of a micro-batch; not between them, backward needs them."""
-        for buffer, first, total in zip(self.buffers, self.first, self.total, strict=True):
-            total.add_(buffer)
-            buffer.copy_(first)
-
-    def settle(self) -> None:
-        """After the step."""
-        for buffer, total in zip(self.buffers, self.total, strict=True):
-            buffer.copy_(add_up(total) / self.pieces)
-        self.begin()
-
-
-def _moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    def mix(average: Tensor, weights: Tensor, count: Tensor) -> Tensor:
-        return torch.lerp(weights, average, min(decay, (1 + int(count)) / (10 + int(count))))
-
-    return AveragedModel(model, avg_fn=mix)
+        self.run.write_log(self.history)
 
 
 def _names(loader: DataLoader, step: int) -> list[str]:

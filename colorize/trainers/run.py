@@ -1,0 +1,150 @@
+"""The folder of a run: its settings, checkpoints, log and pictures, each whole at any moment."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from colorize.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from colorize.config import TrainConfig
+from colorize.photos import photo_to_rgb, read_photo, rgb_to_photo, write_photo
+from colorize.runtime import rank, written_beside
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+# What may differ when a run is continued: how long it goes on, and how the machine is used.
+_MAY_CHANGE = ("epochs", "patience", "accumulate", "precision", "compile", "deterministic")
+
+_STRIP = 24  # epochs on the strip of paintings, at most
+
+
+class RunFolder:
+    """What a run writes and reads again. Of many processes the first one writes.
+
+    It holds `config.json`, `log.jsonl` (a line per epoch), `last.pt` and `previous.pt` (all that
+    is needed to go on), `best.pt` (the network at its lowest validation distance), `paintings/`
+    (a few validation photos after each epoch) and, if asked for, `tensorboard/`.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.name = self.path.name
+        self._last, self._previous = self.path / "last.pt", self.path / "previous.pt"
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a run was begun here."""
+        return self._last.exists() or self._previous.exists()
+
+    def save_config(self, config: TrainConfig) -> None:
+        """Write the settings."""
+        if rank() == 0:
+            config.save(self.path / "config.json")
+
+    def check_config(self, config: TrainConfig) -> None:
+        """See whether the run that was begun here can go on with these settings.
+
+        Raises:
+            ValueError: if it cannot; all that differs is named.
+        """
+        started = TrainConfig.load(self.path / "config.json")
+        changed = [
+            f"{name} {getattr(started, name)!r}, now {getattr(config, name)!r}"
+            for name in vars(started)
+            if name not in _MAY_CHANGE and getattr(started, name) != getattr(config, name)
+        ]
+        if changed:
+            raise ValueError(
+                f"{self.path} holds a run with other settings ({'; '.join(changed)}): use the same "
+                "ones to continue it, or another folder"
+            )
+
+    def load(self) -> dict[str, Any]:
+        """The last checkpoint, or the one before where that is damaged.
+
+        Raises:
+            CheckpointError: if both are.
+        """
+        if not self._last.exists():  # killed between two renamings
+            return load_checkpoint(self._previous)
+        try:
+            return load_checkpoint(self._last)
+        except CheckpointError as error:
+            if not self._previous.exists():
+                raise
+            state = load_checkpoint(self._previous)
+            tqdm.write(f"{error}; going on from {self._previous}, after step {state['steps']}")
+            if rank() == 0:  # lest it take the place of the good one
+                self._last.replace(self.path / "damaged.pt")
+            return state
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep all that is needed to go on, and what was kept before."""
+        if rank() == 0:
+            save_checkpoint(self._last, state, keep=self._previous)
+
+    def save_best(self, state: dict[str, Any]) -> None:
+        """Keep the network to paint with."""
+        if rank() == 0:
+            save_checkpoint(self.path / "best.pt", state)
+
+    def write_log(self, history: list[dict[str, Any]]) -> None:
+        """A JSON line for each epoch."""
+        if rank() == 0:
+            with written_beside(self.path / "log.jsonl") as part:
+                part.write_text("".join(json.dumps(record) + "\n" for record in history))
+
+    def show(self, epoch: int, painted: Tensor, truth: Tensor) -> None:
+        """Write an epoch's paintings, and the strip of all epochs' below each other.
+
+        Args:
+            epoch: counted from 1.
+            painted: uint8 (N, 3, H, W).
+            truth: the same photos; the strip's last row.
+        """
+        if rank() != 0:
+            return
+        row = torch.cat([*painted.cpu()], dim=2)
+        write_photo(rgb_to_photo(row), self._painting(epoch))
+        folder = self.path / "paintings"
+        rows = sorted(folder.glob("epoch-*.jpg"))
+        some = {round(k * (len(rows) - 1) / (_STRIP - 1)) for k in range(_STRIP)}
+        strip = [photo_to_rgb(read_photo(rows[i])) for i in sorted(some)]
+        strip.append(torch.cat([*truth], dim=2))
+        write_photo(rgb_to_photo(torch.cat(strip, dim=1)), folder / "strip.jpg")
+
+    def open_board(self) -> "SummaryWriter":
+        """A writer for TensorBoard, which the extra brings.
+
+        Raises:
+            ValueError: if TensorBoard is not installed.
+        """
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ValueError(
+                f"TensorBoard is not installed ({error}): pip install 'colorize-photos"
+                "[tensorboard]', or train without it; log.jsonl holds the same numbers"
+            ) from error
+        return SummaryWriter(self.path / "tensorboard")
+
+    def write_board(self, board: "SummaryWriter", record: dict[str, Any]) -> None:
+        """An epoch's numbers and paintings for TensorBoard."""
+        epoch = record["epoch"]
+        for part in ("train", "val"):
+            for name, value in record[part].items():
+                board.add_scalar(f"{part}/{name}", value, epoch)
+        for name in ("lr", "photos_per_second"):
+            board.add_scalar(name, record[name], epoch)
+        painting = self._painting(epoch)
+        if painting.exists():
+            board.add_image("paintings", photo_to_rgb(read_photo(painting)), epoch)
+        board.flush()
+
+    def _painting(self, epoch: int) -> Path:
+        return self.path / "paintings" / f"epoch-{epoch:04}.jpg"

@@ -23,7 +23,8 @@ class TrainConfig:
         size: side of the square crops in pixels.
         epochs: passes through the training photos, at most.
         batch_size: photos per step, over all processes.
-        accumulate: so many micro-batches per step and process; saves memory, changes nothing else.
+        accumulate: so many micro-batches per step and process; saves memory. BatchNorm then
+            normalizes by each micro-batch; nothing else changes.
         lr: Adam's learning rate.
         betas: Adam's decay rates.
         encoder_lr_scale: an encoder with pretrained weights learns at lr times this.

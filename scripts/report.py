@@ -112,7 +112,8 @@ def draw() -> None:
     }
     save_figure(loss_curves(histories, references), REPORT / "val_loss.png")
 
-    fill_in({
+    fill_in(REPORT / "training.md", speed_tables(read_json(RESULTS / "bench_train.json")))
+    fill_in(REPORT / "README.md", {
         "samples": table(metrics, "samples"),
         "test": table(metrics, "test"),
         "losses": as_table(metrics["autoencoder"]["test"], columns=("mse", "l1")),
@@ -187,9 +188,41 @@ def settings(metrics: dict) -> str:
     return "\n".join(lines)
 
 
-def fill_in(texts: dict[str, str]) -> None:
-    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` in the report's text."""
-    path = REPORT / "README.md"
+def speed_tables(bench: dict) -> dict[str, str]:
+    """What `scripts/bench.py train` measured, as Markdown tables."""
+    rows = {row["name"]: row for row in bench["rows"]}
+    steps = [
+        "| step | plain, ms/photo | ours, ms/photo | times as fast | GFLOP/photo | share of peak | "
+        "at the full peak |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    ends = [
+        "| data and step | photos/s | step alone / both | reading costs | the whole preset |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, row in rows.items():
+        ratio = f"{row['ratio']:.2f}"
+        if "hours" in row:
+            cells = [f"{row['photos_per_second']:.1f}", ratio, f"{row['idle_share']:.0%}"]
+            ends.append(f"| {' | '.join([f'`{name}`', *cells, _span(row['hours'])])} |")
+            continue
+        cells = [f"{row['plain']:.0f}", f"{row['ours']:.0f}", ratio, f"{row['gflop']:.1f}"]
+        cells += [f"{row['share']:.0%}", f"{row['ratio_at_peak']:.1f}"]
+        steps.append(f"| {' | '.join([f'`{name}`', *cells])} |")
+    step = next(row for row in rows.values() if "precision" in row)
+    machine = (
+        f"torch {bench['torch']}, {bench['gpu'] or 'CPU'}, {bench['threads']} threads, "
+        f"{step['precision']}; fastest convolution {step['peak_gflops']:.0f} GFLOP/s."
+    )
+    return {"machine": machine, "steps": "\n".join(steps), "end_to_end": "\n".join(ends)}
+
+
+def _span(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def fill_in(path: Path, texts: dict[str, str]) -> None:
+    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` in a page."""
     page = path.read_text()
     for name, text in texts.items():
         page, count = re.subn(

@@ -25,7 +25,8 @@ def script(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     copy = tmp_path / "report"
     shutil.copytree(REPORT / "results", copy / "results")
-    shutil.copy(REPORT / "README.md", copy)
+    for page in ("README.md", "training.md"):
+        shutil.copy(REPORT / page, copy)
     monkeypatch.setattr(module, "REPORT", copy)
     monkeypatch.setattr(module, "RESULTS", copy / "results")
     return module
@@ -33,7 +34,8 @@ def script(tmp_path, monkeypatch):
 
 def test_drawing_again_gives_the_text_that_is_there_and_every_figure(script):
     script.draw()
-    assert (script.REPORT / "README.md").read_text() == (REPORT / "README.md").read_text()
+    for page in ("README.md", "training.md"):
+        assert (script.REPORT / page).read_text() == (REPORT / page).read_text()
     pictures = ("*.jpg", "*.png", "*/*.jpg")
     drawn = {
         path.relative_to(script.REPORT)
@@ -49,7 +51,7 @@ def test_drawing_again_gives_the_text_that_is_there_and_every_figure(script):
 
 def test_a_table_without_a_place_in_the_text_is_refused(script):
     with pytest.raises(ValueError, match="0 places for nothing"):
-        script.fill_in({"nothing": "x"})
+        script.fill_in(REPORT / "README.md", {"nothing": "x"})
 
 
 @pytest.mark.parametrize("name", FOLDERS)

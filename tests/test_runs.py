@@ -80,7 +80,10 @@ def toy_trainer(out, losses=None, **changes):
 def loaders(folder):
     photos = PhotoFolder(folder).photos
     train, val = ([p for p in photos if p.part == part] for part in ("train", "val"))
-    return lambda seed=0: (train_loader(train, 32, 2, seed), eval_loader(val, 32, 2))
+    return lambda seed=0, workers=0: (
+        train_loader(train, 32, 2, seed, workers),
+        eval_loader(val, 32, 2, workers),
+    )
 
 
 def state_of(module):
@@ -324,10 +327,10 @@ def test_a_run_killed_inside_an_epoch_goes_back_to_what_it_saved_there(tmp_path,
 
     killed._learn = until_killed
     with pytest.raises(Stopped):
-        killed.fit(*loaders(), progress=False, save_minutes=0)
+        killed.fit(*loaders(workers=1), progress=False, save_minutes=0)
     resumed = open_run(config, tmp_path / "broken", "cpu")
     assert (resumed.steps, resumed.done) == (5, 2)
-    resumed.fit(*loaders(), progress=False)
+    resumed.fit(*loaders(workers=1), progress=False)
     assert same(outcome(tmp_path / "whole"), outcome(tmp_path / "broken"))
 
 
@@ -442,6 +445,42 @@ def test_bf16_trains_and_keeps_float32_weights(tmp_path, loaders):
     assert {w.dtype for w in trainer.model.parameters()} == {torch.float32}
     with pytest.raises(ValueError, match="fp16 needs CUDA, not cpu"):
         open_run(tiny("unet_gan", precision="fp16"), tmp_path / "other", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "told"),
+    [(1, "with 6 photos of 8 px at a time: set accumulate 2, or a smaller"),
+     (2, "with 3 photos of 8 px at a time: set accumulate 6, or a smaller"),
+     (6, "with 1 photos of 8 px at a time: set a smaller size")],
+)  # fmt: skip
+def test_out_of_memory_names_what_was_tried_and_what_to_set(tmp_path, accumulate, told):
+    trainer = toy_trainer(tmp_path, batch_size=6, accumulate=accumulate)
+
+    def step(batches):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    trainer.step = step
+    photos = torch.zeros(6 // accumulate, 3, 8, 8, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=told):
+        trainer.fit(Batches([photos] * accumulate), toy_batches(1), progress=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["autoencoder", "unet_gan"])
+def test_a_compiled_run_leaves_checkpoints_like_any_other(tmp_path, loaders, preset):
+    config = tiny(preset, epochs=1)
+    for compiled in (False, True):
+        run = tmp_path / str(compiled)
+        trainer = open_run(dataclasses.replace(config, compile=compiled), run, "cpu")
+        trainer.fit(*loaders(), progress=False)
+    plain, ours = (outcome(tmp_path / run)["last"] for run in ("False", "True"))
+    assert ours.keys() == plain.keys()
+    assert ours["model"].keys() == plain["model"].keys()
+    if preset == "autoencoder":  # a GAN's dropout draws other noise when compiled
+        for key, value in plain["model"].items():
+            torch.testing.assert_close(ours["model"][key], value, rtol=1e-2, atol=5e-3, msg=key)
+    later = open_run(dataclasses.replace(config, epochs=2), tmp_path / "True", "cpu")
+    assert len(later.fit(*loaders(), progress=False)) == 2
 
 
 def test_tensorboard_shows_what_the_log_says(tmp_path, loaders):

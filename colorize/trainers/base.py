@@ -346,10 +346,12 @@ class Trainer:
                 f"Try a lower lr, or clip. The photos of the batch: {names}"
             ) from error
         except torch.OutOfMemoryError as error:
+            at_a_time = len(pieces[0].ab)
+            smaller = [n for n in range(1, at_a_time) if at_a_time % n == 0]
             raise ValueError(
-                f"out of memory with {len(pieces[0].ab)} photos of {self.config.size} px at a "
-                f"time: try accumulate {2 * count} (the same training, in smaller pieces), or a "
-                "smaller batch size or size"
+                f"out of memory with {at_a_time} photos of {self.config.size} px at a time: set "
+                + (f"accumulate {count * at_a_time // smaller[-1]}, or " if smaller else "")
+                + "a smaller size or batch size"
             ) from error
         self.scaler.update()
         if self.average is not None:

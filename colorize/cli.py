@@ -39,6 +39,22 @@ def _betas(text: str) -> tuple[float, ...]:
     return first, second
 
 
+def _phases(text: str) -> object:
+    """name:epochs or name:epochs:rate, with commas between; `none` for none."""
+    if text == "none":
+        return text
+    phases = []
+    for part in text.split(","):
+        name, _, numbers = part.partition(":")
+        epochs, _, rate = numbers.partition(":")
+        try:
+            phases.append((name, int(epochs), float(rate or 1)))
+        except ValueError as error:
+            message = f"needs phases such as generator:20,critic:4,both:2:0.1, got {part!r}"
+            raise argparse.ArgumentTypeError(message) from error
+    return tuple(phases)
+
+
 def _switch(text: str) -> bool:
     if text not in ("yes", "no"):
         raise argparse.ArgumentTypeError(f"needs yes or no, got {text!r}")
@@ -62,9 +78,18 @@ _SETTINGS = {
     "schedule": (str, "constant, linear or cosine", "constant"),
     "clip": (_number(float, 0, none=True), "largest norm of a gradient", "none"),
     "ema": (_number(float, 0, none=True), "decay of averaged weights, such as 0.999", "none"),
-    "distance": (str, "mse or l1", "mse"),
-    "adversarial": (str, "vanilla, or none: no critic", "none"),
+    "distance": (
+        str,
+        "mse, l1, smooth_l1, perceptual or rebalanced_cross_entropy",
+        "mse",
+    ),
+    "perceptual_weights": (str, "of VGG16-bn: a name in torchvision or a file", "IMAGENET1K_V1"),
+    "adversarial": (str, "vanilla, least_squares or hinge; none: no critic", "none"),
     "distance_weight": (_number(float, 0), "of the distance beside the critic", "1.0"),
+    "critic_lr": (_number(float, 0, none=True), "the critic's learning rate; none: lr", "none"),
+    "phases": (_phases, "epochs and rates, such as generator:20,critic:4,both:2:0.1", "none"),
+    "score_every": (_number(int, 1, none=True), "steps between looks for the turn", "none"),
+    "old_photos": (_number(float, 0), "share of photos whose input is aged", "0.0"),
     "patience": (_number(int, 1, none=True), "epochs without improvement", "none"),
     "seed": (_count, "of weights, order, crops, dropout", "0"),
     "precision": (str, "auto, fp32, bf16 or fp16", "auto"),
@@ -77,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 1 some photos failed, 2 not possible."""
     args = _parser().parse_args(argv)
     from colorize.checkpoint import CheckpointError
-    from colorize.models.layers import WeightsError
+    from colorize.models.backbone import WeightsError
     from colorize.photos import PhotoError
 
     try:
@@ -213,6 +238,12 @@ def _parser() -> argparse.ArgumentParser:
     photo.add_argument("--model", required=True, metavar="RUN", help="a run's folder")
     photo.add_argument("-o", "--output", required=True, metavar="DIR", type=Path)
     photo.add_argument("--seed", type=int, default=0, help="for networks with noise (0)")
+    photo.add_argument(
+        "--vividness",
+        type=_number(float, 0),
+        metavar="X",
+        help="from 0, dull, to 1, vivid and spotty; of a network with classes (its own)",
+    )
     photo.add_argument("--overwrite", action="store_true", help="replace what is in DIR")
     photo.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     photo.set_defaults(command=_photo)
@@ -315,6 +346,9 @@ def _configure(args: argparse.Namespace) -> "colorize.TrainConfig":
         for name, value in told.items()
         if value is not None
     }
+    phases = changes.get("phases")
+    if phases is not None:
+        changes.setdefault("epochs", sum(epochs for _, epochs, _ in phases))
     model_args = dict(preset.model_args)
     if args.backbone_weights is not None:
         none = args.backbone_weights == "none"
@@ -349,7 +383,8 @@ def _photo(args: argparse.Namespace) -> int:
                 raise PhotoError(f"{file}: would replace itself; choose another folder")
             if path.exists() and not args.overwrite:
                 raise PhotoError(f"{file}: {path} is there already; --overwrite replaces it")
-            colorize.write_photo(colorizer(colorize.read_photo(file), seed=args.seed), path)
+            painting = colorizer(colorize.read_photo(file), args.seed, args.vividness)
+            colorize.write_photo(painting, path)
             sources[path] = file
             tqdm.write(str(path))
         except (PhotoError, OSError) as error:

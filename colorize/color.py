@@ -121,6 +121,23 @@ def lightness_to_grey(lightness: Tensor) -> Tensor:
     return _to_gamma(_f_inverse(fy)).clamp(0, 1)
 
 
+def orthochromatic_lightness(rgb: Tensor) -> Tensor:
+    """Lightness as an emulsion sees it that is blind to red, as plates were before about 1920.
+
+    Of linear light, green counts 0.55 and blue 0.45 (such emulsions saw blue strongly): white stays
+    white.
+
+    Args:
+        rgb: uint8 (..., 3, H, W).
+
+    Returns:
+        (..., 1, H, W) in [-1, 1].
+    """
+    _check_channels(rgb, 3, "rgb")
+    _, green, blue = _look_up(rgb).unbind(-3)
+    return (_f(0.55 * green + 0.45 * blue) * (116 / L_SCALE) - (16 / L_SCALE + 1)).unsqueeze(-3)
+
+
 def mean_chroma(ab: Tensor) -> Tensor:
     """Mean CIELAB chroma sqrt(a*^2 + b*^2) of each photo in ab (..., 2, H, W), shape (...)."""
     _check_channels(ab, 2, "ab")

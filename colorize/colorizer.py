@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from colorize.bins import entropy
 from colorize.checkpoint import CheckpointError, load_checkpoint
 from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
 from colorize.config import TrainConfig
@@ -53,7 +54,7 @@ class Colorizer:
         Args:
             run: the folder that `colorize train --out` wrote.
             device: "auto", "cpu", "cuda", ...
-            weights: "best" or "last"; None takes what suits the method
+            weights: "best", "last" or "turn"; None takes what suits the method
                 (`TrainConfig.weights_name`).
 
         Raises:
@@ -83,21 +84,89 @@ class Colorizer:
             raise CheckpointError(f"{path} does not fit {run / 'config.json'}: {error}") from error
         return cls(network, config.size, device)
 
-    def __call__(self, photo: Image.Image, seed: int = 0) -> Image.Image:
+    def __call__(
+        self, photo: Image.Image, seed: int = 0, vividness: float | None = None
+    ) -> Image.Image:
         """Paint a photo.
 
         Args:
             photo: of any mode and size; its own colors, if it has any, are not looked at.
             seed: for networks with noise; the same seed gives the same painting.
+            vividness: of a network with classes, from 0 (the mean color, dull) to 1 (the
+                likeliest, vivid and spotty); None is its own, 0.62 in the paper.
 
         Returns:
             The painted photo, mode RGB, of the same size.
+
+        Raises:
+            ValueError: if vividness is given to a network without classes, or not from 0 to 1.
         """
+        rgb, lightness = self._seen(photo)
+        seed_all(seed)
+        if vividness is None:
+            return rgb_to_photo(join(rgb, self.paint(lightness)[0]))
+        ab = self.network.decode(self._logits(lightness), self._temperature(vividness))
+        return rgb_to_photo(join(rgb, self._enlarged(ab, lightness)))
+
+    def samples(
+        self, photo: Image.Image, count: int, seed: int = 0, vividness: float | None = None
+    ) -> list[Image.Image]:
+        """Several paintings of one photo, drawn from the distribution of a network with classes.
+
+        Args:
+            photo: as for painting one.
+            count: how many.
+            seed: the same one gives the same paintings.
+            vividness: towards 1 they come to be alike; None is the network's own.
+
+        Raises:
+            ValueError: if the network has no classes.
+        """
+        rgb, lightness = self._seen(photo)
+        temperature = None if vividness is None else self._temperature(vividness)
+        logits = self._logits(lightness)
+        seed_all(seed)
+        drawn = [self.network.decode(logits, temperature, sample=True) for _ in range(count)]
+        return [rgb_to_photo(join(rgb, self._enlarged(ab, lightness))) for ab in drawn]
+
+    def uncertainty(self, photo: Image.Image) -> Image.Image:
+        """Where a network with classes does not know: mode L, the photo's size.
+
+        Black where it is sure of one color, white where all are alike to it (the entropy).
+
+        Raises:
+            ValueError: if the network has no classes.
+        """
+        rgb, lightness = self._seen(photo)
+        unsure = self._enlarged(entropy(self._logits(lightness)).unsqueeze(1), lightness)
+        unsure = F.interpolate(unsure.unsqueeze(0), rgb.shape[-2:], mode="bilinear")[0, 0]
+        return Image.fromarray(to_uint8(unsure).numpy())
+
+    def _seen(self, photo: Image.Image) -> tuple[Tensor, Tensor]:
+        """A photo in full size, and the lightness (1, 1, H, W) that the network sees of it."""
         rgb = photo_to_rgb(photo)
         lightness, _ = rgb_to_lab(resize(rgb, *self._network_size(rgb)))
-        seed_all(seed)
-        ab = self.paint(lightness.unsqueeze(0)).squeeze(0)
-        return rgb_to_photo(join(rgb, ab))
+        return rgb, lightness.unsqueeze(0)
+
+    def _temperature(self, vividness: float) -> float:
+        if not 0 <= vividness <= 1:
+            raise ValueError(f"vividness must be from 0 to 1, got {vividness}")
+        return 1 - vividness
+
+    @torch.no_grad()
+    def _logits(self, lightness: Tensor) -> Tensor:
+        """The logits of a network with classes, on the CPU, padding included."""
+        if not hasattr(self.network, "logits"):
+            raise ValueError(
+                "vividness, samples and uncertainty need a network with classes, such as the "
+                f"preset colorful has; {type(self.network).__name__} has none"
+            )
+        return self.network.logits(self._padded(lightness)).float().cpu()
+
+    def _enlarged(self, coarse: Tensor, lightness: Tensor) -> Tensor:
+        """What was decoded from logits (1, C, h, w), at the size of the lightness, unpadded."""
+        height, width = lightness.shape[-2:]
+        return self.network.enlarge(coarse, self._padded(lightness))[0, :, :height, :width]
 
     @torch.no_grad()
     def paint(self, lightness: Tensor) -> Tensor:
@@ -106,11 +175,14 @@ class Colorizer:
         What the network cannot carry is padded by reflection, and the padding cut off again.
         """
         height, width = lightness.shape[-2:]
+        return self.network(self._padded(lightness))[..., :height, :width].float().cpu()
+
+    def _padded(self, lightness: Tensor) -> Tensor:
+        height, width = lightness.shape[-2:]
         right, bottom = -width % self.network.multiple, -height % self.network.multiple
         # A reflection cannot be wider than the photo; there the border is repeated.
         mode = "reflect" if right < width and bottom < height else "replicate"
-        padded = F.pad(lightness, (0, right, 0, bottom), mode=mode)
-        return self.network(padded.to(self.device))[..., :height, :width].float().cpu()
+        return F.pad(lightness, (0, right, 0, bottom), mode=mode).to(self.device)
 
     def _network_size(self, rgb: Tensor) -> list[int]:
         """The height and width at which the network sees a photo; the smaller one is `size`."""

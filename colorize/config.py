@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from colorize.losses import ADVERSARIAL, DISTANCES
+from colorize.losses import ADVERSARIAL, LOSSES
 from colorize.runtime import PRECISIONS, written_beside
 
 SCHEDULES = ("constant", "linear", "cosine")
+PHASES = ("generator", "critic", "both")
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,17 @@ class TrainConfig:
         clip: largest norm of the gradient of all of a network's weights; None does not clip.
         ema: decay of the moving average of the weights that then paint; it warms up, n steps in it
             is at most (1 + n) / (10 + n). None paints with the weights as they are.
-        distance: the loss between painted and true ab, a name in `colorize.losses.DISTANCES`.
+        distance: the loss between painted and true ab, a name in `colorize.losses.LOSSES`.
+        perceptual_weights: of VGG16-bn for the perceptual loss, a name in torchvision or a file.
         adversarial: the loss against a critic, a name in `colorize.losses.ADVERSARIAL`; None
             trains without a critic.
         distance_weight: weight of the distance beside the adversarial loss (pix2pix: 100).
+        critic_lr: the critic's learning rate; None is `lr`.
+        phases: of an adversarial run, in order: (name, epochs, factor of the learning rates), with
+            the names "generator" (alone), "critic" (alone) and "both"; they may come again.
+            None is both from the beginning.
+        score_every: steps of a joint phase after which the turn is looked for; None never.
+        old_photos: share of the photos whose input is aged (`colorize.aging`), from 0 to 1.
         patience: stop after so many epochs in a row without a better validation loss; None never.
         seed: of the weights, the order, the crops, the dropout.
         precision: "fp32"; "bf16"; "fp16", with a scaled loss, on CUDA only; or "auto", bf16 where
@@ -58,8 +66,13 @@ class TrainConfig:
     clip: float | None = None
     ema: float | None = None
     distance: str = "mse"
+    perceptual_weights: str | None = "IMAGENET1K_V1"
     adversarial: str | None = None
     distance_weight: float = 1.0
+    critic_lr: float | None = None
+    phases: tuple[tuple[str, int, float], ...] | None = None
+    score_every: int | None = None
+    old_photos: float = 0.0
     patience: int | None = None
     seed: int = 0
     precision: str = "auto"
@@ -79,23 +92,60 @@ class TrainConfig:
             raise ValueError(f"ema must lie between 0 and 1, or be none, got {self.ema}")
         _check("precision", self.precision, PRECISIONS)
         _check("schedule", self.schedule, SCHEDULES)
-        _check("distance", self.distance, DISTANCES)
+        _check("distance", self.distance, LOSSES)
+        if not 0 <= self.old_photos <= 1:
+            raise ValueError(f"old_photos must be from 0 to 1, got {self.old_photos}")
         if self.adversarial is not None:
             _check("adversarial", self.adversarial, ADVERSARIAL)
-        elif self.distance_weight != 1:
-            raise ValueError("distance_weight weighs nothing where there is no adversarial loss")
+        else:
+            for name, nothing in _OF_A_GAME.items():
+                if getattr(self, name) != nothing:
+                    raise ValueError(f"{name} does nothing where there is no adversarial loss")
+        if self.phases is not None:
+            self._check_phases()
+        if self.score_every is not None and self.score_every < 1:
+            raise ValueError(f"score_every must be positive, or none, got {self.score_every}")
+
+    def _check_phases(self) -> None:
+        phases = tuple((str(name), int(epochs), float(rate)) for name, epochs, rate in self.phases)
+        object.__setattr__(self, "phases", phases)
+        for name, epochs, rate in phases:
+            _check("a phase", name, PHASES)
+            if epochs < 1 or rate <= 0:
+                raise ValueError(f"phase {name} needs epochs and a rate, got {epochs} and {rate}")
+        total = sum(epochs for _, epochs, _ in phases)
+        if total != self.epochs:
+            raise ValueError(f"the phases have {total} epochs, epochs says {self.epochs}")
+
+    def phase(self, epoch: int) -> tuple[str, int]:
+        """The phase of an epoch, counted from 0, and the epoch in which it began."""
+        name, begin, _ = self._phase(epoch)
+        return name, begin
+
+    def _phase(self, epoch: int) -> tuple[str, int, float]:
+        begin = 0
+        for name, epochs, rate in self.phases or ():
+            if epoch < begin + epochs:
+                return name, begin, rate
+            begin += epochs
+        return "both", 0, 1.0
 
     @property
     def weights_name(self) -> str:
-        """Which of a run's weights to paint with: "best" or "last".
+        """Which of a run's weights to paint with: "best", "last" or "turn".
 
-        The best are those of the lowest validation distance. An adversarial run is shown as it
-        ended, because by that distance the dullest epoch would win.
+        The best are those of the lowest validation loss. An adversarial run is shown as it ended,
+        because by its distance the dullest epoch would win, or at the turn where one was sought.
         """
-        return "best" if self.adversarial is None else "last"
+        if self.adversarial is None:
+            return "best"
+        return "last" if self.score_every is None else "turn"
 
     def lr_factor(self, epoch: int) -> float:
         """What the learning rate is multiplied by in an epoch, counted from 0."""
+        return self._schedule_factor(epoch) * self._phase(epoch)[2]
+
+    def _schedule_factor(self, epoch: int) -> float:
         half = self.epochs // 2
         if self.schedule == "cosine":
             return (1 + math.cos(math.pi * epoch / self.epochs)) / 2
@@ -121,6 +171,10 @@ class TrainConfig:
             raise ValueError(f"{path} does not hold the settings of a run: {error}") from error
 
 
+# Settings that only an adversarial run reads, and what they are elsewhere.
+_OF_A_GAME = {"distance_weight": 1.0, "critic_lr": None, "phases": None, "score_every": None}
+
+
 def _check(name: str, value: str, known) -> None:
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
@@ -132,6 +186,27 @@ _FIRST_SETUP = {
     "encoder_lr_scale": 0.1,
     "patience": 3,
 }
+_PIX2PIX = TrainConfig(
+    model="unet_gan",
+    size=256,
+    epochs=100,
+    lr=2e-4,
+    betas=(0.5, 0.999),
+    schedule="linear",
+    distance="l1",
+    adversarial="vanilla",
+    distance_weight=100.0,
+)
+_RESNET34 = {"backbone": "resnet34", "backbone_weights": "IMAGENET1K_V1"}
+_BACKBONE = TrainConfig(
+    model="backbone_unet",
+    model_args=_RESNET34,
+    lr=3e-4,
+    encoder_lr_scale=0.1,
+    schedule="cosine",
+    ema=0.999,
+    distance="l1",
+)
 
 PRESETS = {
     # 1. ResNet50 features, MSE: paints everything brown.
@@ -139,17 +214,52 @@ PRESETS = {
     # 2. The same setup, every level of a ResNet101.
     "fcn": TrainConfig(model="resnet_fcn", **_FIRST_SETUP),
     # 3. pix2pix (Isola et al. 2017, sections 3.3 and 6.2).
-    "unet_gan": TrainConfig(
-        model="unet_gan",
-        size=256,
-        epochs=100,
-        lr=2e-4,
-        betas=(0.5, 0.999),
-        schedule="linear",
-        distance="l1",
-        adversarial="vanilla",
-        distance_weight=100.0,
+    "unet_gan": _PIX2PIX,
+    # What its U-Net learns without a critic (L1 alone, Isola et al. 2017, table 1).
+    "unet": replace(_PIX2PIX, model="unet", adversarial=None, distance_weight=1.0),
+    # A pretrained backbone inside the U-Net.
+    "backbone": _BACKBONE,
+    "perceptual": replace(_BACKBONE, distance="perceptual"),
+    # Zhang, Isola, Efros 2016, section 3.1 (Adam's numbers from their code).
+    "colorful": replace(
+        _BACKBONE,
+        model="color_classifier",
+        betas=(0.9, 0.99),
+        distance="rebalanced_cross_entropy",
     ),
+    # Mao et al. 2017: the loss alone differs from pix2pix.
+    "least_squares": replace(_PIX2PIX, adversarial="least_squares"),
+    # Zhang et al. 2019: hinge, spectral norm in both, attention at 32x32, two learning rates.
+    "sagan": replace(
+        _PIX2PIX,
+        model_args={"spectral_norm": True, "attention": 8, "critic_attention": 8},
+        lr=1e-4,
+        critic_lr=4e-4,
+        betas=(0.0, 0.9),
+        ema=0.999,
+        adversarial="hinge",
+    ),
+    # Antic 2018 (DeOldify): the generator alone, the critic alone, both briefly; the turn by rule.
+    "nogan": TrainConfig(
+        model="backbone_gan",
+        model_args=_RESNET34 | {"attention": 8, "spectral_norm": True, "critic_attention": 8},
+        size=192,
+        epochs=25,
+        lr=1e-4,
+        critic_lr=5e-4,
+        betas=(0.0, 0.9),
+        encoder_lr_scale=0.1,
+        ema=0.999,
+        distance="perceptual",
+        adversarial="vanilla",
+        distance_weight=1.5,
+        phases=(("generator", 20, 1.0), ("critic", 4, 1.0), ("both", 1, 0.2)),
+        score_every=50,
+    ),
+    # Zhang et al. 2017: random hints, one time in eight none.
+    "hints": replace(_BACKBONE, model_args=_RESNET34 | {"hints": True}, distance="smooth_l1"),
+    # The backbone, with inputs aged by a century.
+    "old_photos": replace(_BACKBONE, old_photos=0.8),
 }
 
 # The same methods at demonstration size: minutes on a CPU, no pretrained weights. They learn the
@@ -157,10 +267,54 @@ PRESETS = {
 # and the longer patience.
 _QUICK = {"size": 64, "batch_size": 4}
 _FIRST_QUICK = {"epochs": 30, "lr": 3e-4, "patience": 10, **_QUICK}
+_GAN_QUICK = {"epochs": 60, **_QUICK}
+_SMALL_UNET = {"depth": 6, "base_channels": 32}
+_RESNET18 = {"backbone": "resnet18", "width": 64}
+_BACKBONE_QUICK = {"epochs": 30, "lr": 1e-3, "ema": 0.9, **_QUICK}
 PRESETS |= {
     "autoencoder_quick": replace(PRESETS["autoencoder"], model_args={}, **_FIRST_QUICK),
     "fcn_quick": replace(PRESETS["fcn"], model_args={"backbone": "resnet18"}, **_FIRST_QUICK),
-    "unet_gan_quick": replace(
-        PRESETS["unet_gan"], model_args={"depth": 6, "base_channels": 32}, epochs=60, **_QUICK
+    "unet_gan_quick": replace(_PIX2PIX, model_args=_SMALL_UNET, **_GAN_QUICK),
+    "unet_quick": replace(PRESETS["unet"], model_args=_SMALL_UNET, **_GAN_QUICK),
+    "backbone_quick": replace(_BACKBONE, model_args=_RESNET18, **_BACKBONE_QUICK),
+    "colorful_quick": replace(PRESETS["colorful"], model_args=_RESNET18, **_BACKBONE_QUICK),
+    "least_squares_quick": replace(PRESETS["least_squares"], model_args=_SMALL_UNET, **_GAN_QUICK),
+    "sagan_quick": replace(
+        PRESETS["sagan"],
+        **_GAN_QUICK | {"ema": 0.9},
+        model_args=_SMALL_UNET | {"spectral_norm": True, "attention": 8, "critic_attention": 8},
     ),
+    "nogan_quick": replace(
+        PRESETS["nogan"],
+        **_QUICK,
+        model_args=_RESNET18
+        | {"attention": 8, "spectral_norm": True, "critic_attention": 8, "critic_channels": 32},
+        epochs=40,
+        lr=1e-3,
+        ema=0.9,
+        distance="l1",
+        distance_weight=10.0,
+        phases=(("generator", 25, 1.0), ("critic", 5, 1.0), ("both", 10, 0.2)),
+        score_every=3,
+    ),
+    "hints_quick": replace(
+        PRESETS["hints"], model_args=_RESNET18 | {"hints": True}, **_BACKBONE_QUICK
+    ),
+    "old_photos_quick": replace(PRESETS["old_photos"], model_args=_RESNET18, **_BACKBONE_QUICK),
+}
+
+# What each preset is, and whose: for tables.
+PAPERS = {
+    "autoencoder": ("features of a ResNet, squared error", "the source story's first attempt"),
+    "fcn": ("scores of every level added up", "Long et al. 2015, arXiv:1411.4038"),
+    "unet_gan": ("U-Net and critic of patches", "Isola et al. 2017, arXiv:1611.07004"),
+    "unet": ("the same U-Net without a critic", "Isola et al. 2017, arXiv:1611.07004"),
+    "backbone": ("U-Net on a pretrained backbone", "Ronneberger et al. 2015, arXiv:1505.04597"),
+    "perceptual": ("the same, features compared", "Johnson et al. 2016, arXiv:1603.08155"),
+    "colorful": ("colors as classes, rare ones weigh more", "Zhang et al. 2016, arXiv:1603.08511"),
+    "least_squares": ("pix2pix with another game", "Mao et al. 2017, arXiv:1611.04076"),
+    "sagan": ("self-attention, spectral norm, hinge", "Zhang et al. 2019, arXiv:1805.08318"),
+    "nogan": ("generator, critic, then both briefly", "Antic 2018, github.com/jantic/DeOldify"),
+    "hints": ("automatic, or led by color hints", "Zhang et al. 2017, arXiv:1705.02999"),
+    "old_photos": ("the backbone, inputs aged", "this project"),
 }

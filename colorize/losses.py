@@ -1,19 +1,60 @@
 """Losses by name: distances between painted and true ab, and what a critic's logits cost."""
 
-import torch
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch.nn.functional as F
 from torch import Tensor
 
-DISTANCES = {"mse": F.mse_loss, "l1": F.l1_loss}
+DISTANCES = {"mse": F.mse_loss, "l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
+
+# Losses that need more than painted and true ab: VGG's features, logits over the color bins.
+PERCEPTUAL = "perceptual"
+CROSS_ENTROPY = "rebalanced_cross_entropy"
+LOSSES = (*DISTANCES, PERCEPTUAL, CROSS_ENTROPY)
 
 
-def vanilla(logits: Tensor, real: bool) -> Tensor:
-    """The original GAN loss: binary cross-entropy of logits that should say `real`.
+@dataclass(frozen=True)
+class Adversarial:
+    """A game between painter and critic, by the critic's logits.
 
-    Goodfellow et al. 2014; for the generator the non-saturating form, log D instead of
-    -log(1 - D) (Isola et al. 2017, section 3.3).
+    Attributes:
+        critic: what its logits for true and painted photos cost the critic.
+        painter: what its logits for painted photos cost the painter.
+        chance: logits as the critic's chance, in [0, 1], that a photo is true.
     """
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
+
+    critic: Callable[[Tensor, Tensor], Tensor]
+    painter: Callable[[Tensor], Tensor]
+    chance: Callable[[Tensor], Tensor]
 
 
-ADVERSARIAL = {"vanilla": vanilla}
+def _vanilla_critic(real: Tensor, fake: Tensor) -> Tensor:
+    return (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
+
+
+def _least_squares_critic(real: Tensor, fake: Tensor) -> Tensor:
+    return ((real - 1).square().mean() + fake.square().mean()) / 2
+
+
+def _hinge_critic(real: Tensor, fake: Tensor) -> Tensor:
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+ADVERSARIAL = {
+    # Goodfellow et al. 2014: binary cross-entropy; the painter's in the non-saturating form, -log D
+    # instead of log(1 - D). The critic's is halved to slow it (Isola et al. 2017, section 3.3).
+    "vanilla": Adversarial(
+        _vanilla_critic, lambda fake: F.softplus(-fake).mean(), lambda logits: logits.sigmoid()
+    ),
+    # Mao et al. 2017, equation 9: a = 0, b = c = 1.
+    "least_squares": Adversarial(
+        _least_squares_critic,
+        lambda fake: (fake - 1).square().mean(),
+        lambda logits: logits.clamp(0, 1),
+    ),
+    # Lim and Ye 2017; Zhang et al. 2019 (SAGAN), equation 4.
+    "hinge": Adversarial(
+        _hinge_critic, lambda fake: -fake.mean(), lambda logits: (logits.clamp(-1, 1) + 1) / 2
+    ),
+}

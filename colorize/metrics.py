@@ -40,6 +40,17 @@ def colorfulness(rgb: Tensor) -> Tensor:
     return deviation + 0.3 * mean
 
 
+def cast_ratio(ab: Tensor) -> Tensor:
+    """How much of the color of photos (N, 2, H, W) is one and the same tint: a number in [0, 1].
+
+    The length of the mean ab over the mean length of ab: 1 where every pixel of every photo has
+    the same hue, near 0 where the colors of many photos balance. Grey photos have 0.
+    """
+    mean = torch.linalg.vector_norm(ab.float().mean(dim=(0, 2, 3)))
+    length = torch.linalg.vector_norm(ab.float(), dim=1).mean()
+    return mean / length.clamp(min=1e-6)
+
+
 def _std(x: Tensor) -> Tensor:
     return x.std(dim=(1, 2), correction=0)
 

@@ -139,7 +139,7 @@ def test_what_cannot_be_done_is_said_in_one_line(folder, tmp_path, capsys):
             capsys, ["train", preset, "--data", data, "--out", out, *TINY, *HERE, *options]
         )
 
-    assert "no preset 'unet'; there are autoencoder, fcn" in train_with(preset="unet")
+    assert "no preset 'vgg'; there are autoencoder, fcn" in train_with(preset="vgg")
     assert "no such folder of photos" in train_with(data=tmp_path / "nowhere")
     assert "KEY=VALUE, got 'depth'" in train_with("--model-arg", "depth")
     assert "'deep'" in train_with("--model-arg", "deep=3")

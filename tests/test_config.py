@@ -48,6 +48,9 @@ def test_settings_survive_the_way_to_json_and_back(tmp_path):
         assert TrainConfig.load(tmp_path / name) == config
 
 
+GAME = {"adversarial": "vanilla"}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -61,9 +64,17 @@ def test_settings_survive_the_way_to_json_and_back(tmp_path):
         ({"accumulate": 0}, "accumulate must be positive"),
         ({"clip": 0.0}, "clip must be positive, or none, got 0.0"),
         ({"ema": 1.0}, "ema must lie between 0 and 1, or be none, got 1.0"),
-        ({"distance": "huber"}, "distance must be one of mse, l1, got 'huber'"),
-        ({"adversarial": "hinge"}, "adversarial must be one of vanilla, got 'hinge'"),
-        ({"distance_weight": 100.0}, "weighs nothing"),
+        ({"distance": "huber"}, "distance must be one of mse, l1, smooth_l1, .*, got 'huber'"),
+        ({"adversarial": "wgan"}, "adversarial must be one of vanilla, .*, got 'wgan'"),
+        ({"distance_weight": 100.0}, "distance_weight does nothing where there is no"),
+        ({"critic_lr": 1.0}, "critic_lr does nothing where there is no"),
+        ({"phases": (("both", 20, 1),)}, "phases does nothing where there is no"),
+        ({"score_every": 5}, "score_every does nothing where there is no"),
+        ({"old_photos": 1.5}, "old_photos must be from 0 to 1, got 1.5"),
+        (GAME | {"score_every": 0}, "score_every must be positive, or none, got 0"),
+        (GAME | {"phases": (("painter", 20, 1),)}, "a phase must be one of generator, critic"),
+        (GAME | {"phases": (("both", 0, 1),)}, "phase both needs epochs and a rate, got 0 and"),
+        (GAME | {"phases": (("both", 3, 1),)}, "the phases have 3 epochs, epochs says 20"),
     ],
 )
 def test_settings_that_cannot_be_are_named(changes, message):

@@ -9,25 +9,23 @@ import torchvision
 from torch import nn
 
 from colorize.color import lab_to_rgb
-from colorize.models import (
-    MODELS,
-    ResNetAutoencoder,
-    ResNetFCN,
-    UNetGAN,
-    create_model,
-)
-from colorize.models.layers import (
+from colorize.models import GAN, MODELS, ResNetAutoencoder, ResNetFCN, create_model
+from colorize.models.backbone import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    Backbone,
     LightnessStem,
-    ResNetEncoder,
     WeightsError,
 )
 
 TINY = {
     "resnet_autoencoder": {"backbone": "resnet18"},
     "resnet_fcn": {"backbone": "resnet18"},
+    "unet": {"depth": 3, "base_channels": 4},
     "unet_gan": {"depth": 3, "base_channels": 4},
+    "backbone_unet": {"backbone": "mobilenet_v3_small", "width": 16},
+    "backbone_gan": {"backbone": "resnet18", "width": 16, "critic_channels": 4},
+    "color_classifier": {"backbone": "resnet18", "width": 16},
 }
 
 
@@ -37,7 +35,7 @@ def random_lightness(*shape):
 
 def painter(network):
     """The part of a network that paints."""
-    return network.generator if isinstance(network, UNetGAN) else network
+    return network.generator if isinstance(network, GAN) else network
 
 
 def randomize_statistics(network):
@@ -69,7 +67,8 @@ def test_every_network_keeps_the_size_and_the_range(network, shape):
     nn.init.normal_(convs[-1].weight, std=1000)  # so that an output without bounds shows
     ab = network.eval()(random_lightness(*shape))
     assert ab.shape == (shape[0], 2, *shape[2:]) and ab.dtype == torch.float32
-    assert 0.99 < ab.abs().max() <= 1
+    # Colors decoded from classes lie between the bins.
+    assert (0.1 if hasattr(network, "logits") else 0.99) < ab.abs().max() <= 1
 
 
 def test_the_gradient_reaches_every_parameter(network):
@@ -168,7 +167,7 @@ def resnet18(tmp_path):
 def test_an_encoder_with_weights_from_a_file_is_torchvisions_network(resnet18):
     rgb_network, file = resnet18
     lightness = random_lightness(2, 1, 64, 96)
-    encoder = ResNetEncoder("resnet18", file, stages=4).eval()
+    encoder = Backbone("resnet18", file).eval()
     x = rgb_network.relu(rgb_network.bn1(rgb_network.conv1(rgb_input(lightness))))
     expected = [x]
     x = rgb_network.maxpool(x)
@@ -200,7 +199,7 @@ def test_weights_that_are_no_name_and_no_file_are_named_with_the_names_there_are
 
 
 @pytest.mark.parametrize("backbone", ["resnet17", "squeezenet1_1"])
-def test_a_backbone_that_is_no_resnet_is_named(backbone):
+def test_a_backbone_of_another_family_is_named(backbone):
     with pytest.raises(ValueError, match=backbone):
         ResNetAutoencoder(backbone)
 
@@ -226,13 +225,13 @@ def test_published_weights_are_taken_from_torchs_cache(resnet18, tmp_path, monke
     cache.mkdir(parents=True)
     file.rename(cache / "resnet18-f37072fd.pth")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    encoder = ResNetEncoder("resnet18", weights, stages=1)
-    expected, ours = rgb_network.layer1.state_dict(), encoder.layers[0].state_dict()
+    encoder = Backbone("resnet18", weights)
+    expected, ours = rgb_network.layer1.state_dict(), encoder.stages[1][0][1].state_dict()
     assert all(torch.equal(ours[key], value) for key, value in expected.items())
 
     (cache / "resnet18-f37072fd.pth").write_bytes(b"half a download")
     with pytest.raises(WeightsError, match=r"resnet18-f37072fd\.pth is damaged, remove it"):
-        ResNetEncoder("resnet18", "IMAGENET1K_V1", stages=1)
+        Backbone("resnet18", "IMAGENET1K_V1")
 
 
 # Attempts one and two.
@@ -242,7 +241,7 @@ def test_published_weights_are_taken_from_torchs_cache(resnet18, tmp_path, monke
 def test_the_autoencoder_reads_resnet50s_256x56x56_features():
     network = ResNetAutoencoder().eval()
     assert network.encoder(random_lightness(1, 1, 224, 224))[-1].shape == (1, 256, 56, 56)
-    assert len(network.encoder.layers) == 1
+    assert len(network.encoder.stages) == 2
 
 
 @torch.no_grad()
@@ -289,4 +288,6 @@ def test_the_fcn_adds_up_what_each_of_five_levels_says():
 def test_the_fcns_default_is_a_resnet101():
     network = ResNetFCN()
     assert network.encoder.channels == [64, 256, 512, 1024, 2048]
-    assert [len(layer) for layer in network.encoder.layers] == [3, 4, 23, 3]  # He et al., table 1
+    stages = network.encoder.stages
+    blocks = [stages[1][0][1], *(stage[0] for stage in stages[2:])]
+    assert [len(layer) for layer in blocks] == [3, 4, 23, 3]  # He et al., table 1

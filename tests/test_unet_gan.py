@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from colorize.models import PatchDiscriminator, UNetGAN, UNetGenerator
+from colorize.models import GAN, PatchDiscriminator, UNetGenerator
 from colorize.models.layers import Noise
 
 
@@ -134,7 +134,7 @@ def test_initial_weights_are_normal_with_deviation_0_02(pix2pix):
 @torch.no_grad()
 def test_the_gans_forward_is_its_generators():
     generator, critic = UNetGenerator(3, 4).eval(), PatchDiscriminator(4)
-    network = UNetGAN(generator, critic)
+    network = GAN(generator, critic)
     lightness = random_lightness(1, 1, 32, 32)
     torch.manual_seed(1)
     expected = generator(lightness)

@@ -3,27 +3,52 @@
 import torch
 from torch import nn
 
+from colorize.bins import bin_centers
+from colorize.models.backbone_unet import BackboneUNet
+from colorize.models.color_classifier import ColorClassifier
+from colorize.models.critic import GAN, PatchDiscriminator
 from colorize.models.resnet_autoencoder import ResNetAutoencoder
 from colorize.models.resnet_fcn import ResNetFCN
-from colorize.models.unet_gan import PatchDiscriminator, UNetGAN, UNetGenerator
+from colorize.models.unet import UNetGenerator
 
 
-def _unet_gan(base_channels: int = 64, **generator_args) -> UNetGAN:
+def _unet_gan(
+    base_channels: int = 64, critic_attention: int | None = None, **generator_args
+) -> GAN:
     generator = UNetGenerator(base_channels=base_channels, **generator_args)
-    return UNetGAN(generator, PatchDiscriminator(base_channels))
+    spectral = generator_args.get("spectral_norm", False)
+    return GAN(generator, PatchDiscriminator(base_channels, 3, spectral, critic_attention))
+
+
+def _backbone_gan(
+    critic_channels: int = 64, critic_attention: int | None = None, **generator_args
+) -> GAN:
+    generator = BackboneUNet(**generator_args)
+    spectral = generator_args.get("spectral_norm", False)
+    return GAN(generator, PatchDiscriminator(critic_channels, 3, spectral, critic_attention))
+
+
+def _color_classifier(temperature: float = 0.38, **network_args) -> ColorClassifier:
+    return ColorClassifier(BackboneUNet(bins=len(bin_centers()), **network_args), temperature)
 
 
 MODELS = {
     "resnet_autoencoder": ResNetAutoencoder,
     "resnet_fcn": ResNetFCN,
+    "unet": UNetGenerator,
     "unet_gan": _unet_gan,
+    "backbone_unet": BackboneUNet,
+    "backbone_gan": _backbone_gan,
+    "color_classifier": _color_classifier,
 }
 
 
 def create_model(name: str, seed: int = 0, **args) -> nn.Module:
     """Build a network by its name in `MODELS`; arguments as of its class.
 
-    "unet_gan" takes `UNetGenerator`'s; its discriminator is as wide as the generator.
+    "unet_gan" takes `UNetGenerator`'s, "backbone_gan" and "color_classifier" `BackboneUNet`'s. A
+    critic is spectrally normalized where its generator is; `critic_attention` is its own, and
+    `critic_channels` that of a backbone's critic (a U-Net's is as wide as the U-Net).
 
     Args:
         name: a name in `MODELS`.

@@ -4,7 +4,8 @@ import os
 
 from torch import Tensor, nn
 
-from colorize.models.layers import ResNetEncoder, check_input
+from colorize.models.backbone import Backbone
+from colorize.models.layers import check_input
 
 
 class ResNetAutoencoder(nn.Module):
@@ -18,14 +19,15 @@ class ResNetAutoencoder(nn.Module):
         multiple: heights and widths must be multiples of it.
     """
 
+    takes_hints = False
     multiple = 4
 
     def __init__(
         self, backbone: str = "resnet50", backbone_weights: str | os.PathLike | None = None
     ):
-        """Build the network; arguments as of `ResNetEncoder`."""
+        """Build the network; arguments as of `Backbone`."""
         super().__init__()
-        self.encoder = ResNetEncoder(backbone, backbone_weights, stages=1)
+        self.encoder = Backbone(backbone, backbone_weights, stages=2)
         channels = self.encoder.channels[-1]
         self.decoder = nn.Sequential(
             _upsample(channels, channels // 2),
@@ -34,7 +36,7 @@ class ResNetAutoencoder(nn.Module):
             nn.Tanh(),
         )
 
-    def forward(self, lightness: Tensor, hints: None = None) -> Tensor:
+    def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
         """Lightness (N, 1, H, W) to ab (N, 2, H, W), both in [-1, 1]."""
         check_input(lightness, hints, self.multiple)
         return self.decoder(self.encoder(lightness)[-1])

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from colorize.models.layers import ResNetEncoder, check_input
+from colorize.models.backbone import Backbone
+from colorize.models.layers import check_input
 
 
 class ResNetFCN(nn.Module):
@@ -24,14 +25,15 @@ class ResNetFCN(nn.Module):
         multiple: heights and widths must be multiples of it.
     """
 
+    takes_hints = False
     multiple = 32
 
     def __init__(
         self, backbone: str = "resnet101", backbone_weights: str | os.PathLike | None = None
     ):
-        """Build the network; arguments as of `ResNetEncoder`."""
+        """Build the network; arguments as of `Backbone`."""
         super().__init__()
-        self.encoder = ResNetEncoder(backbone, backbone_weights, stages=4)
+        self.encoder = Backbone(backbone, backbone_weights)
         self.scores = nn.ModuleList(
             nn.Conv2d(channels, 2, kernel_size=1) for channels in self.encoder.channels
         )
@@ -39,7 +41,7 @@ class ResNetFCN(nn.Module):
             nn.init.zeros_(score.weight)
             nn.init.zeros_(score.bias)
 
-    def forward(self, lightness: Tensor, hints: None = None) -> Tensor:
+    def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
         """Lightness (N, 1, H, W) to ab (N, 2, H, W), both in [-1, 1]."""
         check_input(lightness, hints, self.multiple)
         features = self.encoder(lightness)

@@ -5,8 +5,10 @@ import os
 from torch import nn
 
 from colorize.config import TrainConfig
+from colorize.losses import CROSS_ENTROPY
 from colorize.models import create_model
 from colorize.trainers.base import Trainer
+from colorize.trainers.classification import ClassificationTrainer
 from colorize.trainers.gan import GANTrainer
 from colorize.trainers.regression import RegressionTrainer
 from colorize.trainers.run import RunFolder
@@ -15,9 +17,12 @@ from colorize.trainers.run import RunFolder
 def create_trainer(
     model: nn.Module, config: TrainConfig, out: str | os.PathLike, device: str = "auto"
 ) -> Trainer:
-    """The trainer that the settings ask for: with an adversarial loss a GAN's, else plain."""
-    kind = RegressionTrainer if config.adversarial is None else GANTrainer
-    return kind(model, config, out, device)
+    """The trainer that the settings ask for: of a game, of classes, or of a distance alone."""
+    if config.adversarial is not None:
+        return GANTrainer(model, config, out, device)
+    if config.distance == CROSS_ENTROPY:
+        return ClassificationTrainer(model, config, out, device)
+    return RegressionTrainer(model, config, out, device)
 
 
 def open_run(config: TrainConfig, out: str | os.PathLike, device: str = "auto") -> Trainer:

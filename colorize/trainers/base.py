@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from colorize.aging import age
 from colorize.checkpoint import CheckpointError
 from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
 from colorize.config import TrainConfig
-from colorize.losses import DISTANCES
+from colorize.hints import draw_hints
+from colorize.losses import DISTANCES, PERCEPTUAL
 from colorize.metrics import ab_error, colorfulness
 from colorize.models.layers import check_size, parameter_groups
+from colorize.models.perceptual import PerceptualDistance
 from colorize.runtime import (
     add_up,
     pick_device,
@@ -49,8 +52,9 @@ class Batch:
     """A micro-batch on the device: what a process works on at a time.
 
     Attributes:
-        lightness: (N, 1, H, W).
+        lightness: (N, 1, H, W); of aged photos, where the settings ask for them.
         ab: (N, 2, H, W).
+        hints: (N, 3, H, W), for a network that takes some.
         number: of the micro-batch in the step, over all processes; noise follows from it.
         last: whether it is this process's last one of the step.
     """
@@ -59,6 +63,7 @@ class Batch:
     ab: Tensor
     number: int
     last: bool
+    hints: Tensor | None = None
 
 
 class Trainer:
@@ -108,7 +113,7 @@ class Trainer:
         # Channels last: 1.4 times as fast for the ResNets on a CPU, and the layout of tensor cores.
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.config, self.run = config, RunFolder(out)
-        self.distance = DISTANCES[config.distance]
+        self.distance = self._distance()
         self.autocast = lambda: torch.autocast(
             self.device.type, self.precision, enabled=self.precision != torch.float32
         )
@@ -117,14 +122,11 @@ class Trainer:
         networks = self.learners()
         pretrained = config.model_args.get("backbone_weights") is not None
         encoder_lr = config.lr * (config.encoder_lr_scale if pretrained else 1)
-        self.optimizers = {
-            name: torch.optim.Adam(
-                list(parameter_groups(network, config.lr, encoder_lr)),
-                betas=config.betas,
-                fused=True,
-            )
-            for name, network in networks.items()
-        }
+        self.optimizers = {}
+        for name, network in networks.items():
+            lr = config.critic_lr if name == "discriminator" and config.critic_lr else config.lr
+            groups = list(parameter_groups(network, lr, encoder_lr))
+            self.optimizers[name] = torch.optim.Adam(groups, betas=config.betas, fused=True)
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
@@ -136,6 +138,8 @@ class Trainer:
         self.steps = 0
         self.done = 0  # steps of the epoch under way
         self.sums: dict[str, Tensor] = {}  # of its losses
+        self.scores: list[dict[str, float]] = []  # of a joint phase, see `GANTrainer`
+        self.bars = False
         if self.run.has_run:
             self._resume()
         # The networks as the steps call them; those above are for checkpoints and for use.
@@ -156,6 +160,24 @@ class Trainer:
         """Learn from one batch, cut into micro-batches; returns the mean losses, detached."""
         raise NotImplementedError
 
+    def begin(self, train: DataLoader, val: DataLoader) -> None:
+        """What a method needs to know of its photos, before the first step or when going on."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """What changes with the epochs, counted from 0."""
+
+    def crops_of(self, epoch: int) -> int:
+        """The epoch whose crops are seen in an epoch."""
+        return epoch
+
+    def after_step(self) -> None:
+        """What a method wants to see on its way."""
+
+    def judge(self, lightness: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
+        """What a batch's paintings cost in validation, and the paintings."""
+        painted = self._painted(lightness)
+        return self.distance(lightness, painted, ab), painted
+
     @contextlib.contextmanager
     def learning(self, batch: Batch) -> Iterator[None]:
         """Forward and backward of a micro-batch: seeds its noise; the last one is shared."""
@@ -171,7 +193,7 @@ class Trainer:
     def paint(self, name: str, batch: Batch) -> Tensor:
         """What a network paints for a micro-batch, ab in float32."""
         with self.autocast():
-            return self.parallel[name](batch.lightness).float()
+            return self.parallel[name](batch.lightness, batch.hints).float()
 
     def backward(self, loss: Tensor, name: str, retain_graph: bool = False) -> None:
         """Add a loss's gradients to one network; no other's are computed."""
@@ -192,7 +214,8 @@ class Trainer:
         for name in names:
             self.scaler.step(self.optimizers[name])
             self.optimizers[name].zero_grad(set_to_none=True)
-            self.statistics[name].settle()
+        for name, statistics in self.statistics.items():
+            statistics.settle() if name in names else statistics.begin()
 
     def fit(
         self,
@@ -225,13 +248,14 @@ class Trainer:
         """
         self.run.save_config(self.config)
         progress = progress and rank() == 0
-        bars = progress and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        self.bars = progress and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        self.begin(train, val)
         epochs = tqdm(
             range(len(self.history), self.config.epochs),
             initial=len(self.history),
             total=self.config.epochs,
             desc=self.run.name,
-            disable=not bars,
+            disable=not self.bars,
         )
         self._save_every, self._saved = 60 * save_minutes, time.monotonic()
         board = self.run.open_board() if tensorboard and rank() == 0 else None
@@ -247,7 +271,7 @@ class Trainer:
                 start = time.perf_counter()
                 factor = self.config.lr_factor(epoch)
                 skipped = self.done
-                losses = self._train_epoch(train, epoch, factor, bars)
+                losses = self._train_epoch(train, epoch, factor)
                 photos = (len(self._steps_of(train)) - skipped) * self.config.batch_size
                 rate = photos / (time.perf_counter() - start)
                 record = {
@@ -264,7 +288,7 @@ class Trainer:
                     self.run.write_board(board, record)
                 line = f"{rate:.1f} photos/s, val loss {record['val']['loss']:.4f}"
                 epochs.set_postfix_str(line)
-                if progress and not bars:
+                if progress and not self.bars:
                     print(f"{self.run.name}: epoch {epoch + 1} of {self.config.epochs}, {line}")
         return self.history
 
@@ -280,10 +304,10 @@ class Trainer:
             if self._shown is None:
                 self._shown = batch[:_SHOWN]
             lightness, ab = rgb_to_lab(batch.to(self.device))
-            painted, rgb = self._painted(lightness)
-            sums[0] += self.distance(painted, ab).item() * len(batch)
+            loss, painted = self.judge(lightness, ab)
+            sums[0] += loss.item() * len(batch)
             sums[1] += ab_error(painted, ab).sum().item()
-            sums[2] += colorfulness(rgb).sum().item()
+            sums[2] += colorfulness(to_uint8(lab_to_rgb(lightness, painted))).sum().item()
             sums[3] += len(batch)
         *totals, count = add_up(sums.to(self.device)).tolist()
         return {name: total / count for name, total in zip(names, totals, strict=True)}
@@ -308,21 +332,22 @@ class Trainer:
     def _steps_of(self, loader: DataLoader) -> range:
         return range(len(loader) // self.config.accumulate)
 
-    def _train_epoch(
-        self, loader: DataLoader, epoch: int, factor: float, bars: bool
-    ) -> dict[str, float]:
+    def _train_epoch(self, loader: DataLoader, epoch: int, factor: float) -> dict[str, float]:
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
+        self.begin_epoch(epoch)
         self.model.train()
-        loader.sampler.set_epoch(epoch, self.done)
+        self.crops = self.crops_of(epoch)
+        loader.sampler.set_epoch(self.crops, self.done)
         steps = self._steps_of(loader)
         batches = iter(loader)
-        bar = tqdm(steps, f"epoch {epoch + 1}", initial=self.done, leave=False, disable=not bars)
-        with bar:
+        name, quiet = f"epoch {epoch + 1}", not self.bars
+        with tqdm(steps, name, initial=self.done, leave=False, disable=quiet) as bar:
             for _ in steps[self.done :]:
                 self._learn(batches, loader)
                 self.steps, self.done = self.steps + 1, self.done + 1
+                self.after_step()
                 bar.update()
                 self._save_if_asked()
         mean = {name: total / len(steps) for name, total in self._mean_sums().items()}
@@ -336,7 +361,7 @@ class Trainer:
         for i in range(count):
             rgb = next(batches).to(self.device, non_blocking=True)
             number = rank() * count + i
-            pieces.append(Batch(*rgb_to_lab(rgb), number=number, last=i == count - 1))
+            pieces.append(self._batch(rgb, number, last=i == count - 1))
         try:
             losses = self.step(pieces)
         except DivergedError as error:
@@ -358,6 +383,15 @@ class Trainer:
             self.average.update_parameters(self.model)
         for name, loss in losses.items():
             self.sums[name] = self.sums.get(name, 0) + loss
+
+    def _batch(self, rgb: Tensor, number: int, last: bool) -> Batch:
+        """Photos as input and truth; what is drawn by lot follows from the crops and number."""
+        lightness, ab = rgb_to_lab(rgb)
+        seed_all(self.config.seed, self.crops, self.done, number)
+        if self.config.old_photos > 0:
+            lightness = age(rgb, self.config.old_photos)
+        hints = draw_hints(ab) if self.model.takes_hints else None
+        return Batch(lightness, ab, number, last, hints)
 
     def _mean_sums(self) -> dict[str, Tensor]:
         """The losses of the epoch so far, added up, as means over the processes."""
@@ -403,16 +437,24 @@ class Trainer:
             "average": None if self.average is None else self.average.state_dict(),
             "optimizers": optimizers,
             "scaler": self.scaler.state_dict(),
+            "scores": self.scores,
         }
         self.run.save(state)
 
     @torch.no_grad()
-    def _painted(self, lightness: Tensor) -> tuple[Tensor, Tensor]:
-        """What the network in use paints: ab in float32, and the painted photos in uint8."""
+    def _painted(self, lightness: Tensor) -> Tensor:
+        """What the network in use paints: ab in float32."""
         with self.autocast():
-            painted = self.painter(lightness)
-        painted = painted.float()
-        return painted, to_uint8(lab_to_rgb(lightness, painted))
+            return self.painter(lightness).float()
+
+    def _distance(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """The distance that the settings name, of (lightness, painted ab, true ab)."""
+        name = self.config.distance
+        if name in DISTANCES:
+            return lambda lightness, painted, ab: DISTANCES[name](painted, ab)
+        if name == PERCEPTUAL:
+            return PerceptualDistance(self.config.perceptual_weights).to(self.device)
+        return _no_distance
 
     def _show(self) -> None:
         """Paint the same few photos after each epoch."""
@@ -421,7 +463,8 @@ class Trainer:
         lightness, _ = rgb_to_lab(self._shown.to(self.device))
         self.painter.eval()
         seed_all(self.config.seed)
-        self.run.show(len(self.history), self._painted(lightness)[1], self._shown)
+        painted = lab_to_rgb(lightness, self._painted(lightness))
+        self.run.show(len(self.history), to_uint8(painted), self._shown)
 
     @contextlib.contextmanager
     def _catching_sigterm(self) -> Iterator[None]:
@@ -447,6 +490,7 @@ class Trainer:
                 self.scaler.load_state_dict(state["scaler"])
             self.steps, self.done, self.history = state["steps"], state["done"], state["history"]
             self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}
+            self.scores = state["scores"]
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(
                 f"the checkpoint in {self.run.path} is of another run: {error}"
@@ -454,6 +498,10 @@ class Trainer:
         for statistics in self.statistics.values():
             statistics.begin()
         self.run.write_log(self.history)
+
+
+def _no_distance(lightness: Tensor, painted: Tensor, ab: Tensor) -> Tensor:
+    raise ValueError("this loss is of logits over the color bins, not of colors")
 
 
 def _names(loader: DataLoader, step: int) -> list[str]:

@@ -19,7 +19,7 @@ class RegressionTrainer(Trainer):
         total = 0
         for batch in batches:
             with self.learning(batch):
-                loss = self.distance(self.paint("model", batch), batch.ab)
+                loss = self.distance(batch.lightness, self.paint("model", batch), batch.ab)
                 self.backward(loss / len(batches), "model")
             total = total + loss.detach() / len(batches)
         self.update("model")

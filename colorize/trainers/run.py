@@ -27,8 +27,9 @@ class RunFolder:
     """What a run writes and reads again. Of many processes the first one writes.
 
     It holds `config.json`, `log.jsonl` (a line per epoch), `last.pt` and `previous.pt` (all that
-    is needed to go on), `best.pt` (the network at its lowest validation distance), `paintings/`
-    (a few validation photos after each epoch) and, if asked for, `tensorboard/`.
+    is needed to go on), `best.pt` (the network at its lowest validation loss), `paintings/` (a
+    few validation photos after each epoch); of a GAN with phases also `turn.pt` and
+    `scores.json` (see `GANTrainer`); and, if asked for, `tensorboard/`.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -92,6 +93,17 @@ class RunFolder:
         """Keep the network to paint with."""
         if rank() == 0:
             save_checkpoint(self.path / "best.pt", state)
+
+    def save_turn(self, state: dict[str, Any]) -> None:
+        """Keep the network of a joint phase's lowest score."""
+        if rank() == 0:
+            save_checkpoint(self.path / "turn.pt", state)
+
+    def write_scores(self, scores: list[dict[str, float]]) -> None:
+        """The scores of the joint phases, by which the turn was found."""
+        if rank() == 0:
+            with written_beside(self.path / "scores.json") as part:
+                part.write_text(json.dumps(scores, indent=1) + "\n")
 
     def write_log(self, history: list[dict[str, Any]]) -> None:
         """A JSON line for each epoch."""

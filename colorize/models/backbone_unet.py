@@ -1,0 +1,172 @@
+"""A U-Net whose encoder is a pretrained classifier, and what may stand on it.
+
+Ronneberger, Fischer, Brox: U-Net, MICCAI 2015; with a pretrained encoder as in DeOldify (Antic,
+2018) and fastai's DynamicUnet.
+"""
+
+import os
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colorize.models.backbone import Backbone
+from colorize.models.layers import SelfAttention, check_input, spectrally_normalized, with_hints
+
+
+class UNetBody(nn.Module):
+    """Encoder and decoder: features at a chosen resolution, which know the whole photo.
+
+    The decoder is upsampled bilinearly and then convolved: a transposed convolution, whose
+    kernel is no multiple of its stride, leaves a checkerboard (Odena, Dumoulin, Olah:
+    Deconvolution and Checkerboard Artifacts, Distill 2016).
+
+    Attributes:
+        channels: of the features.
+        multiple: heights and widths must be multiples of it.
+    """
+
+    def __init__(
+        self,
+        encoder: Backbone,
+        width: int = 256,
+        to_stride: int = 1,
+        attention: int | None = None,
+        spectral_norm: bool = False,
+    ):
+        """Build the decoder of an encoder.
+
+        Args:
+            encoder: gives the features of every stage.
+            width: channels of the decoder's deepest block; they halve at each doubling, down to
+                an eighth.
+            to_stride: at which the decoder ends; 1 is the photo's own size.
+            attention: stride at which the decoder has self-attention; None nowhere.
+            spectral_norm: whether the decoder's convolutions are spectrally normalized, instead
+                of BatchNorm.
+
+        Raises:
+            ValueError: if the decoder has no such stride.
+        """
+        super().__init__()
+        self.encoder = encoder
+        self.multiple = encoder.strides[-1]
+        skips = dict(zip(encoder.strides[:-1], encoder.channels[:-1], strict=True))
+        channels, stride = encoder.channels[-1], encoder.strides[-1]
+        self.blocks = nn.ModuleList()
+        strides = []
+        while stride > to_stride:
+            stride //= 2
+            strides.append(stride)
+            out = max(width >> len(self.blocks), width // 8)
+            block = _DecoderBlock(channels, skips.get(stride, 0), out, spectral_norm)
+            if stride == attention:
+                block.attention = SelfAttention(out, spectral_norm)
+            self.blocks.append(block)
+            channels = out
+        if attention is not None and attention not in strides:
+            raise ValueError(
+                f"attention must be at one of the decoder's strides {strides}, got {attention}"
+            )
+        self.strides, self.channels = strides, channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The encoder's input to features (N, channels, H / to_stride, W / to_stride)."""
+        features = self.encoder(x)
+        skips = dict(zip(self.encoder.strides, features, strict=True))
+        x = features[-1]
+        for stride, block in zip(self.strides, self.blocks, strict=True):
+            x = block(x, skips.get(stride))
+        return x
+
+
+class _DecoderBlock(nn.Module):
+    """Twice the size, joined with the encoder's features of that size, convolved twice."""
+
+    def __init__(self, channels: int, skipped: int, out: int, spectral: bool):
+        super().__init__()
+        self.first = _convolved(channels + skipped, out, spectral)
+        self.second = _convolved(out, out, spectral)
+        self.attention = nn.Identity()
+
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+        if skip is not None:
+            x = torch.cat((x, skip), dim=1)
+        return self.attention(self.second(self.first(x)))
+
+
+def _convolved(channels: int, out: int, spectral: bool) -> nn.Module:
+    conv = nn.Conv2d(channels, out, 3, padding=1, bias=spectral)
+    if spectral:
+        return nn.Sequential(spectrally_normalized(conv), nn.ReLU(inplace=True))
+    return nn.Sequential(conv, nn.BatchNorm2d(out), nn.ReLU(inplace=True))
+
+
+class RegressionHead(nn.Sequential):
+    """Features to ab (N, 2, H, W) in [-1, 1]."""
+
+    def __init__(self, channels: int):
+        super().__init__(nn.Conv2d(channels, 2, 3, padding=1), nn.Tanh())
+
+
+class ClassHead(nn.Conv2d):
+    """Features to a logit for each color bin, (N, bins, h, w)."""
+
+    def __init__(self, channels: int, bins: int):
+        super().__init__(channels, bins, 1)
+
+
+class BackboneUNet(nn.Module):
+    """A body and a head; with the regression head it paints.
+
+    Attributes:
+        multiple: heights and widths must be multiples of it.
+        takes_hints: whether it was built for color hints.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet34",
+        backbone_weights: str | os.PathLike | None = None,
+        padding: str = "symmetric",
+        frozen_norm: bool | None = None,
+        width: int = 256,
+        attention: int | None = None,
+        spectral_norm: bool = False,
+        hints: bool = False,
+        bins: int | None = None,
+    ):
+        """Build the network.
+
+        Args:
+            backbone: a name in torchvision, as of `Backbone`.
+            backbone_weights: names or a file, as of `Backbone`.
+            padding: as of `Backbone`.
+            frozen_norm: as of `Backbone`.
+            width: of the decoder, as of `UNetBody`.
+            attention: the stride of self-attention, as of `UNetBody`.
+            spectral_norm: of the decoder, as of `UNetBody`.
+            hints: whether it takes color hints, see `with_hints`.
+            bins: with this many color bins its head gives logits at a quarter of the size; None
+                gives ab at the photo's own.
+        """
+        super().__init__()
+        self.takes_hints = hints
+        encoder = Backbone(backbone, backbone_weights, padding, frozen_norm, hints)
+        to_stride = 1 if bins is None else 4
+        self.body = UNetBody(encoder, width, to_stride, attention, spectral_norm)
+        channels = self.body.channels
+        self.head = RegressionHead(channels) if bins is None else ClassHead(channels, bins)
+        self.multiple = self.body.multiple
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The pretrained part, which may learn at a rate of its own."""
+        return self.body.encoder
+
+    def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
+        """Lightness (N, 1, H, W), and hints (N, 3, H, W), to the head's output."""
+        check_input(lightness, hints, self.multiple, self.takes_hints)
+        x = with_hints(lightness, hints) if self.takes_hints else lightness
+        return self.head(self.body(x))

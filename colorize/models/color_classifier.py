@@ -1,0 +1,71 @@
+"""Coloring as classification: a distribution over colors for every place.
+
+Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colorize import bins
+
+
+class ColorClassifier(nn.Module):
+    """A network of logits over the color bins, and the ways to choose a color from them.
+
+    Attributes:
+        network: lightness to logits (N, bins, h, w).
+        weights: of the bins in the loss, from the training photos; part of the state.
+        temperature: at which it paints; settable from 0 to 1.
+        multiple: heights and widths must be multiples of it.
+        takes_hints: whether the network was built for color hints.
+    """
+
+    def __init__(self, network: nn.Module, temperature: float = 0.38):
+        """Take a network of as many channels as there are bins.
+
+        Args:
+            network: such as a `BackboneUNet` with `bins`.
+            temperature: of the annealed mean; the paper's 0.38.
+        """
+        super().__init__()
+        self.network, self.temperature = network, temperature
+        self.multiple, self.takes_hints = network.multiple, network.takes_hints
+        self.register_buffer("weights", torch.ones(len(bins.bin_centers())))
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The pretrained part, which may learn at a rate of its own."""
+        return self.network.encoder
+
+    def logits(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
+        """Lightness (N, 1, H, W) to logits (N, bins, h, w), at the network's own resolution."""
+        return self.network(lightness, hints)
+
+    def decode(
+        self, logits: Tensor, temperature: float | None = None, sample: bool = False
+    ) -> Tensor:
+        """Logits (N, bins, h, w) to ab (N, 2, h, w).
+
+        Args:
+            logits: of `logits`.
+            temperature: 1 the mean, 0 the mode, between them the annealed mean; None the model's.
+            sample: whether to draw one painting from torch's generator, see `bins.decode`.
+
+        Raises:
+            ValueError: if the temperature is not from 0 to 1.
+        """
+        noise = None
+        if sample:
+            uniform = torch.rand(*logits.shape[:2], 1, 1).clamp(min=1e-20)
+            noise = -torch.log(-torch.log(uniform)).to(logits.device)
+        temperature = self.temperature if temperature is None else temperature
+        return bins.decode(logits, temperature, noise)
+
+    def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
+        """Lightness (N, 1, H, W) to ab (N, 2, H, W) in [-1, 1], at the model's temperature."""
+        return self.enlarge(self.decode(self.logits(lightness, hints)), lightness)
+
+    def enlarge(self, ab: Tensor, lightness: Tensor) -> Tensor:
+        """Bring decoded colors to the size of the photo."""
+        return F.interpolate(ab, lightness.shape[-2:], mode="bilinear", align_corners=False)

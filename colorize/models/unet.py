@@ -1,0 +1,107 @@
+"""Attempt three: the U-Net of pix2pix.
+
+Isola, Zhu, Zhou, Efros: Image-to-Image Translation with Conditional Adversarial Networks,
+CVPR 2017.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from colorize.models.layers import (
+    Noise,
+    SelfAttention,
+    check_input,
+    init_normal,
+    spectrally_normalized,
+    with_hints,
+)
+
+
+class UNetGenerator(nn.Module):
+    """pix2pix's U-Net (appendix 6.1.1): an encoder that halves, a decoder that doubles, skips.
+
+    At depth 8 and 256 px the innermost features are 1x1: every color may depend on the whole
+    photo. The decoder's first three blocks carry dropout that stays on in use; seed torch for
+    a repeatable painting.
+
+    Attributes:
+        multiple: heights and widths must be multiples of it, 2 ** depth.
+        takes_hints: whether it was built for color hints.
+    """
+
+    def __init__(
+        self,
+        depth: int = 8,
+        base_channels: int = 64,
+        dropout: float = 0.5,
+        attention: int | None = None,
+        spectral_norm: bool = False,
+        hints: bool = False,
+    ):
+        """Build the network.
+
+        Args:
+            depth: number of halvings.
+            base_channels: after the first halving; they double up to 8 times as many.
+            dropout: probability in the decoder's first three blocks.
+            attention: stride at which the decoder has self-attention (SAGAN); None nowhere.
+            spectral_norm: whether all convolutions are spectrally normalized too (SAGAN).
+            hints: whether it takes color hints, see `with_hints`.
+
+        Raises:
+            ValueError: if there are fewer than two halvings, too few for a skip, or the decoder
+                has no such stride.
+        """
+        super().__init__()
+        if depth < 2:
+            raise ValueError(f"depth must be at least 2, got {depth}")
+        self.multiple, self.takes_hints = 2**depth, hints
+        channels = [base_channels * min(2**level, 8) for level in range(depth)]
+        self.encoder_blocks = nn.ModuleList()
+        for level, out in enumerate(channels):
+            first, last = level == 0, level == depth - 1
+            self.encoder_blocks.append(
+                nn.Sequential(
+                    nn.Identity() if first else nn.LeakyReLU(0.2),
+                    nn.Conv2d((4 if hints else 1) if first else channels[level - 1], out, 4, 2, 1),
+                    # A 1x1 map of one photo has no variance to normalize by.
+                    nn.Identity() if first or last else nn.BatchNorm2d(out),
+                )
+            )
+        strides = [2**level for level in range(1, depth)]
+        if attention is not None and attention not in strides:
+            raise ValueError(
+                f"attention must be at one of the decoder's strides {strides}, got {attention}"
+            )
+        self.decoder_blocks = nn.ModuleList()
+        for level in reversed(range(1, depth)):
+            skipped = 0 if level == depth - 1 else channels[level]
+            out = channels[level - 1]
+            self.decoder_blocks.append(
+                nn.Sequential(
+                    nn.ReLU(),
+                    nn.ConvTranspose2d(channels[level] + skipped, out, 4, 2, 1),
+                    nn.BatchNorm2d(out),
+                    Noise(dropout) if level >= depth - 3 else nn.Identity(),
+                    SelfAttention(out) if 2**level == attention else nn.Identity(),
+                )
+            )
+        self.head = nn.Sequential(
+            nn.ReLU(), nn.ConvTranspose2d(2 * channels[0], 2, 4, 2, 1), nn.Tanh()
+        )
+        self.apply(init_normal)
+        if spectral_norm:
+            spectrally_normalized(self)
+
+    def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
+        """Lightness (N, 1, H, W), and hints (N, 3, H, W), to ab (N, 2, H, W) in [-1, 1]."""
+        check_input(lightness, hints, self.multiple, self.takes_hints)
+        x = with_hints(lightness, hints) if self.takes_hints else lightness
+        skips = []
+        for block in self.encoder_blocks:
+            x = block(x)
+            skips.append(x)
+        skips.pop()  # the innermost is x itself
+        for block in self.decoder_blocks:
+            x = torch.cat((block(x), skips.pop()), dim=1)
+        return self.head(x)

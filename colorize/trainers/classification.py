@@ -1,0 +1,71 @@
+"""Learning which colors are likely: the class-rebalanced loss of Colorful Image Colorization."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from colorize.bins import (
+    bin_centers,
+    count_bins,
+    rebalanced_cross_entropy,
+    rebalancing_weights,
+    shrink_ab,
+)
+from colorize.color import rgb_to_lab
+from colorize.runtime import add_up
+from colorize.trainers.base import Batch, Trainer
+
+_COUNTED = 5000  # training photos from which the prior is estimated, at most
+
+
+class ClassificationTrainer(Trainer):
+    """Trains a `ColorClassifier`; before the first step it weighs the bins by the photos."""
+
+    def __init__(self, model, config, *args, **kwargs):
+        if not hasattr(model, "logits"):
+            raise ValueError(f"{config.distance} needs a model with classes, not {config.model}")
+        super().__init__(model, config, *args, **kwargs)
+
+    def learners(self) -> dict[str, nn.Module]:
+        """The network of the logits."""
+        return {"model": self.model.network}
+
+    def begin(self, train: DataLoader, val: DataLoader) -> None:
+        """Estimate how frequent each bin's colors are, from crops of the training photos."""
+        super().begin(train, val)
+        if self.steps > 0:  # the weights are part of the run's state
+            return
+        counts = torch.zeros(len(bin_centers()), dtype=torch.float64, device=self.device)
+        train.sampler.set_epoch(0)
+        left = _COUNTED
+        for rgb in tqdm(train, "counting colors", leave=False, disable=not self.bars):
+            _, ab = rgb_to_lab(rgb.to(self.device))
+            counts += count_bins(shrink_ab(ab, [side // 4 for side in ab.shape[-2:]]))
+            left -= self.config.batch_size // self.config.accumulate
+            if left <= 0:
+                break
+        weights = rebalancing_weights(add_up(counts))
+        for model in (self.model, self.painter):
+            model.weights.copy_(weights)
+
+    def step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+        """Make the true colors likelier, rare ones more so."""
+        total = 0
+        for batch in batches:
+            with self.learning(batch):
+                logits = self.paint("model", batch)
+                loss = rebalanced_cross_entropy(logits, batch.ab, self.model.weights)
+                self.backward(loss / len(batches), "model")
+            total = total + loss.detach() / len(batches)
+        self.update("model")
+        return {"loss": total}
+
+    def judge(self, lightness: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of the logits, and the colors decoded from them."""
+        with self.autocast():
+            logits = self.painter.logits(lightness).float()
+        painted = self.painter.enlarge(self.painter.decode(logits), lightness)
+        return rebalanced_cross_entropy(logits, ab, self.model.weights), painted

@@ -81,7 +81,7 @@ def soak_train(kills: int, seed: int) -> str:
     """Kill a run again and again, let it end, and compare all that it learned."""
     lot = random.Random(seed)
     settings = "train unet_gan --size 32 --batch-size 2 --model-arg depth=3 --ema 0.9 --clip 1"
-    settings += f" --model-arg base_channels=4 --epochs {30 * kills} --save-minutes 0 --workers 1"
+    settings += f" --model-arg base_channels=4 --epochs {12 * kills} --save-minutes 0 --workers 1"
     with tempfile.TemporaryDirectory() as name:
         photos = Path(name, "photos")
         for number in range(11):
@@ -100,7 +100,7 @@ def soak_train(kills: int, seed: int) -> str:
                 command("killed"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
             process.stdout.readline()  # it begins
-            time.sleep(lot.uniform(2, 8))  # it imports for some seconds
+            time.sleep(lot.uniform(2, 7))  # it imports for some seconds
             process.kill() if number % 2 else process.terminate()
             process.communicate()
             statuses.add(process.returncode)

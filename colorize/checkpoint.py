@@ -2,6 +2,8 @@
 
 import pickle
 import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from colorize.runtime import written_beside
 # What torch.load raises on damaged files.
 _DAMAGES = (
     *(RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError),
-    *(pickle.UnpicklingError, struct.error),
+    *(pickle.UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error),
 )
 
 
@@ -50,11 +52,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: if the file is missing, damaged, or holds more than plain data.
     """
     try:
+        if zipfile.is_zipfile(path):  # torch itself does not look at the sums in its files
+            with zipfile.ZipFile(path) as archive:
+                broken = archive.testzip()
+            if broken is not None:
+                raise CheckpointError(f"{path} is damaged: the checksum of {broken} is another")
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint {path}: has the run finished an epoch?") from error
     except _DAMAGES as error:
-        raise CheckpointError(f"{path} is damaged or no checkpoint: {error}") from error
+        reason = str(error) or type(error).__name__
+        raise CheckpointError(f"{path} is damaged or no checkpoint: {reason}") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not the state of a run")
     return state

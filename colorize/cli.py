@@ -100,7 +100,8 @@ _SETTINGS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 1 some photos failed, 2 not possible."""
-    args = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = _parser(_defaults(argv)).parse_args(argv)
     from colorize.checkpoint import CheckpointError
     from colorize.models.backbone import WeightsError
     from colorize.photos import PhotoError
@@ -122,7 +123,29 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _defaults(argv: list[str]) -> dict[str, str]:
+    """What the settings are when they are left out, for `colorize train --help`.
+
+    With a preset's name before --help they are the preset's.
+    """
+    shown = {name: default for name, (_, _, default) in _SETTINGS.items()}
+    if argv[:1] == ["train"] and {"-h", "--help"} & set(argv):
+        preset = next((colorize.PRESETS[word] for word in argv if word in colorize.PRESETS), None)
+        if preset is not None:
+            shown = {name: _as_option(getattr(preset, name)) for name in shown}
+    return shown
+
+
+def _as_option(value: object) -> str:
+    """A setting as one would type it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ",".join(":".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in value)
+    return "none" if value is None else str(value)
+
+
+def _parser(defaults: dict[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="colorize", description=colorize.__doc__)
     parser.add_argument("--version", action="version", version=colorize.__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -202,11 +225,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
     settings = train.add_argument_group(
-        "settings", "each left out: the preset's, see `colorize presets`; else that in brackets"
+        "settings",
+        "each left out: the preset's, which `colorize train PRESET --help` shows in brackets",
     )
-    for name, (kind, text, default) in _SETTINGS.items():
+    for name, (kind, text, _) in _SETTINGS.items():
         option = f"--{name.replace('_', '-')}"
-        settings.add_argument(option, type=kind, metavar="X", help=f"{text} ({default})")
+        settings.add_argument(option, type=kind, metavar="X", help=f"{text} ({defaults[name]})")
     train.add_argument(
         "--backbone-weights", metavar="NAME|FILE", help="ImageNet weights, or `none`"
     )
@@ -308,16 +332,16 @@ def _sum_up(manifest: "colorize.data.manifest.Manifest") -> int:
 def _train(args: argparse.Namespace) -> int:
     from colorize.data.loaders import eval_loader, run_loaders
     from colorize.metrics import as_table, baselines, evaluate, mean_ab
-    from colorize.runtime import many_processes, rank
+    from colorize.runtime import many_processes, rank, wait_for_all
 
     config = _configure(args)
     folder = colorize.load_samples() if args.data == "samples" else colorize.PhotoFolder(args.data)
     with many_processes(args.device) as device:
         trainer = colorize.open_run(config, args.out, device)  # first what fails fast
-        for part in ("train", "val"):
-            selection = folder.select(part, min_side=config.size)
-            if rank() == 0:
-                print(selection, flush=True)
+        if rank() == 0:  # looks at the photos; the others read what it found
+            for part in ("train", "val"):
+                print(folder.select(part, min_side=config.size), flush=True)
+        wait_for_all()
         train, val = run_loaders(folder, config, args.workers)
         trainer.fit(train, val, save_minutes=args.save_minutes, tensorboard=args.tensorboard)
         alone = rank() == 0

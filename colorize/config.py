@@ -50,7 +50,8 @@ class TrainConfig:
         precision: "fp32"; "bf16"; "fp16", with a scaled loss, on CUDA only; or "auto", bf16 where
             the hardware multiplies it, else fp32.
         compile: whether torch compiles the networks; takes minutes first. Checkpoints are the same.
-        deterministic: whether torch takes its repeatable algorithms on CUDA too, which are slower.
+        deterministic: whether torch takes its repeatable algorithms on CUDA too, which are slower;
+            where it has none, it warns.
     """
 
     model: str
@@ -84,6 +85,10 @@ class TrainConfig:
         for name in ("size", "epochs", "batch_size", "accumulate", "lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not all(0 <= beta < 1 for beta in self.betas) or len(self.betas) != 2:
+            raise ValueError(f"betas must be two numbers from 0 to below 1, got {self.betas}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be from 0 to 2**63 - 1, got {self.seed}")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience must be at least 1, or none, got {self.patience}")
         if self.clip is not None and not self.clip > 0:

@@ -122,6 +122,16 @@ def test_a_batch_is_made_of_the_same_photos_whatever_the_processes(monkeypatch):
         assert first + second == batch
 
 
+def test_two_processes_with_two_pieces_each_learn_what_one_learns_in_four(tmp_path, photos):
+    done = torchrun(*command("unet_gan", photos, tmp_path / "two", "--accumulate", "2"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert main(command("unet_gan", photos, tmp_path / "one", "--accumulate", "4")) == 0
+    two, one = state(tmp_path / "two"), state(tmp_path / "one")
+    for name, value in one["model"].items():
+        if "num_batches_tracked" not in name:
+            torch.testing.assert_close(two["model"][name], value, rtol=1e-3, atol=1e-3, msg=name)
+
+
 def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path, photos, capsys):
     words = command("unet_gan", photos, tmp_path / "run", "--accumulate", "3")
     assert main(words) == 2

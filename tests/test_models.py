@@ -124,7 +124,7 @@ def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone(name
 def test_a_wrong_name_or_argument_is_named():
     with pytest.raises(ValueError, match=r"one of resnet_autoencoder.*got 'vgg'"):
         create_model("vgg")
-    with pytest.raises(ValueError, match=r"unet_gan with .*'dept'"):
+    with pytest.raises(ValueError, match=r"unet_gan takes the arguments .*depth,.*, not dept$"):
         create_model("unet_gan", dept=3)
     with pytest.raises(ValueError, match="at least 2, got 1"):
         create_model("unet_gan", depth=1)

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import math
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -171,7 +173,7 @@ def test_the_run_folder_holds_settings_log_and_two_checkpoints(tmp_path, loaders
         "strip.jpg",
     }
     with Image.open(paintings / "strip.jpg") as strip:
-        assert strip.size == (2 * 32, 4 * 32)  # two photos; three epochs and the truth
+        assert strip.size == (3 * 32, 4 * 32)  # three photos; three epochs and the truth
     assert TrainConfig.load(tmp_path / "run" / "config.json") == config
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == history
@@ -183,7 +185,7 @@ def test_the_run_folder_holds_settings_log_and_two_checkpoints(tmp_path, loaders
 
 
 def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
-    trainer = toy_trainer(tmp_path, [5.0, 3.0, 4.0, 3.0, float("nan")], epochs=5)
+    trainer = toy_trainer(tmp_path, [5.0, 3.0, 4.0, 3.0, 3.5], epochs=5)
     states, keep = [], trainer._keep
     trainer._keep = lambda record: (states.append(state_of(trainer.model)), keep(record))
     trainer.fit(toy_batches(), None, progress=False)
@@ -193,7 +195,7 @@ def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
 
 
 def test_a_run_stops_after_patience_epochs_without_a_better_loss_and_stays_stopped(tmp_path):
-    losses = [5.0, 4.0, 6.0, 3.0, 3.0, float("nan"), 4.0, 1.0]
+    losses = [5.0, 4.0, 6.0, 3.0, 3.0, 3.5, 4.0, 1.0]
     history = toy_trainer(tmp_path, losses, patience=3).fit(toy_batches(), None, progress=False)
     assert len(history) == 7  # the best was epoch 4; three more did not better it
     again = toy_trainer(tmp_path, [], patience=3)
@@ -372,7 +374,97 @@ def test_a_full_disk_keeps_what_was_saved_and_says_so(tmp_path, loaders, monkeyp
     assert open_run(config, tmp_path / "run", "cpu").steps == 3
 
 
+def test_a_flipped_bit_is_noticed_and_the_checkpoint_before_it_used(tmp_path, loaders, capsys):
+    config, run = full(tiny("autoencoder")), tmp_path / "run"
+    open_run(config, run, "cpu").fit(*loaders(), progress=False)
+    whole, last = outcome(run), run / "last.pt"
+    data = bytearray(last.read_bytes())
+    data[len(data) // 2] ^= 4
+    last.write_bytes(data)
+    open_run(config, run, "cpu").fit(*loaders(), progress=False)
+    assert "is damaged: the checksum of" in "".join(capsys.readouterr())
+    assert same(outcome(run), whole)
+
+
+def test_a_run_goes_on_in_other_pieces(tmp_path, loaders):
+    config = full(tiny("autoencoder"))
+    open_run(dataclasses.replace(config, epochs=1), tmp_path, "cpu").fit(*loaders(), False)
+    photos = loaders()[0].dataset.photos
+    pieces = train_loader(photos, 32, 2, accumulate=2), eval_loader(photos, 32, 1)
+    history = open_run(dataclasses.replace(config, accumulate=2), tmp_path, "cpu").fit(
+        *pieces, False
+    )
+    assert len(history) == 2
+    assert {path.name for path in tmp_path.glob(".*")} == set()
+
+
+def test_other_photos_are_noticed(tmp_path, loaders):
+    config = full(tiny("autoencoder"))
+    train, val = loaders()
+    open_run(dataclasses.replace(config, epochs=1), tmp_path, "cpu").fit(train, val, False)
+    fewer = train_loader(train.dataset.photos[1:], 32, 2)
+    with pytest.raises(ValueError, match=r"begun with other training photos \(\d+ photos, .*; now"):
+        open_run(config, tmp_path, "cpu").fit(fewer, val, False)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path, loaders):
+    first, second = (open_run(tiny("autoencoder"), tmp_path, "cpu") for _ in range(2))
+    (tmp_path / ".last.pt.9-9.part").write_bytes(b"left by a killed process")
+    with first.run.opened(first.config), pytest.raises(ValueError, match="another process is"):
+        second.fit(*loaders(), progress=False)
+    assert not list(tmp_path.glob(".*"))
+    assert len(second.fit(*loaders(), progress=False)) == 2
+
+
+GROUP = """
+import os, signal, sys, threading, time
+from colorize.cli import main
+from colorize.trainers.base import Trainer
+learn = Trainer._learn
+def slowly(self, *args):
+    learn(self, *args)
+    if self.steps == 2:
+        os.killpg(os.getpgid(0), signal.{signal})
+    time.sleep(0.2)
+Trainer._learn = slowly
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_to_the_whole_group_saves_the_run(tmp_path, folder, name, status):
+    words = "train autoencoder --model-arg backbone=resnet18 --backbone-weights none --size 32"
+    words += " --batch-size 2 --epochs 50 --device cpu --workers 2"
+    command = [sys.executable, "-c", GROUP.replace("{signal}", name), *words.split()]
+    done = subprocess.run(
+        [*command, "--data", folder, "--out", tmp_path / "run"],
+        start_new_session=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr[-2000:]
+    assert "saved after step 3; the same command goes on" in done.stderr
+    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["steps"] == 3
+
+
 # What can go wrong with numbers.
+
+
+def test_weights_that_are_no_numbers_are_never_saved(tmp_path, loaders):
+    trainer = open_run(tiny("autoencoder"), tmp_path, "cpu")
+    trainer.fit(*loaders(), progress=False)
+    last = (tmp_path / "last.pt").read_bytes()
+    trainer.config = dataclasses.replace(trainer.config, epochs=3)
+    trainer.validate = lambda val: trainer.model.encoder.stages[0][0][1].weight.data.fill_(math.inf)
+    trainer._validated = lambda val: (trainer.validate(val), {"loss": 1.0})[1]
+    with pytest.raises(DivergedError, match=r"encoder\..* is no number any more.*another folder"):
+        trainer.fit(*loaders(), progress=False)
+    assert (tmp_path / "last.pt").read_bytes() == last
+
+
+def test_a_validation_loss_that_is_no_number_stops_the_run(tmp_path):
+    trainer = toy_trainer(tmp_path, [1.0, math.nan])
+    with pytest.raises(DivergedError, match=r"loss is nan\. The last checkpoint is kept"):
+        trainer.fit(toy_batches(), None, progress=False)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["history"][-1]["epoch"] == 1
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_photos(tmp_path, loaders):

@@ -83,7 +83,8 @@ def eval_loader(
     photos: Sequence[Photo], size: int, batch_size: int, workers: int = 0
 ) -> DataLoader:
     """Batches of centered squares in the photos' order; every photo once over all processes."""
-    return _loader(RgbDataset(photos[rank() :: world_size()], size), batch_size, workers)
+    begin, end = (len(photos) * n // world_size() for n in (rank(), rank() + 1))
+    return _loader(RgbDataset(photos[begin:end], size), batch_size, workers)
 
 
 def run_loaders(
@@ -100,7 +101,10 @@ def run_loaders(
             *(train, config.size, config.batch_size),
             *(config.seed, workers, config.accumulate),
         ),
-        eval_loader(val, config.size, config.batch_size // config.accumulate, workers),
+        eval_loader(
+            *(val, config.size),
+            *(config.batch_size // config.accumulate // world_size(), workers),
+        ),
     )
 
 
@@ -114,5 +118,12 @@ def _loader(dataset: RgbDataset, batch_size: int, workers: int, **options) -> Da
         num_workers=workers,
         persistent_workers=keep,
         pin_memory=pin,
+        worker_init_fn=_leave_group,
         **options,
     )
+
+
+def _leave_group(worker: int) -> None:
+    """What is sent to the whole process group (Ctrl-C, torchrun's SIGTERM) is the trainer's."""
+    if hasattr(os, "setpgid"):  # not on Windows
+        os.setpgid(0, 0)

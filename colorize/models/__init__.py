@@ -1,9 +1,12 @@
 """The networks. One contract: `forward(lightness (N, 1, H, W), hints=None) -> ab (N, 2, H, W)`."""
 
+import inspect
+
 import torch
 from torch import nn
 
 from colorize.bins import bin_centers
+from colorize.models.backbone import WeightsError
 from colorize.models.backbone_unet import BackboneUNet
 from colorize.models.color_classifier import ColorClassifier
 from colorize.models.critic import GAN, PatchDiscriminator
@@ -43,6 +46,24 @@ MODELS = {
 }
 
 
+# Of the factories above: where the arguments go that they pass on.
+_PASSED_ON = {
+    "unet_gan": UNetGenerator,
+    "backbone_gan": BackboneUNet,
+    "color_classifier": BackboneUNet,
+}
+
+
+def model_arguments(name: str) -> list[str]:
+    """The arguments that a network of `MODELS` takes."""
+    known: dict[str, None] = {}
+    for source in (MODELS[name], _PASSED_ON.get(name)):
+        if source is not None:
+            known |= dict.fromkeys(inspect.signature(source).parameters)
+    hidden = {"generator_args", "network_args"} | ({"bins"} if name != "backbone_unet" else set())
+    return [argument for argument in known if argument not in hidden]
+
+
 def create_model(name: str, seed: int = 0, **args) -> nn.Module:
     """Build a network by its name in `MODELS`; arguments as of its class.
 
@@ -62,7 +83,13 @@ def create_model(name: str, seed: int = 0, **args) -> nn.Module:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}")
     with torch.random.fork_rng(devices=[]):  # networks are built on the CPU
         torch.default_generator.manual_seed(seed)
+        unknown = ", ".join(argument for argument in args if argument not in model_arguments(name))
+        if unknown:
+            takes = ", ".join(model_arguments(name))
+            raise ValueError(f"{name} takes the arguments {takes}, not {unknown}")
         try:
             return MODELS[name](**args)
-        except TypeError as error:
+        except (TypeError, RuntimeError, ZeroDivisionError) as error:
+            if isinstance(error, WeightsError):
+                raise
             raise ValueError(f"{name} with {args}: {error}") from error

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from colorize.color import lab_to_rgb
 from colorize.models.backbone import IMAGENET_MEAN, IMAGENET_STD, WeightsError, load_torchvision
 
-# VGG16-bn's layers before its third, fourth and fifth pooling, and how much each counts.
+# VGG16-bn's ReLUs before its third, fourth and fifth pooling, and how much each counts.
 LAYERS = {22: 20.0, 32: 70.0, 42: 10.0}
 
 
@@ -35,7 +35,7 @@ class PerceptualDistance(nn.Module):
                 "a perceptual loss needs the ImageNet weights of VGG16-bn: name IMAGENET1K_V1 "
                 "(vgg16_bn-6c64b313.pth, downloaded or from torch's cache) or a file of them"
             )
-        self.features = load_torchvision("vgg16_bn", weights).features[: max(LAYERS)]
+        self.features = load_torchvision("vgg16_bn", weights).features[: max(LAYERS) + 1]
         self.features.eval().requires_grad_(False)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
@@ -46,7 +46,7 @@ class PerceptualDistance(nn.Module):
         x, y = (lab_to_rgb(lightness, colors, gamut="clip") for colors in (painted, ab))
         distance = F.l1_loss(x, y)
         x, y = (x - self.mean) / self.std, (y - self.mean) / self.std
-        for number, layer in enumerate(self.features, start=1):
+        for number, layer in enumerate(self.features):
             # Out of place: what is compared here must not be overwritten by the next layer.
             x, y = (F.relu(z) if isinstance(layer, nn.ReLU) else layer(z) for z in (x, y))
             if number in LAYERS:

@@ -1,6 +1,7 @@
 """The loop that every method shares: steps, epochs, validation, checkpoints, resuming."""
 
 import contextlib
+import hashlib
 import math
 import os
 import signal
@@ -39,6 +40,10 @@ from colorize.trainers.run import RunFolder
 from colorize.trainers.statistics import RunningStatistics, moving_average
 
 _SHOWN = 4  # validation photos that are painted after each epoch
+_TOLD = 10  # steps after which the bar tells the losses again
+_AGREE = 8  # steps after which many processes agree whether to save or stop
+_LEAST_SCALE = 2.0**-14  # of a float16 loss; below, nothing is left of it
+_ADVICE = "The last checkpoint is kept. Start anew in another folder with a lower lr, or clip."
 
 TERMINATED = 143  # exit status after SIGTERM, as shells count: 128 + 15
 
@@ -74,10 +79,11 @@ class Trainer:
     A trainer made for a folder with a run in it (see `RunFolder`) continues that run from its
     last checkpoint, also inside an epoch. Each step's randomness is seeded by its number, so the
     continued run equals the uninterrupted one, bitwise on a CPU (some of torch's CUDA operations
-    add in an order of their own each time; `deterministic` forbids them).
+    add in an order of their own each time; `deterministic` takes others where there are some).
 
     In several processes (torchrun) each works on its share of every batch; the photos of a batch
-    are the same whatever their number. Normalization is per micro-batch; running statistics
+    are the same whatever their number, and so are the weights, up to the rounding of sums in
+    another order (1e-3 of each, in the tests). Normalization is per micro-batch; running statistics
     advance once per step, by the mean over all micro-batches of all processes.
 
     Attributes:
@@ -139,12 +145,13 @@ class Trainer:
         self.done = 0  # steps of the epoch under way
         self.sums: dict[str, Tensor] = {}  # of its losses
         self.scores: list[dict[str, float]] = []  # of a joint phase, see `GANTrainer`
-        self.bars = False
+        self.bars = self.lines = False  # on a terminal, in a file
+        self._photos: str | None = None  # a digest of which photos it trains on
         if self.run.has_run:
             self._resume()
         # The networks as the steps call them; those above are for checkpoints and for use.
         self.parallel = {name: self._parallel(network) for name, network in networks.items()}
-        self._stop_signal = threading.Event()
+        self._stop_signal, self._interrupted = threading.Event(), False
         self._shown: Tensor | None = None  # the validation photos that are painted each epoch
 
     @property
@@ -227,7 +234,8 @@ class Trainer:
     ) -> list[dict]:
         """Train until the epochs are done or validation has stopped improving.
 
-        SIGTERM ends it after the step under way, with all saved, by SystemExit(143).
+        SIGTERM ends it after the step under way, with all saved, by SystemExit(143); Ctrl-C
+        likewise, by KeyboardInterrupt, and a second one at once.
 
         Args:
             train: from `colorize.data.loaders.train_loader`.
@@ -244,12 +252,12 @@ class Trainer:
         Raises:
             DivergedError: if a loss is no number any more; the last checkpoint is kept.
             CheckpointError: if a checkpoint cannot be written.
-            ValueError: if TensorBoard is asked for and not installed.
+            ValueError: if TensorBoard is asked for and not installed, another process is
+                training in the run's folder, or its run was begun with other photos.
         """
-        self.run.save_config(self.config)
         progress = progress and rank() == 0
         self.bars = progress and (sys.stderr.isatty() or "ipykernel" in sys.modules)
-        self.begin(train, val)
+        self.lines = progress and not self.bars
         epochs = tqdm(
             range(len(self.history), self.config.epochs),
             initial=len(self.history),
@@ -258,8 +266,15 @@ class Trainer:
             disable=not self.bars,
         )
         self._save_every, self._saved = 60 * save_minutes, time.monotonic()
-        board = self.run.open_board() if tensorboard and rank() == 0 else None
-        with self._catching_sigterm(), epochs, board or contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.run.opened(self.config))
+            board = None
+            if tensorboard and rank() == 0:
+                board = stack.enter_context(self.run.open_board())
+            stack.enter_context(self._catching_signals())
+            stack.enter_context(epochs)
+            self._check_photos(train)
+            self.begin(train, val)
             for epoch in epochs:
                 if self.has_stalled():
                     if progress:
@@ -279,18 +294,29 @@ class Trainer:
                     "lr": self.config.lr * factor,
                     "train": losses,
                     "steps": self.steps,
-                    "val": self.validate(val),
+                    "val": self._validated(val),
                 }
                 record["photos_per_second"] = round(rate, 1)
                 record["seconds"] = round(time.perf_counter() - start, 1)
                 self._keep(record)
                 if board is not None:
                     self.run.write_board(board, record)
+                self._save_if_asked()
                 line = f"{rate:.1f} photos/s, val loss {record['val']['loss']:.4f}"
                 epochs.set_postfix_str(line)
-                if progress and not self.bars:
-                    print(f"{self.run.name}: epoch {epoch + 1} of {self.config.epochs}, {line}")
+                if self.lines:
+                    line = f"epoch {epoch + 1} of {self.config.epochs}, {line}"
+                    print(f"{self.run.name}: {line}", flush=True)
         return self.history
+
+    def _validated(self, val: DataLoader) -> dict[str, float]:
+        measures = self.validate(val)
+        if not math.isfinite(measures["loss"]):
+            raise DivergedError(
+                f"{self.run.name}: after step {self.steps} the validation loss is "
+                f"{measures['loss']}. {_ADVICE}"
+            )
+        return measures
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Tensor]) -> dict[str, float]:
@@ -300,17 +326,41 @@ class Trainer:
         seed_all(self.config.seed)  # networks with noise see the same one each time
         names = ("loss", "ab_error", "colorfulness")
         sums = torch.zeros(len(names) + 1, dtype=torch.float64)
+        shown: list[Tensor] = []
         for batch in batches:
-            if self._shown is None:
-                self._shown = batch[:_SHOWN]
+            if sum(map(len, shown)) < _SHOWN:
+                shown.append(batch)
             lightness, ab = rgb_to_lab(batch.to(self.device))
-            loss, painted = self.judge(lightness, ab)
+            with self._enough_memory(len(batch)):
+                loss, painted = self.judge(lightness, ab)
             sums[0] += loss.item() * len(batch)
             sums[1] += ab_error(painted, ab).sum().item()
             sums[2] += colorfulness(to_uint8(lab_to_rgb(lightness, painted))).sum().item()
             sums[3] += len(batch)
-        *totals, count = add_up(sums.to(self.device)).tolist()
+        if shown:
+            self._shown = torch.cat(shown)[:_SHOWN]
+        if world_size() > 1:
+            sums = add_up(sums.to(self.device))
+        *totals, count = sums.tolist()
         return {name: total / count for name, total in zip(names, totals, strict=True)}
+
+    def _check_photos(self, loader: DataLoader) -> None:
+        """See whether a run goes on with the photos that it began with.
+
+        Raises:
+            ValueError: if they are others.
+        """
+        photos = getattr(loader.dataset, "photos", None) if hasattr(loader, "dataset") else None
+        if photos is None:  # streamed, or made by hand
+            return
+        names = "\n".join(f"{photo.path.parent.name}/{photo.path.name}" for photo in photos)
+        found = f"{len(photos)} photos, {hashlib.sha256(names.encode()).hexdigest()[:16]}"
+        if self._photos is not None and found != self._photos:
+            raise ValueError(
+                f"{self.run.path} was begun with other training photos ({self._photos}; now "
+                f"{found}): use the same ones to continue it, or another folder"
+            )
+        self._photos = found
 
     def _weights(self, name: str) -> list[nn.Parameter]:
         return [w for group in self.optimizers[name].param_groups for w in group["params"]]
@@ -342,17 +392,29 @@ class Trainer:
         loader.sampler.set_epoch(self.crops, self.done)
         steps = self._steps_of(loader)
         batches = iter(loader)
-        name, quiet = f"epoch {epoch + 1}", not self.bars
-        with tqdm(steps, name, initial=self.done, leave=False, disable=quiet) as bar:
+        size = self.config.batch_size
+        bar = tqdm(
+            *(None, f"epoch {epoch + 1}"),
+            **{"total": len(steps) * size, "initial": self.done * size, "unit": "photo"},
+            **{"leave": False, "disable": not self.bars},
+        )
+        with bar:
             for _ in steps[self.done :]:
                 self._learn(batches, loader)
                 self.steps, self.done = self.steps + 1, self.done + 1
                 self.after_step()
-                bar.update()
+                bar.update(self.config.batch_size)
+                if self.bars and self.done % _TOLD == 0:
+                    bar.set_postfix_str(self._losses_so_far(), refresh=False)
                 self._save_if_asked()
-        mean = {name: total / len(steps) for name, total in self._mean_sums().items()}
+        means = {name: sums.mean().item() / len(steps) for name, sums in self._all_sums().items()}
         self.done, self.sums = 0, {}
-        return {name: value.item() for name, value in mean.items()}
+        return means
+
+    def _losses_so_far(self) -> str:
+        """The epoch's mean losses, of this process."""
+        done = max(self.done, 1)
+        return ", ".join(f"{name} {s.item() / done:.3f}" for name, s in self.sums.items())
 
     def _learn(self, batches: Iterator[Tensor], loader: DataLoader) -> None:
         """One step, from the next micro-batches."""
@@ -363,26 +425,38 @@ class Trainer:
             number = rank() * count + i
             pieces.append(self._batch(rgb, number, last=i == count - 1))
         try:
-            losses = self.step(pieces)
+            with self._enough_memory(len(pieces[0].ab)):
+                losses = self.step(pieces)
         except DivergedError as error:
             names = ", ".join(_names(loader, self.done))
             raise DivergedError(
-                f"{self.run.name}, step {self.steps + 1}: {error}. The last checkpoint is kept. "
-                f"Try a lower lr, or clip. The photos of the batch: {names}"
-            ) from error
-        except torch.OutOfMemoryError as error:
-            at_a_time = len(pieces[0].ab)
-            smaller = [n for n in range(1, at_a_time) if at_a_time % n == 0]
-            raise ValueError(
-                f"out of memory with {at_a_time} photos of {self.config.size} px at a time: set "
-                + (f"accumulate {count * at_a_time // smaller[-1]}, or " if smaller else "")
-                + "a smaller size or batch size"
+                f"{self.run.name}, step {self.steps + 1}: {error}. {_ADVICE} The photos of the "
+                f"batch: {names}"
             ) from error
         self.scaler.update()
+        if self.scaler.is_enabled() and self.scaler.get_scale() < _LEAST_SCALE:
+            raise DivergedError(
+                f"{self.run.name}, step {self.steps + 1}: the gradients overflow at whatever "
+                f"scale. {_ADVICE} Or use precision bf16"
+            )
         if self.average is not None:
             self.average.update_parameters(self.model)
         for name, loss in losses.items():
             self.sums[name] = self.sums.get(name, 0) + loss
+
+    @contextlib.contextmanager
+    def _enough_memory(self, at_a_time: int) -> Iterator[None]:
+        """Say what to set when the device's memory does not suffice."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            smaller = [n for n in range(1, at_a_time) if at_a_time % n == 0]
+            pieces = self.config.accumulate * at_a_time // smaller[-1] if smaller else None
+            raise ValueError(
+                f"out of memory with {at_a_time} photos of {self.config.size} px at a time: set "
+                + (f"accumulate {pieces}, or " if smaller else "")
+                + "a smaller size or batch size"
+            ) from error
 
     def _batch(self, rgb: Tensor, number: int, last: bool) -> Batch:
         """Photos as input and truth; what is drawn by lot follows from the crops and number."""
@@ -393,17 +467,29 @@ class Trainer:
         hints = draw_hints(ab) if self.model.takes_hints else None
         return Batch(lightness, ab, number, last, hints)
 
-    def _mean_sums(self) -> dict[str, Tensor]:
-        """The losses of the epoch so far, added up, as means over the processes."""
-        return {name: add_up(total.clone()) / world_size() for name, total in self.sums.items()}
+    def _all_sums(self) -> dict[str, Tensor]:
+        """The losses of the epoch so far, added up, of each process."""
+        found = {}
+        for name, total in self.sums.items():
+            found[name] = torch.zeros(world_size(), device=self.device)
+            found[name][rank()] = total
+            add_up(found[name])
+        return found
 
     def _save_if_asked(self) -> None:
         """After a step: save when it is time, and end when the system asks for it."""
         due = time.monotonic() - self._saved >= self._save_every
-        asked = torch.tensor([self._stop_signal.is_set(), due and rank() == 0], device=self.device)
-        stop, save = add_up(asked.float()).tolist()  # all processes agree
+        stop, save = self._stop_signal.is_set(), due
+        if world_size() > 1:
+            if self.steps % _AGREE and self.done > 0:
+                return  # agreeing makes the GPUs wait for each other
+            asked = torch.tensor([stop, due and rank() == 0], device=self.device)
+            stop, save = add_up(asked.float()).tolist()
         if stop or save:
             self._save()
+        if save and self.lines:
+            name = f"{self.run.name}: epoch {len(self.history) + 1}, {self.done} steps"
+            print(f"{name}, saved; {self._losses_so_far()}", flush=True)
         if stop:
             if rank() == 0:
                 tqdm.write(
@@ -412,6 +498,8 @@ class Trainer:
                     file=sys.stderr,
                 )
             wait_for_all()
+            if self._interrupted:
+                raise KeyboardInterrupt
             raise SystemExit(TERMINATED)
 
     def _keep(self, record: dict[str, Any]) -> None:
@@ -428,11 +516,18 @@ class Trainer:
 
     def _save(self) -> None:
         self._saved = time.monotonic()
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise DivergedError(
+                    f"{self.run.name}: after step {self.steps} {name} is no number any more. "
+                    f"{_ADVICE}"
+                )
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
         progress = {"epoch": len(self.history), "steps": self.steps, "done": self.done}
         state = progress | {
             "history": self.history,
-            "sums": self._mean_sums(),
+            "sums": self._all_sums(),
+            "photos": self._photos,
             "model": self.model.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimizers": optimizers,
@@ -467,15 +562,25 @@ class Trainer:
         self.run.show(len(self.history), to_uint8(painted), self._shown)
 
     @contextlib.contextmanager
-    def _catching_sigterm(self) -> Iterator[None]:
+    def _catching_signals(self) -> Iterator[None]:
+        """SIGTERM and the first Ctrl-C let the step under way end and the run be saved."""
         if threading.current_thread() is not threading.main_thread():  # it may not
             yield
             return
-        before = signal.signal(signal.SIGTERM, lambda *_: self._stop_signal.set())
+
+        def stop(number: int, frame: object) -> None:
+            self._interrupted = number == signal.SIGINT
+            if self._interrupted:  # a second one ends it at once
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._stop_signal.set()
+
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, stop) for number in numbers}
         try:
             yield
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _resume(self) -> None:
         self.run.check_config(self.config)
@@ -489,7 +594,10 @@ class Trainer:
             if self.scaler.is_enabled() and state["scaler"]:
                 self.scaler.load_state_dict(state["scaler"])
             self.steps, self.done, self.history = state["steps"], state["done"], state["history"]
-            self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}
+            for name, sums in state["sums"].items():
+                mine = sums[rank()] if len(sums) == world_size() else sums.mean()
+                self.sums[name] = mine.to(self.device)
+            self._photos = state["photos"]
             self.scores = state["scores"]
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise CheckpointError(

@@ -10,6 +10,14 @@ from colorize.trainers.base import Batch, Trainer
 class RegressionTrainer(Trainer):
     """Trains one network by a distance alone. With MSE the mean color wins: everything is brown."""
 
+    def __init__(self, model, config, *args, **kwargs):
+        if hasattr(model, "discriminator"):
+            raise ValueError(
+                f"{config.model} has a critic, which needs an adversarial loss; without one use "
+                "the model unet or backbone_unet"
+            )
+        super().__init__(model, config, *args, **kwargs)
+
     def learners(self) -> dict[str, nn.Module]:
         """The network itself."""
         return {"model": self.model}

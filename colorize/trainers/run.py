@@ -1,7 +1,9 @@
 """The folder of a run: its settings, checkpoints, log and pictures, each whole at any moment."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,11 @@ from colorize.checkpoint import CheckpointError, load_checkpoint, save_checkpoin
 from colorize.config import TrainConfig
 from colorize.photos import photo_to_rgb, read_photo, rgb_to_photo, write_photo
 from colorize.runtime import rank, written_beside
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -42,10 +49,35 @@ class RunFolder:
         """Whether a run was begun here."""
         return self._last.exists() or self._previous.exists()
 
-    def save_config(self, config: TrainConfig) -> None:
-        """Write the settings."""
-        if rank() == 0:
+    @contextlib.contextmanager
+    def opened(self, config: TrainConfig) -> Iterator[None]:
+        """Write the settings, and keep other processes out of the folder meanwhile.
+
+        What a killed process left half-written is removed.
+
+        Raises:
+            ValueError: if another process is training in the folder.
+        """
+        if rank() != 0:
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "w") as lock:
+            if fcntl is not None:  # the system takes it back when the process ends in any way
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise ValueError(
+                        f"another process is training in {self.path}: wait for it, or use "
+                        "another folder"
+                    ) from error
+            for left in self.path.glob(".*.part"):
+                left.unlink(missing_ok=True)
             config.save(self.path / "config.json")
+            try:
+                yield
+            finally:
+                Path(lock.name).unlink(missing_ok=True)
 
     def check_config(self, config: TrainConfig) -> None:
         """See whether the run that was begun here can go on with these settings.
@@ -53,6 +85,11 @@ class RunFolder:
         Raises:
             ValueError: if it cannot; all that differs is named.
         """
+        if not (self.path / "config.json").exists():
+            raise ValueError(
+                f"{self.path} holds a checkpoint but no config.json, so it cannot be continued: "
+                "use another folder"
+            )
         started = TrainConfig.load(self.path / "config.json")
         changed = [
             f"{name} {getattr(started, name)!r}, now {getattr(config, name)!r}"
@@ -128,6 +165,7 @@ class RunFolder:
         some = {round(k * (len(rows) - 1) / (_STRIP - 1)) for k in range(_STRIP)}
         strip = [photo_to_rgb(read_photo(rows[i])) for i in sorted(some)]
         strip.append(torch.cat([*truth], dim=2))
+        strip = [row for row in strip if row.shape == strip[-1].shape]  # of the same photos
         write_photo(rgb_to_photo(torch.cat(strip, dim=1)), folder / "strip.jpg")
 
     def open_board(self) -> "SummaryWriter":

@@ -52,7 +52,9 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     ExponentialMovingAverage; the random weights of the beginning are soon gone.
     """
 
-    def mix(average: Tensor, weights: Tensor, count: Tensor) -> Tensor:
-        return torch.lerp(weights, average, min(decay, (1 + int(count)) / (10 + int(count))))
+    def mix(mean: Tensor, weights: Tensor, _: Tensor) -> Tensor:
+        count = int(average.n_averaged)  # on the CPU, so that no GPU is waited for
+        return torch.lerp(weights, mean, min(decay, (1 + count) / (10 + count)))
 
-    return AveragedModel(model, avg_fn=mix)
+    average = AveragedModel(model, avg_fn=mix)
+    return average

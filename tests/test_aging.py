@@ -1,0 +1,75 @@
+"""Old photographs: what is done to the input, and to nothing else."""
+
+import pytest
+import torch
+from test_models import random_lightness
+
+import colorize.aging as aging
+from colorize.aging import age
+from colorize.color import orthochromatic_lightness, rgb_to_lab
+
+
+def colors(*rgb):
+    return torch.tensor(rgb, dtype=torch.uint8).view(3, 1, 1)
+
+
+def test_the_emulsion_is_blind_to_red_and_keeps_white():
+    red, green, blue = (colors(*(255 * (i == j) for j in range(3))) for i in range(3))
+    assert orthochromatic_lightness(red).item() == pytest.approx(-1, abs=1e-5)
+    for grey in (0, 90, 255):
+        expected = rgb_to_lab(colors(grey, grey, grey))[0]
+        assert torch.allclose(
+            orthochromatic_lightness(colors(grey, grey, grey)), expected, atol=1e-5
+        )
+    # L* of linear 0.45: 116 * 0.45 ** (1/3) - 16 = 72.9.
+    assert (orthochromatic_lightness(blue).item() + 1) * 50 == pytest.approx(72.89, abs=0.02)
+    assert orthochromatic_lightness(green) > orthochromatic_lightness(blue)
+
+
+def test_as_many_photos_are_aged_as_asked_for():
+    torch.manual_seed(0)
+    rgb = torch.randint(0, 256, (400, 3, 16, 16), dtype=torch.uint8)
+    lightness, _ = rgb_to_lab(rgb)
+    assert torch.equal(age(rgb, 0.0), lightness)
+    changed = (age(rgb, 0.5) != lightness).flatten(1).any(1).float().mean()
+    assert changed.item() == pytest.approx(0.5 * (1 - 0.5**6), abs=0.07)
+    aged = age(rgb, 1.0)
+    assert aged.shape == lightness.shape and aged.abs().max() <= 1 and aged.isfinite().all()
+
+
+def test_the_seed_decides_and_no_other_generator(monkeypatch):
+    rgb = torch.randint(0, 256, (8, 3, 24, 32), dtype=torch.uint8)
+    paintings = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        paintings.append(age(rgb, 1.0))
+    assert torch.equal(paintings[0], paintings[1])
+    assert not torch.equal(paintings[0], paintings[2])
+
+
+@pytest.mark.parametrize("name", ["_blur", "_fade", "_grain", "_scratch", "_compress"])
+def test_each_damage_does_what_it_is_called(name):
+    torch.manual_seed(3)
+    coarse = random_lightness(1, 1, 8, 8)
+    lightness = torch.nn.functional.interpolate(coarse, (64, 64), mode="bicubic")[0].clamp(-1, 1)
+    rgb = torch.zeros(3, 64, 64, dtype=torch.uint8)
+    noisy = (lightness + 0.1 * torch.randn(1, 64, 64)).clamp(-1, 1)
+    damaged = getattr(aging, name)(noisy, rgb)
+    assert damaged.shape == noisy.shape
+
+    def roughness(x):
+        return (x[:, 1:] - x[:, :-1]).square().mean()
+
+    if name == "_blur":
+        assert roughness(damaged) < 0.8 * roughness(noisy)
+        assert damaged.mean().item() == pytest.approx(noisy.mean().item(), abs=0.02)
+    elif name == "_fade":
+        assert damaged.std() < noisy.std() and (damaged.diff() * noisy.diff() >= 0).all()
+    elif name == "_grain":
+        flat = torch.zeros(1, 64, 64)
+        assert 0.02 < aging._grain(flat, rgb).std() < 0.3
+    elif name == "_scratch":
+        changed = (damaged != noisy).float().mean()
+        assert 0 < changed < 0.2 and set(damaged[damaged != noisy].tolist()) <= {-1.0, 1.0}
+    else:
+        assert 0 < (damaged - noisy).abs().mean() < 0.2

@@ -1,0 +1,225 @@
+"""Pretrained encoders of four families, the U-Net on them, and the layers of later papers."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from test_models import random_lightness, randomize_statistics, rgb_input
+from torch import nn
+
+from colorize.models import BackboneUNet, PatchDiscriminator, create_model
+from colorize.models.backbone import Backbone
+from colorize.models.layers import SelfAttention, spectrally_normalized
+
+FAMILIES = ["resnet18", "mobilenet_v2", "mobilenet_v3_small", "convnext_tiny", "efficientnet_b0"]
+
+
+@pytest.fixture(params=FAMILIES)
+def classifier(request, tmp_path):
+    """A torchvision network with statistics as training leaves them, and its weights' file."""
+    torch.manual_seed(0)
+    network = randomize_statistics(getattr(torchvision.models, request.param)())
+    file = tmp_path / "weights.pth"
+    torch.save(network.state_dict(), file)
+    return request.param, network, file
+
+
+@torch.no_grad()
+def test_the_deepest_features_are_torchvisions_own(classifier):
+    name, network, file = classifier
+    lightness = random_lightness(1, 1, 64, 96)
+    features = Backbone(name, file).eval()(lightness)
+    rgb = rgb_input(lightness)
+    if name == "resnet18":
+        expected = nn.Sequential(*list(network.children())[:-2])(rgb)
+    else:  # all but the last convolution, which widens for the classifier
+        blocks = network.features if name == "convnext_tiny" else network.features[:-1]
+        expected = blocks(rgb)
+    assert torch.allclose(features[-1], expected, atol=1e-3 * expected.abs().max())
+
+
+def test_the_stages_are_found_by_their_sizes(classifier):
+    name, _, file = classifier
+    encoder = Backbone(name, file).eval()
+    features = encoder(random_lightness(1, 1, 64, 128))
+    strides = [4, 8, 16, 32] if name == "convnext_tiny" else [2, 4, 8, 16, 32]
+    assert encoder.strides == strides
+    assert [tuple(f.shape[1:]) for f in features] == [
+        (c, 64 // s, 128 // s) for c, s in zip(encoder.channels, strides, strict=True)
+    ]
+    assert len(Backbone(name, file, stages=2).stages) == 2
+
+
+@torch.no_grad()
+def test_padding_same_is_tensorflows(tmp_path):
+    torch.manual_seed(0)
+    network = randomize_statistics(torchvision.models.mobilenet_v2())
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    encoder = Backbone("mobilenet_v2", tmp_path / "weights.pth", padding="same").eval()
+    lightness = random_lightness(1, 1, 64, 64)
+    conv, norm, relu = network.features[0]
+    # An even side, kernel 3, stride 2: one zero in all, to the right and below.
+    padded = F.pad(rgb_input(lightness), (0, 1, 0, 1))
+    expected = network.features[1](relu(norm(F.conv2d(padded, conv.weight, stride=2))))
+    assert torch.allclose(encoder(lightness)[0], expected, atol=1e-4)
+    for conv in (m for m in encoder.modules() if isinstance(m, nn.Conv2d)):
+        assert conv.stride == (1, 1) or conv.padding == (0, 0)
+    sides = Backbone("efficientnet_b0", padding="same").eval()(lightness)  # kernels of 5 too
+    assert [f.shape[-1] for f in sides] == [32, 16, 8, 4, 2]
+    with pytest.raises(ValueError, match='"symmetric" or "same", got \'valid\''):
+        Backbone("resnet18", padding="valid")
+
+
+def test_folded_statistics_are_frozen_and_others_are_not(tmp_path):
+    file = tmp_path / "weights.pth"
+    for folded in (True, False):
+        network = torchvision.models.resnet18()
+        if not folded:
+            randomize_statistics(network)
+        torch.save(network.state_dict(), file)
+        network = BackboneUNet("resnet18", str(file), width=16).train()
+        before = {key: v.clone() for key, v in network.encoder.state_dict().items()}
+        network(random_lightness(2, 1, 32, 32)).sum().backward()
+        after = network.encoder.state_dict()
+        moved = [key for key, value in before.items() if not torch.equal(value, after[key])]
+        assert network.encoder.frozen_norm == folded
+        assert bool(moved) != folded
+        assert any(m.training for m in network.body.blocks.modules())
+    assert not Backbone("resnet18").frozen_norm  # random ones are to be learned
+    assert Backbone("resnet18", frozen_norm=True).frozen_norm
+
+
+@torch.no_grad()
+def test_hints_change_nothing_before_they_are_learned(tmp_path):
+    torch.manual_seed(0)
+    torch.save(randomize_statistics(torchvision.models.resnet18()).state_dict(), tmp_path / "w.pth")
+    plain, hinted = (
+        create_model(
+            "backbone_unet", backbone="resnet18", backbone_weights=tmp_path / "w.pth", hints=hints,
+            width=16,
+        ).encoder.eval()
+        for hints in (False, True)
+    )  # fmt: skip
+    lightness = random_lightness(1, 1, 32, 32)
+    x = torch.cat((lightness, torch.rand(1, 3, 32, 32)), dim=1)
+    for one, other in zip(plain(lightness), hinted(x), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["unet", "backbone_unet", "backbone_gan", "color_classifier"])
+def test_a_network_with_hints_is_automatic_without_them(name):
+    args = {"depth": 3, "base_channels": 4} if name == "unet" else {"backbone": "resnet18"}
+    network = create_model(name, hints=True, **args).eval()
+    lightness, hints = random_lightness(2, 1, 32, 32), torch.zeros(2, 3, 32, 32)
+
+    def paint(hints):
+        torch.manual_seed(0)
+        return network(lightness, hints)
+
+    assert torch.equal(paint(None), paint(hints))
+    hints[:, 2], hints[:, 0] = 1, 0.5
+    for module in network.modules():
+        if type(module).__name__ == "LightnessStem":
+            nn.init.normal_(module.conv.weight)
+    assert not torch.allclose(paint(None), paint(hints))
+    with pytest.raises(ValueError, match=r"hints must be \(2, 3, 32, 32\).*got \(2, 2, 32, 32\)"):
+        network(lightness, hints[:, :2])
+
+
+@torch.no_grad()
+def test_upsampling_leaves_no_checkerboard():
+    network = BackboneUNet("resnet18", width=32).eval()
+    features = [torch.ones(1, c, 16, 16) for c in network.encoder.channels]
+    x = features[-1]
+    for stride, block in zip(network.body.strides, network.body.blocks, strict=True):
+        side = x.shape[-1] * 2
+        skips = dict(zip(network.encoder.strides, network.encoder.channels, strict=True))
+        skip = torch.ones(1, skips[stride], side, side) if stride in skips else None
+        x = block(x, skip)
+    inner = x[..., 150:-150, 150:-150]  # the borders see the padding
+    assert inner.std(dim=(2, 3)).max() < 1e-5 * inner.abs().max()
+    assert inner.abs().max() > 0
+
+
+def test_the_body_may_stop_at_a_quarter_and_carry_classes():
+    network = BackboneUNet("resnet18", width=32, bins=261).eval()
+    assert network(random_lightness(1, 1, 64, 96)).shape == (1, 261, 16, 24)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "strides"),
+    [
+        ("backbone_unet", {"backbone": "resnet18"}, "[16, 8, 4, 2, 1]"),
+        ("unet", {"depth": 3}, "[2, 4]"),
+        ("unet_gan", {"depth": 3, "base_channels": 4, "critic_attention": 3}, "[4, 8]"),
+    ],
+)
+def test_attention_at_a_stride_that_is_not_there_is_named(name, args, strides):
+    if "critic_attention" not in args:
+        args = args | {"attention": 3}
+    with pytest.raises(ValueError, match="attention must be at one of") as caught:
+        create_model(name, **args)
+    assert f"{strides}, got 3" in str(caught.value)
+
+
+# Self-attention and spectral norm.
+
+
+def test_attention_at_gamma_0_is_the_identity_and_lets_gamma_learn():
+    layer = SelfAttention(16)
+    x = torch.randn(2, 16, 5, 7, requires_grad=True)
+    out = layer(x)
+    assert torch.equal(out, x)
+    out.square().sum().backward()
+    assert layer.gamma.grad != 0
+
+
+@torch.no_grad()
+def test_attention_is_the_papers_sum():
+    torch.manual_seed(0)
+    layer = SelfAttention(16)
+    layer.gamma.fill_(0.7)
+    x = torch.randn(1, 16, 3, 2)
+    flat = x.flatten(2)[0]
+    key, query, value = (
+        conv.weight.flatten(1) @ flat for conv in (layer.key, layer.query, layer.value)
+    )
+    expected = flat.clone()
+    for j in range(6):
+        beta = torch.softmax(key.T @ query[:, j], dim=0)  # equation 1
+        expected[:, j] += 0.7 * sum(beta[i] * value[:, i] for i in range(6))
+    assert torch.allclose(layer(x).flatten(2)[0], expected, atol=1e-5)
+    assert key.shape == (2, 6)  # an eighth of the channels
+
+
+def test_spectral_norm_bounds_the_largest_singular_value():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(8, 16, 3)
+    nn.init.normal_(conv.weight)
+    spectrally_normalized(conv).train()
+    for _ in range(50):
+        conv(torch.randn(1, 8, 8, 8))
+    largest = torch.linalg.matrix_norm(conv.weight.flatten(1), ord=2)
+    assert largest.item() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        PatchDiscriminator(8, spectral_norm=True, attention=8),
+        create_model("unet", depth=4, base_channels=8, spectral_norm=True, attention=4),
+        create_model(
+            "backbone_unet", backbone="resnet18", spectral_norm=True, width=32
+        ).body.blocks,
+    ],
+    ids=["critic", "unet", "decoder"],
+)
+def test_spectral_norm_is_on_every_convolution_that_should_have_it(network):
+    convs = {
+        name: hasattr(module, "parametrizations")
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+    }
+    attention = {name for name in convs if name.endswith((".key", ".query", ".value"))}
+    assert all(convs[name] for name in convs.keys() - attention)
+    assert len(convs) > 5

@@ -1,0 +1,96 @@
+"""What losses cost, by hand."""
+
+import math
+
+import pytest
+import torch
+import torchvision
+
+from colorize.losses import ADVERSARIAL, DISTANCES
+from colorize.models.backbone import IMAGENET_MEAN, IMAGENET_STD, WeightsError
+from colorize.models.perceptual import PerceptualDistance
+
+REAL, FAKE = torch.tensor([2.0, -0.5]), torch.tensor([-3.0, 0.25])
+
+
+def sigmoid(x):
+    return 1 / (1 + math.exp(-x))
+
+
+@pytest.mark.parametrize(
+    ("name", "critic", "painter", "chances"),
+    [
+        (
+            "vanilla",
+            -(math.log(sigmoid(2)) + math.log(sigmoid(-0.5))) / 4
+            - (math.log(1 - sigmoid(-3)) + math.log(1 - sigmoid(0.25))) / 4,
+            -(math.log(sigmoid(-3)) + math.log(sigmoid(0.25))) / 2,
+            [sigmoid(2), sigmoid(-0.5)],
+        ),
+        # ((2 - 1)^2 + (-0.5 - 1)^2) / 2 and (9 + 0.0625) / 2, halved; ((-4)^2 + 0.75^2) / 2.
+        ("least_squares", (1.625 + 4.53125) / 2, 8.28125, [1.0, 0.0]),
+        # max(0, 1 - 2) and 1.5; max(0, 1 - 3) and 1.25; minus the mean of -3 and 0.25.
+        ("hinge", 0.75 + 0.625, 1.375, [1.0, 0.25]),
+    ],
+)
+def test_the_games_cost_what_their_papers_say(name, critic, painter, chances):
+    game = ADVERSARIAL[name]
+    assert game.critic(REAL, FAKE).item() == pytest.approx(critic, rel=1e-5)
+    assert game.painter(FAKE).item() == pytest.approx(painter, rel=1e-5)
+    assert game.chance(REAL).tolist() == pytest.approx(chances, rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "cost"), [("mse", 2.125), ("l1", 1.25), ("smooth_l1", 0.8125)])
+def test_the_distances_by_hand(name, cost):
+    # Differences 0.5 and 2: squares 0.25 and 4; smooth: 0.125 and 1.5.
+    found = DISTANCES[name](torch.tensor([1.0, -1.0]), torch.tensor([0.5, 1.0]))
+    assert found.item() == pytest.approx(cost)
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory):
+    """VGG16-bn with random weights, and the file that holds them, its classifier cut down."""
+    torch.manual_seed(0)
+    network = torchvision.models.vgg16_bn()
+    file = tmp_path_factory.mktemp("vgg") / "vgg16_bn.pth"
+    torch.save({key: value.half() for key, value in network.state_dict().items()}, file)
+    network.load_state_dict(torch.load(file, weights_only=True))
+    return network.eval(), file
+
+
+@pytest.mark.slow
+def test_the_perceptual_distance_is_deoldifys(vgg):
+    network, file = vgg
+    distance = PerceptualDistance(file)
+    lightness = torch.rand(2, 1, 32, 32) - 0.5
+    ab = torch.rand(2, 2, 32, 32) * 0.2 - 0.1
+    painted = (torch.rand(2, 2, 32, 32) * 0.2 - 0.1).requires_grad_()
+    assert distance(lightness, ab, ab).item() == 0
+
+    from colorize.color import lab_to_rgb
+
+    x, y = (lab_to_rgb(lightness, colors, gamut="clip") for colors in (painted, ab))
+    expected = (x - y).abs().mean()
+    x, y = (torchvision.transforms.functional.normalize(z, IMAGENET_MEAN, IMAGENET_STD)
+            for z in (x, y))  # fmt: skip
+    for depth, weight in ((22, 20), (32, 70), (42, 10)):
+        # What stands before the pooling layers at 23, 33 and 43, which are its next ones.
+        assert isinstance(network.features[depth + 1], torch.nn.MaxPool2d)
+        layers = list(network.features[: depth + 1])
+        for layer in layers:
+            if isinstance(layer, torch.nn.ReLU):
+                layer.inplace = False
+        features = torch.nn.Sequential(*layers)
+        expected = expected + weight * (features(x) - features(y)).abs().mean()
+    ours = distance(lightness, painted, ab)
+    assert ours.item() == pytest.approx(expected.item(), rel=1e-4)
+    ours.backward()
+    assert painted.grad.abs().sum() > 0
+    assert all(p.grad is None for p in distance.parameters())
+
+
+def test_the_perceptual_distance_refuses_without_weights(tmp_path):
+    with pytest.raises(WeightsError, match=r"VGG16-bn.*vgg16_bn-6c64b313\.pth"):
+        PerceptualDistance(None)
+    with pytest.raises(WeightsError, match=r"missing\.pth is neither a file"):
+        PerceptualDistance(str(tmp_path / "missing.pth"))

@@ -211,7 +211,8 @@ def _parser(defaults: dict[str, str]) -> argparse.ArgumentParser:
     )
     shard.set_defaults(command=_shard)
 
-    presets = commands.add_parser("presets", help="list the presets with their settings")
+    presets = commands.add_parser("presets", help="list the methods: networks, losses, papers")
+    presets.add_argument("preset", nargs="?", metavar="NAME", help="all settings of this one")
     presets.set_defaults(command=_presets)
 
     train = commands.add_parser(
@@ -275,10 +276,27 @@ def _parser(defaults: dict[str, str]) -> argparse.ArgumentParser:
 
 
 def _presets(args: argparse.Namespace) -> int:
+    """What each preset is and costs; of one preset, every setting."""
+    from colorize.config import PAPERS
+    from colorize.models import cost
+
+    if args.preset is not None:
+        for key, value in dataclasses.asdict(_preset(args.preset)).items():
+            print(f"{key:<18} {json.dumps(value)}")
+        return 0
     for name, config in colorize.PRESETS.items():
-        print(name)
-        for key, value in dataclasses.asdict(config).items():
-            print(f"    {key:<18} {json.dumps(value)}")
+        method, paper = PAPERS[name.removesuffix("_quick")]
+        parameters, macs = cost(config)
+        network = ", ".join(f"{key}={value}" for key, value in config.model_args.items())
+        print(f"{name}\n    method        {method}")
+        print(f"    architecture  {config.model}({network}), {config.size} px")
+        print(f"    loss          {config.loss}")
+        print(f"    schedule      {config.plan}")
+        print(
+            f"    size          {parameters / 1e6:.1f} M parameters, {macs / 1e9:.2f} GMAC a photo"
+        )
+        print(f"    source        {paper}\n")
+    print("`colorize presets NAME` shows every setting of one.")
     return 0
 
 
@@ -355,15 +373,24 @@ def _train(args: argparse.Namespace) -> int:
     rows = evaluate(painters, batches["val"], colorizer.device)
     print(f"\n{args.out}, weights `{config.weights_name}`, on the validation photos:\n")
     print(as_table(rows))
+    if trainer.scores:
+        from colorize.figures import save_figure, turn_curve
+
+        turn = min(trainer.scores, key=lambda entry: entry["score"])
+        path = save_figure(turn_curve(trainer.scores), Path(args.out, "turn.png"))
+        print(f"\nThe turn was found at step {turn['step']}: {path}")
     return 0
+
+
+def _preset(name: str) -> "colorize.TrainConfig":
+    if name not in colorize.PRESETS:
+        raise ValueError(f"no preset {name!r}; there are {', '.join(colorize.PRESETS)}")
+    return colorize.PRESETS[name]
 
 
 def _configure(args: argparse.Namespace) -> "colorize.TrainConfig":
     """The preset with what the command line sets."""
-    if args.preset not in colorize.PRESETS:
-        known = ", ".join(colorize.PRESETS)
-        raise ValueError(f"no preset {args.preset!r}; there are {known}")
-    preset = colorize.PRESETS[args.preset]
+    preset = _preset(args.preset)
     told = {name: getattr(args, name) for name in _SETTINGS}
     changes = {
         name: None if value == "none" else value

@@ -105,7 +105,8 @@ class Colorizer:
         seed_all(seed)
         if vividness is None:
             return rgb_to_photo(join(rgb, self.paint(lightness)[0]))
-        ab = self.network.decode(self._logits(lightness), self._temperature(vividness))
+        logits = self._logits(lightness)  # first, since it knows whether there are classes
+        ab = self.network.decode(logits, self._temperature(vividness))
         return rgb_to_photo(join(rgb, self._enlarged(ab, lightness)))
 
     def samples(

@@ -146,6 +146,26 @@ class TrainConfig:
             return "best"
         return "last" if self.score_every is None else "turn"
 
+    @property
+    def loss(self) -> str:
+        """The loss in words."""
+        if self.adversarial is None:
+            return self.distance
+        return f"{self.distance_weight:g} {self.distance} + {self.adversarial} game"
+
+    @property
+    def plan(self) -> str:
+        """Epochs, rates and schedule in words."""
+        rates = f"lr {self.lr:g}"
+        if self.critic_lr is not None:
+            rates += f" (critic {self.critic_lr:g})"
+        words = [f"{self.epochs} epochs of {self.batch_size}", rates, self.schedule]
+        if self.ema is not None:
+            words.append(f"EMA {self.ema:g}")
+        for name, epochs, rate in self.phases or ():
+            words.append(f"{name} {epochs}" + ("" if rate == 1 else f" at {rate:g} lr"))
+        return ", ".join(words)
+
     def lr_factor(self, epoch: int) -> float:
         """What the learning rate is multiplied by in an epoch, counted from 0."""
         return self._schedule_factor(epoch) * self._phase(epoch)[2]

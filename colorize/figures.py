@@ -120,6 +120,36 @@ def loss_curves(
     return figure
 
 
+def turn_curve(scores: Sequence[Mapping[str, float]]) -> Figure:
+    """The scores of a GAN's joint phases over the steps, with the turn that was chosen.
+
+    Args:
+        scores: what `scores.json` of a run holds.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axis = figure.subplots()
+    steps = [entry["step"] for entry in scores]
+    lines = {
+        "score": ([entry["score"] for entry in scores], "black", "-"),
+        "colorfulness, of the truth's": ([e["colorfulness"] for e in scores], "#c4452d", "-"),
+        "cast ratio": ([entry["cast"] for entry in scores], "#8a5a2b", "-"),
+        "cast ratio of the truth": ([entry["true_cast"] for entry in scores], "#8a5a2b", ":"),
+        "critic: chance of true photos": ([entry["real"] for entry in scores], "#2b5f8a", "-"),
+        "critic: chance of painted ones": ([entry["fake"] for entry in scores], "#2b5f8a", "--"),
+    }
+    for label, (values, color, style) in lines.items():
+        width = 2.2 if label == "score" else 1.2
+        axis.plot(steps, values, style, color=color, lw=width, label=label)
+    turn = min(scores, key=lambda entry: entry["score"])
+    axis.axvline(turn["step"], color="#999999", lw=1)
+    axis.plot(turn["step"], turn["score"], "o", color="black", label=f"turn: step {turn['step']}")
+    axis.set_xlabel("steps")
+    axis.set_ylim(bottom=0)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
 def ab_histograms(colors: Mapping[str, Tensor]) -> Figure:
     """How often each color of the a*b* plane occurs, on a logarithmic scale, a panel per name.
 

@@ -27,7 +27,7 @@ ARROWS = {
     "checkpoint": {"runtime"},
     "metrics": {"color", "losses", "runtime"},
     "data": {"color", "config", "photos", "runtime"},
-    "models": {"bins", "color", "checkpoint"},
+    "models": {"bins", "color", "checkpoint", "config"},
     "figures": {"color", "photos", "runtime"},
     "trainers": {
         "aging",

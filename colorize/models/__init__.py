@@ -4,8 +4,10 @@ import inspect
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from colorize.bins import bin_centers
+from colorize.config import TrainConfig
 from colorize.models.backbone import WeightsError
 from colorize.models.backbone_unet import BackboneUNet
 from colorize.models.color_classifier import ColorClassifier
@@ -44,6 +46,22 @@ MODELS = {
     "backbone_gan": _backbone_gan,
     "color_classifier": _color_classifier,
 }
+
+
+def cost(config: TrainConfig) -> tuple[int, int]:
+    """What the network of some settings weighs: parameters that learn, and MACs to paint a photo.
+
+    Counted on tensors without content, so that the largest networks cost nothing.
+    """
+    args = dict(config.model_args)
+    if "backbone_weights" in args:
+        args["backbone_weights"] = None
+    network = create_model(config.model, **args).eval().to("meta")
+    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    lightness = torch.zeros(1, 1, config.size, config.size, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(lightness)
+    return parameters, counter.get_total_flops() // 2
 
 
 # Of the factories above: where the arguments go that they pass on.

@@ -1,6 +1,6 @@
 """Learning which colors are likely: the class-rebalanced loss of Colorful Image Colorization."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from colorize.bins import (
     shrink_ab,
 )
 from colorize.color import rgb_to_lab
-from colorize.runtime import add_up
+from colorize.runtime import add_up, world_size
 from colorize.trainers.base import Batch, Trainer
 
 _COUNTED = 5000  # training photos from which the prior is estimated, at most
@@ -38,13 +38,17 @@ class ClassificationTrainer(Trainer):
         super().begin(train, val)
         if self.steps > 0:  # the weights are part of the run's state
             return
-        counts = torch.zeros(len(bin_centers()), dtype=torch.float64, device=self.device)
         train.sampler.set_epoch(0)
+        self.weigh(tqdm(train, "counting colors", leave=False, disable=not self.bars))
+
+    def weigh(self, batches: Iterable[Tensor]) -> None:
+        """Weigh the bins by the colors of uint8 photos (N, 3, H, W), of the first 5,000."""
+        counts = torch.zeros(len(bin_centers()), dtype=torch.float64, device=self.device)
         left = _COUNTED
-        for rgb in tqdm(train, "counting colors", leave=False, disable=not self.bars):
+        for rgb in batches:
             _, ab = rgb_to_lab(rgb.to(self.device))
             counts += count_bins(shrink_ab(ab, [side // 4 for side in ab.shape[-2:]]))
-            left -= self.config.batch_size // self.config.accumulate
+            left -= len(rgb) * world_size()
             if left <= 0:
                 break
         weights = rebalancing_weights(add_up(counts))

@@ -1,0 +1,336 @@
+"""The methods beyond the three attempts, each through its whole life."""
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from test_runs import Stopped, outcome, same, state_of
+
+from colorize.cli import main
+from colorize.color import rgb_to_lab
+from colorize.colorizer import Colorizer
+from colorize.config import PAPERS, PRESETS, TrainConfig
+from colorize.data.folder import PhotoFolder, load_samples
+from colorize.data.loaders import eval_loader, train_loader
+from colorize.metrics import cast_ratio, colorfulness
+from colorize.models import cost, create_model
+from colorize.photos import photo_to_rgb, read_photo
+from colorize.trainers import open_run
+
+ROOT = Path(__file__).parents[1]
+RESNET = {"backbone": "resnet18", "width": 16}
+ATTENTIVE = {"spectral_norm": True, "attention": 4, "critic_attention": 8}
+MODEL_ARGS = {
+    "unet": {"depth": 3, "base_channels": 4},
+    "backbone": RESNET,
+    "colorful": RESNET,
+    "least_squares": {"depth": 3, "base_channels": 4},
+    "sagan": {"depth": 3, "base_channels": 8, **ATTENTIVE},
+    "nogan": {"critic_channels": 8, **RESNET, **ATTENTIVE},
+    "hints": RESNET | {"hints": True},
+    "old_photos": RESNET,
+}
+PHASES = (("generator", 1, 1.0), ("critic", 2, 1.0), ("both", 1, 0.5))
+
+
+def tiny(preset, **changes):
+    settings = {"model_args": MODEL_ARGS[preset], "size": 32, "batch_size": 2, "epochs": 2}
+    if preset == "nogan":
+        settings |= {"distance": "l1", "phases": PHASES, "epochs": 4, "score_every": 1, "ema": 0.9}
+    return dataclasses.replace(PRESETS[preset], **settings | changes)
+
+
+@pytest.fixture
+def loaders(folder):
+    photos = PhotoFolder(folder).photos
+    train, val = ([p for p in photos if p.part == part] for part in ("train", "val"))
+    return lambda: (train_loader(train, 32, 2), eval_loader(val, 32, 2))
+
+
+def test_every_method_is_run_here_or_among_the_three_attempts():
+    methods = {name for name in PRESETS if not name.endswith("_quick")}
+    assert set(MODEL_ARGS) | {"autoencoder", "fcn", "unet_gan", "perceptual"} == methods
+    assert PAPERS.keys() == methods
+    assert {name.removesuffix("_quick") for name in PRESETS} == methods
+
+
+@pytest.mark.parametrize("preset", MODEL_ARGS)
+@pytest.mark.parametrize("stop_after", [4, 8])
+def test_a_killed_run_goes_on_bitwise(tmp_path, loaders, preset, stop_after):
+    config = tiny(preset, clip=1.0)
+    open_run(config, tmp_path / "whole", "cpu").fit(*loaders(), progress=False)
+    killed = open_run(config, tmp_path / "killed", "cpu")
+    learn = killed._learn
+
+    def until_killed(*args):
+        if killed.steps == stop_after:
+            raise Stopped
+        learn(*args)
+
+    killed._learn = until_killed
+    if stop_after < 3 * config.epochs:
+        with pytest.raises(Stopped):
+            killed.fit(*loaders(), progress=False, save_minutes=0)
+    resumed = open_run(config, tmp_path / "killed", "cpu")
+    resumed.fit(*loaders(), progress=False)
+    assert same(outcome(tmp_path / "whole"), outcome(tmp_path / "killed"))
+    if preset == "nogan":
+        for name in ("scores.json", "turn.pt"):
+            whole, ours = (tmp_path / run / name for run in ("whole", "killed"))
+            assert whole.exists()
+            if name == "scores.json":
+                assert whole.read_text() == ours.read_text()
+            else:
+                assert same(*(torch.load(path, weights_only=True) for path in (whole, ours)))
+
+
+@pytest.mark.parametrize("preset", MODEL_ARGS)
+def test_the_gradient_reaches_every_parameter(tmp_path, preset):
+    trainer = open_run(tiny(preset, phases=None, score_every=None), tmp_path, "cpu")
+    for module in trainer.model.modules():
+        if hasattr(module, "gamma"):  # a gate of 0 teaches nothing behind itself
+            torch.nn.init.ones_(module.gamma)
+    reached = {}
+
+    def update(*names):
+        for name, network in trainer.learners().items():
+            for key, weights in network.named_parameters():
+                if weights.grad is not None and weights.grad.any():
+                    reached[f"{name}.{key}"] = True
+
+    trainer.update = update
+    trainer.model.train()
+    rgb = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    trainer.crops = 0
+    trainer.step([trainer._batch(rgb, 0, last=True)])
+    known = {
+        f"{name}.{key}"
+        for name, network in trainer.learners().items()
+        for key, _ in network.named_parameters()
+    }
+    if preset == "sagan":  # of a hinge's two halves, this one's slopes are 1 and -1
+        known.remove("discriminator.blocks.12.bias")
+    assert known <= reached.keys()
+
+
+# Classes.
+
+
+def test_the_bins_are_weighed_by_the_training_photos_before_the_first_step(tmp_path, loaders):
+    trainer = open_run(tiny("colorful"), tmp_path, "cpu")
+    assert (trainer.model.weights == 1).all()
+    weights = []
+    step = trainer.step
+    trainer.step = lambda batches: (weights.append(trainer.model.weights.clone()), step(batches))[1]
+    trainer.fit(*loaders(), progress=False)
+    assert weights[0].std() > 0.1 and all(torch.equal(w, weights[0]) for w in weights)
+    saved = torch.load(tmp_path / "best.pt", weights_only=True)["model"]
+    assert torch.equal(saved["weights"], weights[0])
+    assert open_run(tiny("colorful"), tmp_path, "cpu").model.weights.equal(weights[0])
+
+
+@pytest.fixture(scope="module")
+def classes():
+    torch.manual_seed(0)
+    network = create_model("color_classifier", **RESNET)
+    torch.nn.init.normal_(network.network.head.weight, std=3)
+    return Colorizer(network, 32, "cpu")
+
+
+def test_vividness_samples_and_uncertainty_of_one_photo(classes):
+    photo = read_photo(load_samples().photos[0].path).crop((0, 0, 101, 67))
+    pale, own, vivid = (classes(photo, vividness=v) for v in (0.0, None, 1.0))
+
+    def colors(picture):
+        return colorfulness(photo_to_rgb(picture).unsqueeze(0)).item()
+
+    assert pale.size == own.size == vivid.size == photo.size
+    assert colors(pale) < colors(own) < colors(vivid)
+    drawn = classes.samples(photo, 3)
+    assert len({picture.tobytes() for picture in drawn}) == 3
+    again = classes.samples(photo, 3)
+    assert [p.tobytes() for p in drawn] == [p.tobytes() for p in again]
+    assert classes.uncertainty(photo).size == photo.size
+    assert classes.uncertainty(photo).mode == "L"
+    assert classes(photo, vividness=0.62).tobytes() == own.tobytes()
+    with pytest.raises(ValueError, match="vividness must be from 0 to 1, got 2"):
+        classes(photo, vividness=2)
+
+
+def test_a_knob_that_a_model_lacks_raises():
+    photo = read_photo(load_samples().photos[0].path)
+    plain = Colorizer(create_model("unet", depth=3, base_channels=4), 32, "cpu")
+    for knob in (
+        lambda: plain(photo, vividness=0.5),
+        lambda: plain.samples(photo, 2),
+        lambda: plain.uncertainty(photo),
+    ):
+        with pytest.raises(ValueError, match=r"network with classes.*UNetGenerator has none"):
+            knob()
+
+
+# NoGAN.
+
+
+def test_each_phase_moves_whom_it_should_at_its_rate(tmp_path, loaders):
+    trainer = open_run(tiny("nogan"), tmp_path, "cpu")
+    moved, rates = [], []
+    step = trainer.step
+
+    def watched(batches):
+        before = {name: state_of(network) for name, network in trainer.learners().items()}
+        losses = step(batches)
+        moved.append(
+            {name for name, network in trainer.learners().items()
+             if any(not torch.equal(p, before[name][key])
+                    for key, p in network.named_parameters())}
+        )  # fmt: skip
+        rates.append({name: o.param_groups[-1]["lr"] for name, o in trainer.optimizers.items()})
+        return losses
+
+    trainer.step = watched
+    trainer.fit(*loaders(), progress=False)
+    both = {"generator", "discriminator"}
+    assert moved == [{"generator"}] * 3 + [{"discriminator"}] * 6 + [both] * 3
+    assert rates[0] == {"generator": 1e-4, "discriminator": 5e-4}
+    assert rates[-1] == {"generator": 5e-5, "discriminator": 2.5e-4}
+
+
+def test_the_critic_alone_sees_saved_paintings_of_the_same_crops(tmp_path, loaders):
+    trainer = open_run(tiny("nogan"), tmp_path, "cpu")
+    seen, paintings = [], []
+    judge = trainer._judge
+
+    def watched(batch, painted):
+        if trainer.phase == "critic":
+            seen.append(batch.lightness.clone())
+            paintings.append(painted.clone())
+        return judge(batch, painted)
+
+    trainer._judge = watched
+    painted = []
+    trainer.model.generator.register_forward_hook(lambda *_: painted.append(trainer.phase))
+    trainer.fit(*loaders(), progress=False)
+    assert len(seen) == 6
+    for first, second in ((seen[:3], seen[3:]), (paintings[:3], paintings[3:])):
+        assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+    assert painted.count("critic") == 3  # painted once, then read from the disk
+    assert len(list((tmp_path / "paintings.critic").glob("*.pt"))) == 3
+
+
+def test_the_turn_is_the_lowest_score_and_paints(tmp_path, loaders):
+    config = tiny("nogan", phases=(("generator", 1, 1.0), ("both", 3, 1.0)))
+    trainer = open_run(config, tmp_path, "cpu")
+    weights = {}
+    score = trainer.score
+
+    def watched(rgb):
+        weights[trainer.steps] = state_of(trainer.painter)
+        return score(rgb)
+
+    trainer.score = watched
+    trainer.fit(*loaders(), progress=False)
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert [entry["step"] for entry in scores] == list(range(4, 13))
+    turn = min(scores, key=lambda entry: entry["score"])
+    saved = torch.load(tmp_path / "turn.pt", weights_only=True)
+    assert saved["step"] == turn["step"]
+    assert same(saved["model"], weights[turn["step"]])
+    assert config.weights_name == "turn"
+    photo = read_photo(load_samples().photos[0].path)
+    ours = Colorizer.from_pretrained(tmp_path, "cpu")(photo)
+    assert ours.tobytes() == Colorizer.from_pretrained(tmp_path, "cpu", "turn")(photo).tobytes()
+
+
+def test_a_score_adds_up_three_differences_from_the_truth(tmp_path):
+    trainer = open_run(tiny("nogan"), tmp_path, "cpu")
+    generator = torch.Generator().manual_seed(0)
+    rgb = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    found = trainer.score(rgb)
+    _, ab = rgb_to_lab(rgb)
+    assert found["true_cast"] == pytest.approx(cast_ratio(ab).item())
+    assert found["score"] == pytest.approx(
+        abs(1 - found["colorfulness"])
+        + max(0, found["cast"] - found["true_cast"])
+        + abs(found["real"] - found["fake"])
+    )
+    trainer._painted = lambda lightness: rgb_to_lab(
+        rgb[[i for i in range(6) for row in lightness if torch.equal(rgb_to_lab(rgb)[0][i], row)]]
+    )[1]
+    perfect = trainer.score(rgb)  # paints the truth
+    assert perfect["colorfulness"] == pytest.approx(1, abs=0.01)
+    assert perfect["score"] == pytest.approx(0, abs=0.02)
+
+
+def test_the_cast_ratio_is_1_for_one_tint_and_0_for_a_balance():
+    tint = torch.tensor([0.3, -0.1]).view(1, 2, 1, 1).expand(2, 2, 4, 4)
+    assert cast_ratio(tint).item() == pytest.approx(1)
+    assert cast_ratio(torch.cat((tint, -tint))).item() == pytest.approx(0, abs=1e-6)
+    assert cast_ratio(torch.zeros(1, 2, 4, 4)).item() == 0
+
+
+def test_phases_of_the_command_line(tmp_path, folder, capsys):
+    words = "train nogan --size 32 --batch-size 2 --distance l1 --score-every 1 --workers 0"
+    words += " --phases generator:1,critic:1,both:1:0.5,critic:1,both:1:0.5 --device cpu --ema 0.5"
+    words += " --backbone-weights none --model-arg width=16 --model-arg critic_channels=8"
+    words += " --model-arg backbone=resnet18"
+    run = tmp_path / "run"
+    assert main([*words.split(), "--data", str(folder), "--out", str(run)]) == 0
+    config = TrainConfig.load(run / "config.json")
+    assert config.epochs == 5 and config.phases[-1] == ("both", 1, 0.5)
+    assert "The turn was found at step" in capsys.readouterr().out
+    assert (run / "turn.png").stat().st_size > 5000
+
+
+# Hints and old photographs.
+
+
+def test_hints_are_drawn_for_a_network_that_takes_them_and_not_in_validation(tmp_path, loaders):
+    trainer = open_run(tiny("hints"), tmp_path, "cpu")
+    given = []
+    trainer.model.register_forward_hook(
+        lambda network, args, _: given.append((network.training, args[1:] and args[1] is not None))
+    )
+    trainer.fit(*loaders(), progress=False)
+    assert set(given) == {(True, True)}  # the averaged network validates, on lightness alone
+    assert len(given) == 6
+
+
+def test_old_photos_age_the_input_and_not_the_truth(tmp_path):
+    trainer = open_run(tiny("old_photos", old_photos=1.0), tmp_path, "cpu")
+    rgb = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+    trainer.crops = 0
+    batch = trainer._batch(rgb, 0, last=True)
+    lightness, ab = rgb_to_lab(rgb)
+    assert torch.equal(batch.ab, ab) and not torch.equal(batch.lightness, lightness)
+    new = open_run(tiny("backbone"), tmp_path / "new", "cpu")
+    new.crops = 0
+    assert torch.equal(new._batch(rgb, 0, last=True).lightness, lightness)
+
+
+# What they cost, and whether they can learn at all.
+
+
+def test_the_cost_is_counted_in_parameters_and_macs(capsys):
+    parameters, macs = cost(PRESETS["unet_gan"])
+    assert parameters / 1e6 == pytest.approx(57.2, abs=0.05)  # pix2pix's two networks
+    assert macs / 1e9 == pytest.approx(5.98, abs=0.01)
+    plain = cost(dataclasses.replace(PRESETS["unet"], size=512))
+    assert plain[1] / macs == pytest.approx(4, rel=1e-3)
+    assert main(["presets", "nogan"]) == 0
+    assert '"distance_weight"' not in capsys.readouterr().out
+    assert main(["presets", "vgg"]) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name.endswith("_quick")])
+def test_every_method_can_learn_four_photos_by_heart(preset):
+    """Half of grey's mean distance in a*b*, after 200 steps."""
+    spec = importlib.util.spec_from_file_location("overfit", ROOT / "scripts" / "overfit.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    result = script.learn_by_heart(preset, steps=200)
+    assert result["ab_error"] < 0.5 * result["grey"]

@@ -2,7 +2,7 @@
 
 What cannot learn four photos cannot learn any. All quick presets see the same four embedded
 photos at 64 px, without augmentation, for the same number of steps; phases are left out. Writes
-`report/overfit.jpg`, the paintings beside the truth, and `report/results/overfit.json`.
+`report/results/overfit.jpg`, the paintings beside the truth, and `overfit.json` with the numbers.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def main() -> None:
         for result in results
     }
     truths = [rgb_to_photo(rgb) for rgb in four_photos(64)]
-    save_figure(comparison(paintings, truths), REPORT / "overfit.jpg")
+    save_figure(comparison(paintings, truths), REPORT / "results" / "overfit.jpg")
     with written_beside(REPORT / "results" / "overfit.json") as part:
         part.write_text(json.dumps({"steps": args.steps, "rows": results}, indent=2) + "\n")
     for row in results:

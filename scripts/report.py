@@ -20,7 +20,14 @@ from colorize import Colorizer, PhotoFolder, load_samples, read_photo
 from colorize.config import TrainConfig
 from colorize.data.folder import Photo
 from colorize.data.loaders import eval_loader
-from colorize.figures import comparison, loss_curves, photo_grid, save_figure, save_pictures
+from colorize.figures import (
+    comparison,
+    loss_curves,
+    photo_grid,
+    save_figure,
+    save_pictures,
+    turn_curve,
+)
 from colorize.figures import triptychs as draw_triptychs
 from colorize.metrics import as_table, baselines, evaluate, mean_ab
 from colorize.runtime import written_beside
@@ -113,6 +120,8 @@ def draw() -> None:
     save_figure(loss_curves(histories, references), REPORT / "val_loss.png")
 
     fill_in(REPORT / "training.md", speed_tables(read_json(RESULTS / "bench_train.json")))
+    save_figure(turn_curve(read_json(RESULTS / "nogan_quick_scores.json")), REPORT / "turn.png")
+    fill_in(REPORT / "methods.md", {"overfit": overfit_table(read_json(RESULTS / "overfit.json"))})
     fill_in(REPORT / "README.md", {
         "samples": table(metrics, "samples"),
         "test": table(metrics, "test"),
@@ -215,6 +224,20 @@ def speed_tables(bench: dict) -> dict[str, str]:
         f"{step['precision']}; fastest convolution {step['peak_gflops']:.0f} GFLOP/s."
     )
     return {"machine": machine, "steps": "\n".join(steps), "end_to_end": "\n".join(ends)}
+
+
+def overfit_table(found: dict) -> str:
+    """What `scripts/overfit.py` measured, as a Markdown table."""
+    rows = {row["preset"].removesuffix("_quick"): row for row in found["rows"]}
+    lines = [
+        f"| after {found['steps']} steps | ab error | ms a step | times the U-Net's |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, row in rows.items():
+        times = row["ms_per_step"] / rows["unet"]["ms_per_step"]
+        error, step = f"{row['ab_error']:.1f}", f"{row['ms_per_step']:.0f}"
+        lines.append(f"| {name} | {error} | {step} | {times:.1f} |")
+    return "\n".join([*lines, f"| grey | {rows['unet']['grey']:.1f} | | |"])
 
 
 def _span(hours: float) -> str:

@@ -25,7 +25,7 @@ def script(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     copy = tmp_path / "report"
     shutil.copytree(REPORT / "results", copy / "results")
-    for page in ("README.md", "training.md"):
+    for page in ("README.md", "training.md", "methods.md"):
         shutil.copy(REPORT / page, copy)
     monkeypatch.setattr(module, "REPORT", copy)
     monkeypatch.setattr(module, "RESULTS", copy / "results")
@@ -34,7 +34,7 @@ def script(tmp_path, monkeypatch):
 
 def test_drawing_again_gives_the_text_that_is_there_and_every_figure(script):
     script.draw()
-    for page in ("README.md", "training.md"):
+    for page in ("README.md", "training.md", "methods.md"):
         assert (script.REPORT / page).read_text() == (REPORT / page).read_text()
     pictures = ("*.jpg", "*.png", "*/*.jpg")
     drawn = {

@@ -126,7 +126,7 @@ def turn_curve(scores: Sequence[Mapping[str, float]]) -> Figure:
     Args:
         scores: what `scores.json` of a run holds.
     """
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
     axis = figure.subplots()
     steps = [entry["step"] for entry in scores]
     lines = {
@@ -146,7 +146,7 @@ def turn_curve(scores: Sequence[Mapping[str, float]]) -> Figure:
     axis.set_xlabel("steps")
     axis.set_ylim(bottom=0)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=9, loc="outside right upper")
     return figure
 
 

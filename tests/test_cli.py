@@ -47,12 +47,19 @@ def fails(capsys, command):
     return error
 
 
-def test_presets_are_listed_with_their_settings(capsys):
+def test_presets_are_listed_with_what_they_are_and_cost(capsys):
     assert main(["presets"]) == 0
     out = capsys.readouterr().out
     blocks = out.split("unet_gan\n")
     assert "autoencoder\n" in blocks[0] and "fcn\n" in blocks[0]
-    settings = dict(line.split(maxsplit=1) for line in blocks[1].splitlines()[:20])
+    facts = dict(line.split(maxsplit=1) for line in blocks[1].split("\n\n")[0].splitlines())
+    assert facts["loss"] == "100 l1 + vanilla game"
+    assert facts["schedule"] == "100 epochs of 16, lr 0.0002, linear"
+    assert facts["size"] == "57.2 M parameters, 5.98 GMAC a photo"
+    assert "arXiv:1611.07004" in facts["source"]
+    assert main(["presets", "unet_gan"]) == 0
+    out = capsys.readouterr().out
+    settings = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert settings["lr"] == "0.0002" and settings["betas"] == "[0.5, 0.999]"
     assert settings["distance_weight"] == "100.0"
 

@@ -105,7 +105,10 @@ class TrainConfig:
         else:
             for name, nothing in _OF_A_GAME.items():
                 if getattr(self, name) != nothing:
-                    raise ValueError(f"{name} does nothing where there is no adversarial loss")
+                    value = "none" if nothing is None else nothing
+                    raise ValueError(
+                        f"{name} does nothing where there is no adversarial loss: set it to {value}"
+                    )
         if self.phases is not None:
             self._check_phases()
         if self.score_every is not None and self.score_every < 1:
@@ -118,6 +121,13 @@ class TrainConfig:
             _check("a phase", name, PHASES)
             if epochs < 1 or rate <= 0:
                 raise ValueError(f"phase {name} needs epochs and a rate, got {epochs} and {rate}")
+        if self.patience is not None:
+            raise ValueError(
+                "patience and phases do not go together: while the critic learns alone, nothing "
+                "gets better; set one of them to none"
+            )
+        if self.score_every is not None and "both" not in {name for name, _, _ in phases}:
+            raise ValueError("score_every looks for the turn of a phase both, and there is none")
         total = sum(epochs for _, epochs, _ in phases)
         if total != self.epochs:
             raise ValueError(f"the phases have {total} epochs, epochs says {self.epochs}")

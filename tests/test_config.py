@@ -74,6 +74,8 @@ GAME = {"adversarial": "vanilla"}
         (GAME | {"score_every": 0}, "score_every must be positive, or none, got 0"),
         (GAME | {"phases": (("painter", 20, 1),)}, "a phase must be one of generator, critic"),
         (GAME | {"phases": (("both", 0, 1),)}, "phase both needs epochs and a rate, got 0 and"),
+        (GAME | {"phases": (("both", 20, 1),), "patience": 3}, "patience and phases do not go"),
+        (GAME | {"phases": (("critic", 20, 1),), "score_every": 3}, "a phase both, and there is"),
         (GAME | {"phases": (("both", 3, 1),)}, "the phases have 3 epochs, epochs says 20"),
     ],
 )

@@ -88,7 +88,8 @@ class Backbone(nn.Module):
                 "IMAGENET1K_V1" (downloaded into torch's cache where they are not there yet), or
                 a file with a state dict of the whole network, or None for random ones.
             padding: "symmetric", torchvision's; or "same", TensorFlow's, for weights that were
-                trained so: convolutions of stride 2 then pad an even side's right and bottom more.
+                trained so: convolutions of stride 2 (not a ResNet's pooling) then pad an even
+                side's right and bottom more.
             frozen_norm: whether BatchNorm keeps the statistics of the weights in training; None:
                 where these are the identity (mean 0, variance 1), folded into the convolutions,
                 so that statistics of a batch would undo what the network learned.
@@ -109,7 +110,8 @@ class Backbone(nn.Module):
             )
         if frozen_norm is None:
             frozen_norm = weights is not None and _is_folded(network)
-        self.frozen_norm = frozen_norm
+        # Part of the state: a run that goes on has no weights' file to judge by.
+        self.register_buffer("frozen_norm", torch.tensor(frozen_norm))
         blocks = nn.Sequential(*_blocks(network))
         path, first = _first_convolution(blocks)
         _set(blocks, path, LightnessStem(first, hints))
@@ -240,7 +242,7 @@ def _with_published_weights(name: str, weights) -> nn.Module:
         reason = getattr(error, "reason", error)
         raise WeightsError(
             f"{weights} cannot be downloaded ({reason}). Put {place.name} into {place.parent}, or "
-            "name a file, or use no pretrained weights"
+            "name a file, or none where there can be none"
         ) from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         if place.exists():

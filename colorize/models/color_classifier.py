@@ -27,8 +27,13 @@ class ColorClassifier(nn.Module):
         Args:
             network: such as a `BackboneUNet` with `bins`.
             temperature: of the annealed mean; the paper's 0.38.
+
+        Raises:
+            ValueError: if the temperature is not from 0 to 1.
         """
         super().__init__()
+        if not 0 <= temperature <= 1:
+            raise ValueError(f"temperature must be from 0 (mode) to 1 (mean), got {temperature}")
         self.network, self.temperature = network, temperature
         self.multiple, self.takes_hints = network.multiple, network.takes_hints
         self.register_buffer("weights", torch.ones(len(bins.bin_centers())))

@@ -391,6 +391,7 @@ class Trainer:
         self.crops = self.crops_of(epoch)
         loader.sampler.set_epoch(self.crops, self.done)
         steps = self._steps_of(loader)
+        self.epoch_steps = len(steps)
         batches = iter(loader)
         size = self.config.batch_size
         bar = tqdm(

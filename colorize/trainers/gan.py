@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from colorize.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
-from colorize.losses import ADVERSARIAL
+from colorize.losses import ADVERSARIAL, CROSS_ENTROPY
 from colorize.metrics import cast_ratio, colorfulness
 from colorize.runtime import rank, seed_all
 from colorize.trainers.base import Batch, Trainer
@@ -33,7 +33,8 @@ class GANTrainer(Trainer):
     `paintings.critic/` in the phase's first epoch, of the same crops in each of its epochs.
 
     NoGAN is stopped where the generator turns from colorful to glaring, there by eye. Here by
-    rule: in a joint phase, every `score_every` steps, the first 64 validation photos are painted:
+    rule: in a joint phase, every `score_every` steps and after each epoch, the first 64 validation
+    photos are painted:
 
         score = |1 - colorfulness / true colorfulness|
                 + max(0, cast ratio - true cast ratio)
@@ -49,8 +50,13 @@ class GANTrainer(Trainer):
         if not hasattr(model, "discriminator"):
             raise ValueError(f"an adversarial loss needs a model with a critic, not {config.model}")
         self.game = ADVERSARIAL[config.adversarial]
+        if config.distance == CROSS_ENTROPY:
+            raise ValueError(
+                f"distance {CROSS_ENTROPY} is of classes, which {config.model} does not have; "
+                "beside a critic use mse, l1, smooth_l1 or perceptual"
+            )
         super().__init__(model, config, *args, **kwargs)
-        self.begin_epoch(0)
+        self.phase, self.phase_begin = config.phase(0)
 
     def learners(self) -> dict[str, nn.Module]:
         """The painter and its critic."""
@@ -60,7 +66,7 @@ class GANTrainer(Trainer):
         """Take the validation photos by which the turn is found."""
         super().begin(train, val)
         self._scored = None
-        if self.config.score_every and rank() == 0:
+        if self.config.score_every is not None and rank() == 0:
             photos = []
             for rgb in val:
                 photos.append(rgb)
@@ -72,6 +78,8 @@ class GANTrainer(Trainer):
         """Which networks learn, and from which crops."""
         super().begin_epoch(epoch)
         self.phase, self.phase_begin = self.config.phase(epoch)
+        if self.phase != "critic":
+            self.run.drop_critic_paintings()
 
     def crops_of(self, epoch: int) -> int:
         """The critic alone sees the same crops in each epoch: their paintings are saved."""
@@ -133,11 +141,13 @@ class GANTrainer(Trainer):
     @torch.no_grad()
     def _saved_painting(self, batch: Batch) -> Tensor:
         """What the generator painted for these crops, from the disk or for the first time."""
-        folder = self.run.path / "paintings.critic"
-        path = folder / f"epoch-{self.phase_begin + 1:04}-{self.done:06}-{batch.number:04}.pt"
+        name = f"epoch-{self.phase_begin + 1:04}-{self.done:06}-{batch.number:04}.pt"
+        path = self.run.critic_paintings / name
         try:
             saved = load_checkpoint(path)["ab"]
-        except CheckpointError:  # not there yet, or cut short
+        except CheckpointError:  # not there yet, or damaged
+            saved = None
+        if saved is None or saved.shape != batch.ab.shape:  # in other pieces before
             self.model.generator.eval()
             with self.autocast():
                 painted = self.model.generator(batch.lightness, batch.hints)
@@ -147,9 +157,11 @@ class GANTrainer(Trainer):
         return saved.to(self.device).float() / 127
 
     def after_step(self) -> None:
-        """In a joint phase, score the validation photos when it is time."""
+        """In a joint phase, score the validation photos when it is time, and after each epoch."""
         every = self.config.score_every
-        if every is None or self.phase != "both" or self.steps % every or self._scored is None:
+        if every is None or self.phase != "both" or self._scored is None:
+            return
+        if self.steps % every and self.done < self.epoch_steps:
             return
         score = self.score(self._scored)
         self.scores.append({"step": self.steps, **score})

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,8 @@ class RunFolder:
                     ) from error
             for left in self.path.glob(".*.part"):
                 left.unlink(missing_ok=True)
+            if not self.has_run:  # of a run that was killed before it was saved
+                self.drop_critic_paintings()
             config.save(self.path / "config.json")
             try:
                 yield
@@ -130,6 +133,16 @@ class RunFolder:
         """Keep the network to paint with."""
         if rank() == 0:
             save_checkpoint(self.path / "best.pt", state)
+
+    @property
+    def critic_paintings(self) -> Path:
+        """Where a critic that learns alone finds the generator's paintings."""
+        return self.path / "paintings.critic"
+
+    def drop_critic_paintings(self) -> None:
+        """Remove them, when their phase is over."""
+        if rank() == 0 and self.critic_paintings.is_dir():
+            shutil.rmtree(self.critic_paintings)
 
     def save_turn(self, state: dict[str, Any]) -> None:
         """Keep the network of a joint phase's lowest score."""

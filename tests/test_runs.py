@@ -560,6 +560,7 @@ def test_out_of_memory_names_what_was_tried_and_what_to_set(tmp_path, accumulate
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch.compile's own look
 @pytest.mark.parametrize("preset", ["autoencoder", "unet_gan"])
 def test_a_compiled_run_leaves_checkpoints_like_any_other(tmp_path, loaders, preset):
     config = tiny(preset, epochs=1)

@@ -561,9 +561,8 @@ def test_out_of_memory_names_what_was_tried_and_what_to_set(tmp_path, accumulate
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch.compile's own look
-@pytest.mark.parametrize("preset", ["autoencoder", "unet_gan"])
-def test_a_compiled_run_leaves_checkpoints_like_any_other(tmp_path, loaders, preset):
-    config = tiny(preset, epochs=1)
+def test_a_compiled_run_leaves_checkpoints_like_any_other(tmp_path, loaders):
+    config = tiny("autoencoder", epochs=1)
     for compiled in (False, True):
         run = tmp_path / str(compiled)
         trainer = open_run(dataclasses.replace(config, compile=compiled), run, "cpu")
@@ -571,9 +570,8 @@ def test_a_compiled_run_leaves_checkpoints_like_any_other(tmp_path, loaders, pre
     plain, ours = (outcome(tmp_path / run)["last"] for run in ("False", "True"))
     assert ours.keys() == plain.keys()
     assert ours["model"].keys() == plain["model"].keys()
-    if preset == "autoencoder":  # a GAN's dropout draws other noise when compiled
-        for key, value in plain["model"].items():
-            torch.testing.assert_close(ours["model"][key], value, rtol=1e-2, atol=5e-3, msg=key)
+    for key, value in plain["model"].items():
+        torch.testing.assert_close(ours["model"][key], value, rtol=1e-2, atol=5e-3, msg=key)
     later = open_run(dataclasses.replace(config, epochs=2), tmp_path / "True", "cpu")
     assert len(later.fit(*loaders(), progress=False)) == 2
 

@@ -129,7 +129,7 @@ def test_two_processes_with_two_pieces_each_learn_what_one_learns_in_four(tmp_pa
     two, one = state(tmp_path / "two"), state(tmp_path / "one")
     for name, value in one["model"].items():
         if "num_batches_tracked" not in name:
-            torch.testing.assert_close(two["model"][name], value, rtol=1e-3, atol=1e-3, msg=name)
+            torch.testing.assert_close(two["model"][name], value, rtol=1e-3, atol=5e-4, msg=name)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path, photos, capsys):

@@ -402,11 +402,11 @@ def test_the_cost_is_counted_in_parameters_and_macs(capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", [f"{name}_quick" for name in MODEL_ARGS if name != "old_photos"])
 def test_every_method_can_learn_four_photos_by_heart(preset):
-    """At most 16 CIELAB units of mean distance in a*b*, where grey has 23.6; the slow ones 20."""
+    """At most 16 CIELAB units of mean distance in a*b*, where grey has 23.6; 80 or 200 steps."""
     spec = importlib.util.spec_from_file_location("overfit", ROOT / "scripts" / "overfit.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     slow = preset in ("colorful_quick", "nogan_quick")
-    result = script.learn_by_heart(preset, steps=120 if slow else 80)
+    result = script.learn_by_heart(preset, steps=200 if slow else 80)
     assert result["grey"] == pytest.approx(23.6, abs=0.1)
-    assert result["ab_error"] < (20 if slow else 16)
+    assert result["ab_error"] < 16

@@ -41,7 +41,7 @@ from colorize.trainers.statistics import RunningStatistics, moving_average
 
 _SHOWN = 4  # validation photos that are painted after each epoch
 _TOLD = 10  # steps after which the bar tells the losses again
-_AGREE = 8  # steps after which many processes agree whether to save or stop
+_AGREE = 8  # steps after which processes on GPUs agree whether to save or stop
 _LEAST_SCALE = 2.0**-14  # of a float16 loss; below, nothing is left of it
 _ADVICE = "The last checkpoint is kept. Start anew in another folder with a lower lr, or clip."
 
@@ -234,8 +234,8 @@ class Trainer:
     ) -> list[dict]:
         """Train until the epochs are done or validation has stopped improving.
 
-        SIGTERM ends it after the step under way, with all saved, by SystemExit(143); Ctrl-C
-        likewise, by KeyboardInterrupt, and a second one at once.
+        SIGTERM ends it after the step under way (on many GPUs after at most 8), with all saved,
+        by SystemExit(143); Ctrl-C likewise, by KeyboardInterrupt, and a second one at once.
 
         Args:
             train: from `colorize.data.loaders.train_loader`.
@@ -376,7 +376,7 @@ class Trainer:
             network = torch.compile(network)
         if world_size() == 1:
             return network
-        # Running statistics are ours to keep (`_Statistics`), so buffers are not sent around.
+        # Running statistics are ours to keep (`RunningStatistics`), so buffers are not sent around.
         return DistributedDataParallel(network, broadcast_buffers=False)
 
     def _steps_of(self, loader: DataLoader) -> range:
@@ -482,7 +482,7 @@ class Trainer:
         due = time.monotonic() - self._saved >= self._save_every
         stop, save = self._stop_signal.is_set(), due
         if world_size() > 1:
-            if self.steps % _AGREE and self.done > 0:
+            if self.device.type == "cuda" and self.steps % _AGREE and self.done > 0:
                 return  # agreeing makes the GPUs wait for each other
             asked = torch.tensor([stop, due and rank() == 0], device=self.device)
             stop, save = add_up(asked.float()).tolist()
@@ -621,9 +621,5 @@ def _names(loader: DataLoader, step: int) -> list[str]:
 
 
 def _argmin(values: list[float]) -> int:
-    """Index of the first lowest value; NaN is no value. -1 for none."""
-    best = -1
-    for i, value in enumerate(values):
-        if not math.isnan(value) and (best < 0 or value < values[best]):
-            best = i
-    return best
+    """Index of the first lowest value; -1 for none."""
+    return values.index(min(values)) if values else -1

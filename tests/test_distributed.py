@@ -1,6 +1,7 @@
 """Two processes over gloo against one that accumulates the same micro-batches."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -127,9 +128,15 @@ def test_two_processes_with_two_pieces_each_learn_what_one_learns_in_four(tmp_pa
     assert done.returncode == 0, done.stderr[-3000:]
     assert main(command("unet_gan", photos, tmp_path / "one", "--accumulate", "4")) == 0
     two, one = state(tmp_path / "two"), state(tmp_path / "one")
-    for name, value in one["model"].items():
-        if "num_batches_tracked" not in name:
-            torch.testing.assert_close(two["model"][name], value, rtol=1e-3, atol=5e-4, msg=name)
+    far = {
+        name: (two["model"][name] - value).abs().max().item()
+        for name, value in one["model"].items()
+        if "num_batches_tracked" not in name
+        and not torch.allclose(two["model"][name], value, rtol=1e-3, atol=2e-4)
+    }
+    # A bias before BatchNorm has no gradient but rounding, which Adam makes a step of lr 2e-4.
+    assert all(re.fullmatch(r"generator\.(en|de)coder_blocks\.\d\.1\.bias", name) for name in far)
+    assert max(far.values(), default=0) <= 4 * 2 * 2e-4
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path, photos, capsys):

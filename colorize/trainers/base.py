@@ -83,8 +83,9 @@ class Trainer:
 
     In several processes (torchrun) each works on its share of every batch; the photos of a batch
     are the same whatever their number, and so are the weights, up to the rounding of sums in
-    another order (2e-4 in the tests; biases before BatchNorm, which change nothing, aside). Normalization is per micro-batch; running statistics
-    advance once per step, by the mean over all micro-batches of all processes.
+    another order (2e-4 in the tests; biases before BatchNorm, which change nothing, aside).
+    Normalization is per micro-batch; running statistics advance once per step, by the mean over
+    all micro-batches of all processes.
 
     Attributes:
         model: the network; used as one, it paints.

@@ -400,7 +400,7 @@ def test_the_cost_is_counted_in_parameters_and_macs(capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", [f"{name}_quick" for name in MODEL_ARGS if name != "old_photos"])
+@pytest.mark.parametrize("preset", [f"{name}_quick" for name in MODEL_ARGS])
 def test_every_method_can_learn_four_photos_by_heart(preset):
     """At most 16 CIELAB units of mean distance in a*b*, where grey has 23.6; 80 or 200 steps."""
     spec = importlib.util.spec_from_file_location("overfit", ROOT / "scripts" / "overfit.py")

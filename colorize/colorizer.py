@@ -13,7 +13,7 @@ from colorize.checkpoint import CheckpointError, load_checkpoint
 from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
 from colorize.config import TrainConfig
 from colorize.models import create_model
-from colorize.models.layers import check_size
+from colorize.models.layers import check_size, enlarged
 from colorize.photos import photo_to_rgb, resize, rgb_to_photo
 from colorize.runtime import pick_device, seed_all
 
@@ -167,7 +167,7 @@ class Colorizer:
     def _enlarged(self, coarse: Tensor, lightness: Tensor) -> Tensor:
         """What was decoded from logits (1, C, h, w), at the size of the lightness, unpadded."""
         height, width = lightness.shape[-2:]
-        return self.network.enlarge(coarse, self._padded(lightness))[0, :, :height, :width]
+        return enlarged(coarse, self._padded(lightness))[0, :, :height, :width]
 
     @torch.no_grad()
     def paint(self, lightness: Tensor) -> Tensor:

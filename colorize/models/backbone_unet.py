@@ -11,7 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorize.models.backbone import Backbone
-from colorize.models.layers import SelfAttention, check_input, spectrally_normalized, with_hints
+from colorize.models.layers import (
+    SelfAttention,
+    check_input,
+    enlarged,
+    spectrally_normalized,
+    with_hints,
+)
 
 
 class UNetBody(nn.Module):
@@ -136,6 +142,7 @@ class BackboneUNet(nn.Module):
         spectral_norm: bool = False,
         hints: bool = False,
         bins: int | None = None,
+        to_stride: int | None = None,
     ):
         """Build the network.
 
@@ -148,17 +155,20 @@ class BackboneUNet(nn.Module):
             attention: the stride of self-attention, as of `UNetBody`.
             spectral_norm: of the decoder, as of `UNetBody`.
             hints: whether it takes color hints, see `with_hints`.
-            bins: with this many color bins its head gives logits at a quarter of the size; None
-                gives ab at the photo's own.
+            bins: with this many color bins its head gives logits, of the decoder's size; None
+                gives ab of the photo's own.
+            to_stride: at which the decoder ends, as of `UNetBody`; None is 1, and with bins 4. The
+                eye sees colors coarsely: a decoder that ends at 4 costs less, its ab are enlarged.
         """
         super().__init__()
         self.takes_hints = hints
         encoder = Backbone(backbone, backbone_weights, padding, frozen_norm, hints)
-        to_stride = 1 if bins is None else 4
+        if to_stride is None:
+            to_stride = 1 if bins is None else 4
         self.body = UNetBody(encoder, width, to_stride, attention, spectral_norm)
         channels = self.body.channels
         self.head = RegressionHead(channels) if bins is None else ClassHead(channels, bins)
-        self.multiple = self.body.multiple
+        self.multiple, self.has_bins = self.body.multiple, bins is not None
 
     @property
     def encoder(self) -> nn.Module:
@@ -169,4 +179,5 @@ class BackboneUNet(nn.Module):
         """Lightness (N, 1, H, W), and hints (N, 3, H, W), to the head's output."""
         check_input(lightness, hints, self.multiple, self.takes_hints)
         x = with_hints(lightness, hints) if self.takes_hints else lightness
-        return self.head(self.body(x))
+        x = self.head(self.body(x))
+        return x if self.has_bins else enlarged(x, lightness)

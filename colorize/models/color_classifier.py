@@ -4,10 +4,10 @@ Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorize import bins
+from colorize.models.layers import enlarged
 
 
 class ColorClassifier(nn.Module):
@@ -69,8 +69,4 @@ class ColorClassifier(nn.Module):
 
     def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
         """Lightness (N, 1, H, W) to ab (N, 2, H, W) in [-1, 1], at the model's temperature."""
-        return self.enlarge(self.decode(self.logits(lightness, hints)), lightness)
-
-    def enlarge(self, ab: Tensor, lightness: Tensor) -> Tensor:
-        """Bring decoded colors to the size of the photo."""
-        return F.interpolate(ab, lightness.shape[-2:], mode="bilinear", align_corners=False)
+        return enlarged(self.decode(self.logits(lightness, hints)), lightness)

@@ -150,3 +150,10 @@ def parameter_groups(
     if encoder:
         yield {"params": encoder, "lr": encoder_lr}
     yield {"params": rest, "lr": lr}
+
+
+def enlarged(x: Tensor, lightness: Tensor) -> Tensor:
+    """Bring what is smaller than the lightness (N, 1, H, W) to its size."""
+    if x.shape[-2:] == lightness.shape[-2:]:
+        return x
+    return F.interpolate(x, lightness.shape[-2:], mode="bilinear", align_corners=False)

@@ -23,11 +23,14 @@ class ResNetAutoencoder(nn.Module):
     multiple = 4
 
     def __init__(
-        self, backbone: str = "resnet50", backbone_weights: str | os.PathLike | None = None
+        self,
+        backbone: str = "resnet50",
+        backbone_weights: str | os.PathLike | None = None,
+        padding: str = "symmetric",
     ):
         """Build the network; arguments as of `Backbone`."""
         super().__init__()
-        self.encoder = Backbone(backbone, backbone_weights, stages=2)
+        self.encoder = Backbone(backbone, backbone_weights, padding, stages=2)
         channels = self.encoder.channels[-1]
         self.decoder = nn.Sequential(
             _upsample(channels, channels // 2),

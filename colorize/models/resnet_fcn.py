@@ -29,11 +29,14 @@ class ResNetFCN(nn.Module):
     multiple = 32
 
     def __init__(
-        self, backbone: str = "resnet101", backbone_weights: str | os.PathLike | None = None
+        self,
+        backbone: str = "resnet101",
+        backbone_weights: str | os.PathLike | None = None,
+        padding: str = "symmetric",
     ):
         """Build the network; arguments as of `Backbone`."""
         super().__init__()
-        self.encoder = Backbone(backbone, backbone_weights)
+        self.encoder = Backbone(backbone, backbone_weights, padding)
         self.scores = nn.ModuleList(
             nn.Conv2d(channels, 2, kernel_size=1) for channels in self.encoder.channels
         )

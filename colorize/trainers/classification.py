@@ -15,6 +15,7 @@ from colorize.bins import (
     shrink_ab,
 )
 from colorize.color import rgb_to_lab
+from colorize.models.layers import enlarged
 from colorize.runtime import add_up, world_size
 from colorize.trainers.base import Batch, Trainer
 
@@ -71,5 +72,5 @@ class ClassificationTrainer(Trainer):
         """The loss of the logits, and the colors decoded from them."""
         with self.autocast():
             logits = self.painter.logits(lightness).float()
-        painted = self.painter.enlarge(self.painter.decode(logits), lightness)
+        painted = enlarged(self.painter.decode(logits), lightness)
         return rebalanced_cross_entropy(logits, ab, self.model.weights), painted

@@ -1,0 +1,146 @@
+"""Train every method on the same photos, and judge all by the same code.
+
+    python scripts/arena.py --data PHOTOS --weights MOBILENET_V2 --jobs 2
+
+`PHOTOS` holds `train/` and `test/`; a sixth of the training photos, by a hash of the name, are for
+validation. Each method sees about 40,000 crops of 96 px; where it has a free encoder, that is
+MobileNetV2 with the ImageNet weights of the file given. Every choice is made on validation; the
+test photos are scored once, when a run has finished, and the result is kept in
+`report/results/arena/`. The same command again goes on where it was stopped.
+"""
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from colorize.config import PRESETS, TrainConfig
+from colorize.data.folder import Photo, PhotoFolder
+from colorize.data.loaders import eval_loader, train_loader
+from colorize.trainers import open_run
+
+SIZE, BATCH, EPOCHS = 96, 16, 6
+SEEDS = 3  # of the attempts and the losses; the other methods run once
+
+_ENCODER = {"backbone": "mobilenet_v2", "padding": "same"}
+_FAIR = {"size": SIZE, "batch_size": BATCH, "epochs": EPOCHS, "patience": None}
+_UNET = {"depth": 5, "base_channels": 24}  # 96 px halve five times
+_GAME = {"size": SIZE, "batch_size": BATCH, "epochs": EPOCHS}
+
+ATTEMPTS = {
+    "autoencoder": replace(PRESETS["autoencoder"], model_args=_ENCODER, **_FAIR),
+    "fcn": replace(PRESETS["fcn"], model_args=_ENCODER, **_FAIR),
+    "unet_gan": replace(PRESETS["unet_gan"], model_args=_UNET, **_GAME),
+}
+
+# What loss does what: one network, one optimizer, only the loss differs.
+_BODY = _ENCODER | {"width": 128, "to_stride": 4}
+_LOSS = replace(PRESETS["backbone"], model_args=_BODY, betas=(0.5, 0.999), **_GAME)
+_ADVERSARIAL = replace(
+    _LOSS, model="backbone_gan", model_args=_BODY | {"critic_channels": 32}, adversarial="vanilla"
+)
+LOSSES = {
+    "mse": replace(_LOSS, distance="mse"),
+    "l1": replace(_LOSS, distance="l1"),
+    "smooth_l1": replace(_LOSS, distance="smooth_l1"),
+    "classes": replace(
+        _LOSS,
+        model="color_classifier",
+        distance="rebalanced_cross_entropy",
+    ),
+    "gan_100": replace(_ADVERSARIAL, distance_weight=100.0),
+    "gan_10": replace(_ADVERSARIAL, distance_weight=10.0),
+}
+
+OTHERS = {
+    "unet": replace(PRESETS["unet"], model_args=_UNET, **_GAME),
+    "least_squares": replace(PRESETS["least_squares"], model_args=_UNET, **_GAME),
+    "sagan": replace(PRESETS["sagan"], model_args=PRESETS["sagan"].model_args | _UNET, **_GAME),
+    "nogan": replace(
+        PRESETS["nogan"],
+        **_GAME,
+        model_args=_BODY
+        | {"attention": 8, "spectral_norm": True, "critic_attention": 8, "critic_channels": 32},
+        lr=3e-4,
+        distance="l1",
+        distance_weight=10.0,
+        phases=(("generator", 4, 1.0), ("critic", 1, 1.0), ("both", 1, 0.2)),
+    ),
+    "hints": replace(PRESETS["hints"], model_args=_BODY | {"hints": True}, **_GAME),
+    "old_photos": replace(PRESETS["old_photos"], model_args=_BODY, **_GAME),
+}
+METHODS = ATTEMPTS | LOSSES | OTHERS
+
+
+def runs() -> list[tuple[str, int]]:
+    """Every method with its seeds: first all once, then again."""
+    first = [(method, 0) for method in METHODS]
+    return first + [(m, seed) for seed in range(1, SEEDS) for m in ATTEMPTS | LOSSES]
+
+
+def settings(method: str, seed: int, weights: str | None) -> TrainConfig:
+    config = METHODS[method]
+    args = dict(config.model_args)
+    if "backbone" in args:
+        args["backbone_weights"] = weights
+    return replace(config, model_args=args, seed=seed)
+
+
+def split(data: Path) -> dict[str, tuple[Photo, ...]]:
+    """The photos of each part; a sixth of the training photos are taken for validation."""
+    folder = PhotoFolder(data)
+    train = folder.select("train", min_side=SIZE).photos
+    is_val = {photo: _hash(photo.id) % 6 == 0 for photo in train}
+    return {
+        "train": tuple(photo for photo in train if not is_val[photo]),
+        "val": tuple(photo for photo in train if is_val[photo]),
+        "test": folder.select("test", min_side=SIZE).photos,
+    }
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
+
+
+def train(method: str, seed: int, data: Path, weights: str | None, out: Path) -> None:
+    """Train one run to its end; a run that was begun goes on."""
+    photos = split(data)
+    trainer = open_run(settings(method, seed, weights), out / f"{method}-{seed}", "cpu")
+    trainer.fit(
+        train_loader(photos["train"], SIZE, BATCH, seed),
+        eval_loader(photos["val"], SIZE, BATCH),
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, type=Path, metavar="PHOTOS")
+    parser.add_argument("--weights", metavar="FILE", help="of a torchvision MobileNetV2")
+    parser.add_argument("--out", type=Path, default=Path("runs/arena"), metavar="DIR")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (1)")
+    parser.add_argument("--only", metavar="METHOD-SEED", help="this run alone, in this process")
+    args = parser.parse_args()
+    if args.only:
+        method, _, seed = args.only.rpartition("-")
+        train(method, int(seed), args.data, args.weights, args.out)
+        return 0
+    # One thread each: two runs side by side learn nearly twice as fast as one on two threads.
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def begin(name: str) -> int:
+        command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
+        return subprocess.run(command, env=environment).returncode
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        names = [f"{method}-{seed}" for method, seed in runs()]
+        failed = [n for n, status in zip(names, pool.map(begin, names), strict=True) if status]
+    print("failed: " + ", ".join(failed) if failed else "all runs finished")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

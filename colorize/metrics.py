@@ -1,15 +1,21 @@
-"""How good are the colors: a few measures, and the rows that every table of them needs."""
+"""How good are the colors: measures of one painting against the true photo."""
 
-from collections.abc import Callable, Iterable, Sequence
+import functools
+import math
+from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from colorize.color import AB_SCALE, lab_to_rgb, rgb_to_lab, to_uint8
+from colorize.color import AB_SCALE, L_SCALE, mean_chroma, rgb_to_lab
 from colorize.losses import DISTANCES
-from colorize.runtime import seed_all
 
-Painter = Callable[[Tensor], Tensor]
+NO_COLOR = 0.5  # mean chroma in CIELAB units; below, color is the rounding of 8 bits
+
+# Where colors bleed: chroma that changes faster than by _CHROMA_EDGE units a pixel, farther than
+# _REACH pixels from where L* changes faster than by _LIGHTNESS_EDGE.
+_LIGHTNESS_EDGE, _CHROMA_EDGE, _REACH = 3.0, 1.0, 2
 
 
 def ab_error(painted: Tensor, ab: Tensor) -> Tensor:
@@ -26,15 +32,21 @@ def psnr(rgb: Tensor, truth: Tensor) -> Tensor:
     return 10 * torch.log10(255**2 / mse)
 
 
-def colorfulness(rgb: Tensor) -> Tensor:
+def colorfulness(rgb: Tensor, absolute: bool = False) -> Tensor:
     """Colorfulness M3 of each uint8 photo (N, 3, H, W): (N,).
 
     Hasler and Süsstrunk, Measuring Colourfulness in Natural Images, 2003: about 15 is slightly,
-    45 averagely, 82 highly colorful. With signed opponent differences, as in the paper; the
-    DDColor line of work takes their absolute values and gets smaller numbers.
+    45 averagely, 82 highly colorful.
+
+    Args:
+        rgb: the photos.
+        absolute: whether to take the opponent differences' absolute values, as the code of DDColor
+            and of those before it does, which gives smaller numbers; the paper has them signed.
     """
     r, g, b = rgb.float().unbind(1)
     rg, yb = r - g, (r + g) / 2 - b
+    if absolute:
+        rg, yb = rg.abs(), yb.abs()
     deviation = torch.hypot(_std(rg), _std(yb))
     mean = torch.hypot(rg.mean(dim=(1, 2)), yb.mean(dim=(1, 2)))
     return deviation + 0.3 * mean
@@ -51,111 +63,127 @@ def cast_ratio(ab: Tensor) -> Tensor:
     return mean / length.clamp(min=1e-6)
 
 
+def bleeding(lightness: Tensor, ab: Tensor) -> Tensor:
+    """The share of color edges that lie away from any edge of the lightness: a number in [0, 1].
+
+    Where colors end, something ends, and its lightness mostly changes too; colors that run over
+    its border end elsewhere. A color edge counts by how much faster than 1 unit a pixel the color
+    changes there; an edge of the lightness, where L* changes faster than 3 units a pixel, covers
+    2 pixels around it. True photos have some (painted walls, sunsets), so compare with theirs.
+
+    Args:
+        lightness: (1, H, W), of the true photo.
+        ab: (2, H, W).
+
+    Returns:
+        NaN where there is no color edge at all.
+    """
+    steps = F.max_pool2d(
+        (_slope(lightness * L_SCALE) > _LIGHTNESS_EDGE).float().unsqueeze(0),
+        **{"kernel_size": 2 * _REACH + 1, "stride": 1, "padding": _REACH},
+    )
+    edges = (_slope(ab * AB_SCALE) - _CHROMA_EDGE).clamp(min=0)
+    return (edges * (1 - steps[0])).sum() / edges.sum()
+
+
+def _slope(x: Tensor) -> Tensor:
+    """How much a picture (C, H, W) changes from pixel to pixel, over all channels: (1, H, W)."""
+    x = F.pad(x.unsqueeze(0), (1, 1, 1, 1), mode="replicate")[0]
+    right, down = x[:, 1:-1, 2:] - x[:, 1:-1, :-2], x[:, 2:, 1:-1] - x[:, :-2, 1:-1]
+    return torch.linalg.vector_norm(torch.cat((right, down)) / 2, dim=0, keepdim=True)
+
+
 def _std(x: Tensor) -> Tensor:
     return x.std(dim=(1, 2), correction=0)
 
 
-def mean_ab(batches: Iterable[Tensor]) -> Tensor:
-    """The mean color of uint8 batches (N, 3, H, W), as ab (2, 1, 1): what a lazy painter learns."""
-    total, count = torch.zeros(2, dtype=torch.float64), 0
-    for rgb in batches:
-        ab = rgb_to_lab(rgb)[1]
-        total += ab.mean(dim=(2, 3)).sum(0).cpu()
-        count += len(ab)
-    return (total / count).float().view(2, 1, 1)
+class Picture:
+    """A picture to measure; what several measures need of it is worked out once.
 
-
-def baselines(mean: Tensor, seed: int = 0) -> dict[str, Painter]:
-    """Painters that look at nothing, for the rows that every table needs.
-
-    `grey`; `mean-ab`, everything in the one color `mean` (of the training photos: `mean_ab`);
-    and `random`, each pixel's ab uniform in [-1, 1].
+    Attributes:
+        rgb: uint8 (3, H, W), at least 7 x 7.
     """
-    generator = torch.Generator().manual_seed(seed)
 
-    def one_color(lightness: Tensor, color: Tensor) -> Tensor:
-        return color.to(lightness).expand(len(lightness), 2, *lightness.shape[-2:])
+    def __init__(self, rgb: Tensor):
+        self.rgb = rgb
 
-    def random(lightness: Tensor) -> Tensor:
-        shape = (len(lightness), 2, *lightness.shape[-2:])
-        return (torch.rand(shape, generator=generator) * 2 - 1).to(lightness)
+    @functools.cached_property
+    def lab(self) -> tuple[Tensor, Tensor]:
+        """Lightness (1, H, W) and ab (2, H, W)."""
+        return rgb_to_lab(self.rgb)
 
-    return {
-        "grey": lambda lightness: one_color(lightness, torch.zeros(2, 1, 1)),
-        "mean-ab": lambda lightness: one_color(lightness, mean),
-        "random": random,
-    }
+    @functools.cached_property
+    def chroma(self) -> float:
+        """Mean chroma in CIELAB units."""
+        return mean_chroma(self.lab[1]).item()
 
+    @functools.cached_property
+    def colorfulness(self) -> float:
+        """As of the paper."""
+        return colorfulness(self.rgb[None]).item()
 
-@torch.no_grad()
-def evaluate(
-    painters: dict[str, Painter], batches: Iterable[Tensor], device: torch.device | str = "cpu"
-) -> dict[str, dict[str, float]]:
-    """Let each painter color the same photos and measure it, with the row `truth` above them.
-
-    Args:
-        painters: by name, a function from lightness (N, 1, H, W) to ab (N, 2, H, W); a network
-            in eval mode is one.
-        batches: the true photos, uint8 (N, 3, H, W).
-        device: where the painters work.
-
-    Returns:
-        For each name the means over all photos: `ab_error` (CIELAB units), `psnr` (dB),
-        `colorfulness`, and the training losses `mse` and `l1` in normalized ab.
-    """
-    sums: dict[str, dict[str, float]] = {}
-    count = 0
-    batches = iter(batches)  # before seeding: a loader draws a number when it begins
-    seed_all(0)  # networks with noise give the same paintings each time
-    for batch in batches:
-        truth = batch.to(device)
-        lightness, ab = rgb_to_lab(truth)
-        count += len(truth)
-        _add(sums, "truth", {"colorfulness": colorfulness(truth)})
-        for name, paint in painters.items():
-            painted = paint(lightness)
-            rgb = to_uint8(lab_to_rgb(lightness, painted))
-            losses = {
-                key: loss(painted, ab, reduction="none").mean(dim=(1, 2, 3))
-                for key, loss in DISTANCES.items()
-            }
-            measures = {
-                "ab_error": ab_error(painted, ab),
-                "psnr": psnr(rgb, truth),
-                "colorfulness": colorfulness(rgb),
-            }
-            _add(sums, name, measures | losses)
-    if not count:
-        raise ValueError("no photos to measure")
-    return {name: {key: total / count for key, total in row.items()} for name, row in sums.items()}
+    @functools.cached_property
+    def colorfulness_absolute(self) -> float:
+        """As of DDColor's code."""
+        return colorfulness(self.rgb[None], absolute=True).item()
 
 
-def _add(sums: dict[str, dict[str, float]], name: str, measures: dict[str, Tensor]) -> None:
-    row = sums.setdefault(name, {})
-    for key, values in measures.items():
-        row[key] = row.get(key, 0.0) + values.cpu().double().sum().item()
+def _ssim(painted: Picture, truth: Picture) -> float:
+    """Structural similarity in RGB (Wang et al. 2004), as scikit-image has it: 7 x 7 windows."""
+    from skimage.metrics import structural_similarity  # here, because it costs a second
+
+    arrays = [picture.rgb.float().numpy() for picture in (painted, truth)]
+    return float(structural_similarity(*arrays, channel_axis=0, data_range=255))
 
 
-_HEADINGS = {
-    "ab_error": "ab error ↓",
-    "colorfulness": "colorfulness",
-    "psnr": "PSNR dB ↑",
-    "mse": "MSE ↓",
-    "l1": "L1 ↓",
+def _delta_e(painted: Picture, truth: Picture) -> float:
+    """Mean CIEDE2000 (Sharma et al. 2005), scikit-image's."""
+    from skimage.color import deltaE_ciede2000
+
+    lab = [
+        torch.cat(((lightness + 1) * L_SCALE, ab * AB_SCALE)).numpy()
+        for lightness, ab in (painted.lab, truth.lab)
+    ]
+    return float(deltaE_ciede2000(*lab, channel_axis=0).mean())
+
+
+def _distance(name: str) -> Callable[[Picture, Picture], float]:
+    return lambda painted, truth: DISTANCES[name](painted.lab[1], truth.lab[1]).item()
+
+
+# By name, what is measured of a painting beside the truth.
+MEASURES: dict[str, Callable[[Picture, Picture], float]] = {
+    "ab_error": lambda p, t: ab_error(p.lab[1][None], t.lab[1][None]).item(),
+    "delta_e": _delta_e,
+    "psnr": lambda p, t: psnr(p.rgb[None], t.rgb[None]).item(),
+    "ssim": _ssim,
+    "colorfulness": lambda p, t: p.colorfulness,
+    "colorfulness_absolute": lambda p, t: p.colorfulness_absolute,
+    "colorfulness_error": lambda p, t: abs(p.colorfulness - t.colorfulness),
+    "colorfulness_absolute_error": lambda p, t: abs(
+        p.colorfulness_absolute - t.colorfulness_absolute
+    ),
+    "cast": lambda p, t: cast_ratio(p.lab[1][None]).item() if p.chroma >= NO_COLOR else math.nan,
+    "bleeding": lambda p, t: bleeding(t.lab[0], p.lab[1]).item(),
+    "mean_a": lambda p, t: p.lab[1][0].mean().item() * AB_SCALE,
+    "mean_b": lambda p, t: p.lab[1][1].mean().item() * AB_SCALE,
+    "chroma": lambda p, t: p.chroma,
+    **{name: _distance(name) for name in DISTANCES},
 }
 
 
-def as_table(
-    rows: dict[str, dict[str, float]],
-    columns: Sequence[str] = ("ab_error", "colorfulness", "psnr"),
-) -> str:
-    """Some columns of `evaluate`'s rows as a Markdown table."""
-    headings = " | ".join(_HEADINGS[key] for key in columns)
-    lines = [f"| | {headings} |", "|---|" + "---:|" * len(columns)]
-    for name, row in rows.items():
-        # The losses are small numbers in normalized units.
-        cells = [
-            f"{row[key]:.{4 if key in DISTANCES else 2}f}" if key in row else "" for key in columns
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def measure(painted: Picture, truth: Picture) -> dict[str, float | None]:
+    """Everything in `MEASURES`; None for what a painting does not have.
+
+    PSNR is infinite for the truth itself; a grey painting has no color edges to bleed, and no cast.
+
+    Raises:
+        ValueError: if the pictures are not of one size.
+    """
+    if painted.rgb.shape != truth.rgb.shape:
+        raise ValueError(
+            f"a painting of {tuple(painted.rgb.shape[1:])} cannot be compared with a photo of "
+            f"{tuple(truth.rgb.shape[1:])} (height, width)"
+        )
+    found = {name: function(painted, truth) for name, function in MEASURES.items()}
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}

@@ -11,19 +11,28 @@ test photos are scored once, when a run has finished, and the result is kept in
 
 import argparse
 import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from colorize import load_samples, read_photo
 from colorize.config import PRESETS, TrainConfig
 from colorize.data.folder import Photo, PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
+from colorize.evaluation.judge import judge
+from colorize.evaluation.rows import Memory, PaintedRun, trivial_rows
+from colorize.figures import save_pictures
+from colorize.runtime import written_beside
 from colorize.trainers import open_run
 
+RESULTS = Path(__file__).parents[1] / "report" / "results" / "arena"
 SIZE, BATCH, EPOCHS = 96, 16, 6
+VIVIDNESS = (0.0, 0.3, 0.62, 0.8, 0.9, 1.0)  # of classes; 1 less the temperature
 SEEDS = 3  # of the attempts and the losses; the other methods run once
 
 _ENCODER = {"backbone": "mobilenet_v2", "padding": "same"}
@@ -116,6 +125,49 @@ def train(method: str, seed: int, data: Path, weights: str | None, out: Path) ->
     )
 
 
+def score(method: str, seed: int, data: Path, out: Path) -> None:
+    """Judge a finished run by the test photos, once, and keep what is small of it."""
+    name = f"{method}-{seed}"
+    result, run = RESULTS / name, out / name
+    if (result / f"{name}.json").exists():
+        return
+    row = PaintedRun(run)
+    rows = {name: row}
+    if hasattr(row.colorizer.network, "logits"):
+        rows |= {f"{name} at {vividness:g}": row.at(vividness) for vividness in VIVIDNESS}
+    judged = judge(rows, split(data)["test"], SIZE, run / "test")
+    result.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(run / "log.jsonl", result / "log.jsonl")
+    config = json.loads((run / "config.json").read_text())
+    weights = config["model_args"].get("backbone_weights")
+    if weights is not None:  # the file, not where it lay
+        config["model_args"]["backbone_weights"] = Path(weights).name
+    with written_beside(result / "config.json") as part:
+        part.write_text(json.dumps(config, indent=2) + "\n")
+    if seed == 0:
+        photos = {
+            photo.id: read_photo(photo.path) for photo in load_samples().select("test").photos
+        }
+        painted = {key: row(key, photo) for key, photo in photos.items()}
+        save_pictures(painted, result / "painted")
+    for other in rows:  # last the one by which a run counts as scored
+        judged[other].save(result / f"{other}.json")
+    judged[name].save(result / f"{name}.json")
+
+
+def score_trivial(data: Path, out: Path) -> None:
+    """Judge the truth and the rows that learned nothing."""
+    if (RESULTS / "trivial" / "truth.json").exists():
+        return
+    photos = split(data)
+    memory = Memory(photos["train"], out / "training.pt")
+    judged = judge(trivial_rows(memory), photos["test"], SIZE, out / "trivial")
+    for name, row in judged.items():
+        if name != "truth":
+            row.save(RESULTS / "trivial" / f"{name}.json")
+    judged["truth"].save(RESULTS / "trivial" / "truth.json")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, type=Path, metavar="PHOTOS")
@@ -123,10 +175,15 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/arena"), metavar="DIR")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (1)")
     parser.add_argument("--only", metavar="METHOD-SEED", help="this run alone, in this process")
+    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="of these alone")
     args = parser.parse_args()
     if args.only:
         method, _, seed = args.only.rpartition("-")
-        train(method, int(seed), args.data, args.weights, args.out)
+        if method == "trivial":
+            score_trivial(args.data, args.out)
+        else:
+            train(method, int(seed), args.data, args.weights, args.out)
+            score(method, int(seed), args.data, args.out)
         return 0
     # One thread each: two runs side by side learn nearly twice as fast as one on two threads.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -136,7 +193,8 @@ def main() -> int:
         return subprocess.run(command, env=environment).returncode
 
     with ThreadPoolExecutor(args.jobs) as pool:
-        names = [f"{method}-{seed}" for method, seed in runs()]
+        wanted = ("trivial", *(args.methods or METHODS))
+        names = [f"{m}-{seed}" for m, seed in [("trivial", 0), *runs()] if m in wanted]
         failed = [n for n, status in zip(names, pool.map(begin, names), strict=True) if status]
     print("failed: " + ", ".join(failed) if failed else "all runs finished")
     return 1 if failed else 0

@@ -68,7 +68,7 @@ def test_training_writes_a_run_and_prints_the_table_with_the_baselines(folder, t
     assert train(folder, tmp_path / "run", "--seed", "5", "--lr", "0.001") == 0
     out = capsys.readouterr().out
     rows = [line.split("|")[1].strip() for line in out.splitlines() if line.startswith("|")]
-    assert rows[2:] == ["truth", "unet_gan", "grey", "mean-ab", "random"]
+    assert rows[2:] == ["truth", "unet_gan", "grey", "mean-ab", "random", "nearest"]
     assert "6 train photos" in out and "3 val photos" in out
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["model_args"] == {"depth": 3, "base_channels": 4}

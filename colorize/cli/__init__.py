@@ -1,0 +1,44 @@
+"""The command `colorize`; a module for each group of its commands."""
+
+import argparse
+import errno
+import sys
+
+import colorize
+from colorize.cli import data, evaluate, photo, train
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0 done, 1 some photos failed, 2 not possible."""
+    argv = sys.argv[1:] if argv is None else argv
+    args = _parser(argv).parse_args(argv)
+    from colorize.checkpoint import CheckpointError
+    from colorize.models.backbone import WeightsError
+    from colorize.photos import PhotoError
+
+    try:
+        return args.command(args)
+    except PhotoError as error:
+        # Out of a reading process it comes with that one's traceback; the last line says it all.
+        reason = str(error).strip().splitlines()[-1].removeprefix("colorize.photos.PhotoError: ")
+        print(f"colorize: {reason}", file=sys.stderr)
+        return 2
+    except (ValueError, OSError, ArithmeticError, CheckpointError, WeightsError) as error:
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        advice = "; the disk is full: free some space, the same command goes on" if full else ""
+        print(f"colorize: {error}{advice}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ncolorize: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser(argv: list[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="colorize", description=colorize.__doc__)
+    parser.add_argument("--version", action="version", version=colorize.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    data.add(commands)
+    train.add(commands, argv)
+    photo.add(commands)
+    evaluate.add(commands)
+    return parser

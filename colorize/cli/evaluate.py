@@ -1,0 +1,182 @@
+"""The commands `evaluate` and `blindtest`."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import colorize
+from colorize.cli.options import count, number, positive
+
+if TYPE_CHECKING:
+    from colorize.data.folder import Photo
+    from colorize.evaluation.rows import Row
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Make the commands known."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="measure runs, or folders of painted pictures, against the true photos",
+        description=(
+            "Measure runs, and folders of pictures painted by whatever program, against the true "
+            "photos. The same command again goes on where it was stopped."
+        ),
+    )
+    evaluate.add_argument(
+        "painters",
+        nargs="+",
+        metavar="[NAME=]PATH",
+        help="a run's folder, or a folder of paintings that are named as their photos",
+    )
+    _add_photos(evaluate)
+    evaluate.add_argument(
+        "--train",
+        metavar="DIR",
+        help="training photos, for the rows mean-ab and nearest (the part train of the photos)",
+    )
+    evaluate.add_argument("-o", "--output", required=True, metavar="DIR", type=Path)
+    evaluate.add_argument(
+        "--size", type=positive, default=256, metavar="N", help="side of the squares (256)"
+    )
+    evaluate.add_argument(
+        "--vividness",
+        type=number(float, 0),
+        nargs="+",
+        default=[],
+        metavar="X",
+        help="of networks with classes, more rows at these",
+    )
+    evaluate.add_argument(
+        "--no-features", action="store_true", help="without FID, KID and LPIPS, which take long"
+    )
+    evaluate.add_argument(
+        "--no-full", action="store_true", help="the squares alone, not the full sizes"
+    )
+    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    evaluate.set_defaults(command=_evaluate)
+
+    blind = commands.add_parser(
+        "blindtest",
+        help="make a page on which people tell painted photos from true ones",
+        description=(
+            "Write one HTML page, for any browser and without a network, that shows true and "
+            "painted photos side by side for a second and counts how often people are fooled."
+        ),
+    )
+    blind.add_argument("painter", metavar="PATH", help="a run's folder, or one of paintings")
+    _add_photos(blind)
+    blind.add_argument("-o", "--output", required=True, metavar="PAGE.html", type=Path)
+    blind.add_argument(
+        "--count", type=positive, default=30, metavar="N", help="photos, drawn by lot (30)"
+    )
+    blind.add_argument("--seed", type=count, default=0, metavar="N", help="of the lot (0)")
+    blind.add_argument(
+        "--seconds", type=number(float, 0.1), default=1.0, metavar="X", help="shown for (1)"
+    )
+    blind.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    blind.set_defaults(command=_blindtest)
+
+
+def _add_photos(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--photos",
+        required=True,
+        metavar="DIR",
+        help="the true photos; `samples`: the embedded set",
+    )
+    command.add_argument(
+        "--part",
+        default="test",
+        choices=("train", "val", "test", "all"),
+        help="of the photos (test); all: a folder that has no parts",
+    )
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from colorize.evaluation.judge import judge
+    from colorize.evaluation.rows import Memory, PaintedRun, trivial_rows
+    from colorize.evaluation.summary import write_summary
+
+    if args.train is None and args.part == "all":
+        raise ValueError("the rows mean-ab and nearest need training photos: --train DIR")
+    photos = _photos(args.photos, args.part, args.size)
+    training = _photos(args.train or args.photos, "train" if args.train is None else "all", 1)
+    shared = {photo.path.resolve() for photo in photos} & {p.path.resolve() for p in training}
+    if shared:
+        raise ValueError(
+            f"{len(shared)} photos are in both --photos and --train, such as {min(shared)}"
+        )
+    rows: dict[str, Row] = {}
+    for painter in args.painters:
+        name, row = _row(painter, args.device)
+        new = {name: row}
+        if isinstance(row, PaintedRun) and hasattr(row.colorizer.network, "logits"):
+            new |= {f"{name} at {v:g}": row.at(v) for v in args.vividness}
+        taken = rows.keys() & new.keys()
+        if taken:
+            raise ValueError(f"two rows named {min(taken)}: give one another name, NAME={painter}")
+        rows |= new
+    args.output.mkdir(parents=True, exist_ok=True)
+    trivial = trivial_rows(Memory(training, args.output / "training.pt"))
+    taken = rows.keys() & (trivial.keys() | {"truth"})
+    if taken:
+        raise ValueError(f"{min(taken)} is the name of a row of every table: use NAME=PATH")
+    judged = judge(
+        rows | trivial,
+        photos,
+        args.size,
+        args.output,
+        features=not args.no_features,
+        full=not args.no_full,
+    )
+    print(write_summary(judged, args.output))
+    return 0
+
+
+def _blindtest(args: argparse.Namespace) -> int:
+    import random
+
+    from tqdm import tqdm
+
+    from colorize.blindtest import write_blind_test
+    from colorize.evaluation.rows import PaintedFolder
+
+    name, row = _row(args.painter, args.device)
+    photos = _photos(args.photos, args.part, 1)
+    drawn = random.Random(args.seed).sample(photos, min(args.count, len(photos)))
+    if isinstance(row, PaintedFolder):
+        row.check(drawn)
+    truths = {photo.id: colorize.read_photo(photo.path) for photo in drawn}
+    bar = tqdm(truths.items(), desc="painting", unit="photo")
+    painted = {key: row(key, truth) for key, truth in bar}
+    path = write_blind_test(truths, painted, args.output, args.seed, args.seconds, name)
+    print(f"{path}: {len(truths)} pairs; open it in a browser")
+    return 0
+
+
+def _row(painter: str, device: str) -> "tuple[str, Row]":
+    """[NAME=]PATH as a name and a row."""
+    from colorize.evaluation.rows import PaintedFolder, PaintedRun
+
+    name, equals, path = painter.partition("=")
+    if not equals or Path(painter).exists():  # there are folders with = in their names
+        path, name = painter, Path(painter).resolve().name
+    if Path(path, "config.json").is_file():
+        return name, PaintedRun(path, device=device)
+    return name, PaintedFolder(path)
+
+
+def _photos(folder: str, part: str, size: int) -> "tuple[Photo, ...]":
+    """The photos of a part, none smaller than `size`; what is left out is said."""
+    from colorize.data.folder import PARTS
+
+    photos = colorize.load_samples() if folder == "samples" else colorize.PhotoFolder(folder)
+    found = []
+    for name in PARTS if part == "all" else (part,):
+        selection = photos.select(name, min_side=size)
+        found += selection.photos
+        if any(selection.left_out.values()):
+            print(f"{folder}: {selection}")
+    if not found:
+        raise ValueError(f"{folder}: no photo of the part {part} has {size} px or more")
+    return tuple(sorted(found, key=lambda photo: photo.path))

@@ -1,0 +1,1 @@
+"""The judge: any painter's pictures against the truth, by one code."""

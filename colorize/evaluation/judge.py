@@ -1,0 +1,336 @@
+"""Measures of any number of painters on the same photos: streamed, and continued when stopped."""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+import colorize
+from colorize.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from colorize.data.folder import Photo
+from colorize.evaluation.features import (
+    EXTRACTORS,
+    LPIPS,
+    Unavailable,
+    columns,
+    distances,
+    lpips_alex,
+)
+from colorize.evaluation.rows import PaintedFolder, Row, square
+from colorize.metrics import MEASURES, Picture, measure
+from colorize.photos import photo_to_rgb, read_photo
+from colorize.runtime import written_beside
+
+_DIGITS = 4  # of a stored measure
+_PACKAGES = ("torch", "numpy", "pillow", "scikit-image", "torchmetrics")
+_BATCH = 32  # squares that a network sees at a time
+TRUTH = "truth"
+
+Measures = dict[str, float | None]
+
+
+@dataclass
+class Judged:
+    """What was measured of one row.
+
+    Attributes:
+        name: of the row.
+        stamp: how it was measured: crop, filter, sizes, number of photos, versions, the row's own.
+        photos: ids, in the order of the measures.
+        square: by measure, its value for each photo at the network's size; None where undefined.
+        full: likewise at the photos' full sizes.
+        features: what networks say, by column: numbers, or a line that says why there are none.
+    """
+
+    name: str
+    stamp: dict[str, Any]
+    photos: list[str]
+    square: dict[str, list[float | None]]
+    full: dict[str, list[float | None]]
+    features: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write as JSON, one measure a line."""
+        parts = []
+        for key, value in asdict(self).items():
+            if key in ("square", "full"):
+                lines = [f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in value.items()]
+                text = "{\n" + ",\n".join(lines) + "\n}"
+            else:
+                text = json.dumps(value)
+            parts.append(f"{json.dumps(key)}: {text}")
+        with written_beside(path) as part:
+            part.write_text("{\n" + ",\n".join(parts) + "\n}\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Judged":
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: if the file holds something else.
+        """
+        try:
+            return cls(**json.loads(Path(path).read_text()))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} does not hold the measures of a row: {error}") from error
+
+
+def judge(
+    rows: Mapping[str, Row],
+    photos: Sequence[Photo],
+    size: int,
+    out: str | os.PathLike,
+    features: bool = True,
+    full: bool = True,
+    progress: bool = True,
+) -> dict[str, Judged]:
+    """Let each row paint the same photos, and measure it beside the truth.
+
+    A row paints the photo's largest centered square, brought to `size`, and the whole photo in its
+    full size. What was measured is kept in `out/measures.jsonl`, photo by photo; called again
+    with the same rows it goes on from there. Of each row a file `NAME.json` remains.
+
+    Args:
+        rows: by name; the row `truth` is added.
+        photos: the true ones, none smaller than `size`.
+        size: of the squares, in pixels.
+        out: a folder, made if need be.
+        features: whether to ask networks too, for FID, KID and LPIPS on the squares.
+        full: whether to measure in full size too.
+        progress: whether to show a bar.
+
+    Raises:
+        ValueError: if there are no photos, or two of one id; if a photo has no painting, or one of
+            another shape, or is too small.
+    """
+    if not photos:
+        raise ValueError("no photos to judge by")
+    twice = [name for name, times in Counter(photo.id for photo in photos).items() if times > 1]
+    if twice:
+        raise ValueError(f"{len(twice)} names are of several photos each, such as {twice[0]!r}")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = {TRUTH: _paint_truth, **rows}
+    for row in rows.values():
+        if isinstance(row, PaintedFolder):
+            row.check(photos)
+    keys = {name: _key(row, size, full) for name, row in rows.items()}
+    path = out / "measures.jsonl"
+    known = _read_lines(path)
+    todo = {
+        photo.id: [name for name in rows if (keys[name], photo.id) not in known] for photo in photos
+    }
+    total = sum(map(len, todo.values()))
+    bar = tqdm(total=total, desc="judging", unit="painting", disable=not (progress and total))
+    with bar, path.open("a") as file:
+        for name, photo, found in _measured(rows, photos, todo, size, full):
+            known[keys[name], photo.id] = found
+            file.write(json.dumps({"row": keys[name], "photo": photo.id, **found}) + "\n")
+            file.flush()
+            bar.update()
+    asked = _features(rows, keys, photos, size, out, progress) if features else {}
+    judged = {}
+    for name, row in rows.items():
+        found = [known[keys[name], photo.id] for photo in photos]
+        judged[name] = Judged(
+            name,
+            _stamp(photos, size, full) | {"row": getattr(row, "stamp", {"rule": name})},
+            [photo.id for photo in photos],
+            *({m: [f[part][m] for f in found] for m in found[0][part]} for part in _PARTS),
+            asked.get(name, {}),
+        )
+        judged[name].save(out / f"{name}.json")
+    return judged
+
+
+_PARTS = ("square", "full")
+
+
+def _paint_truth(name: str, photo: Image.Image) -> Image.Image:
+    return photo
+
+
+def _measured(
+    rows: Mapping[str, Row],
+    photos: Sequence[Photo],
+    todo: Mapping[str, Sequence[str]],
+    size: int,
+    full: bool,
+) -> Iterator[tuple[str, Photo, dict[str, Measures]]]:
+    """(row, photo, measures): painted one after the other, measured beside each other."""
+    workers = os.cpu_count() or 1
+    pending: list[tuple[str, Photo, Future]] = []
+    with ThreadPoolExecutor(workers) as pool:
+        for photo in photos:
+            if not todo[photo.id]:
+                continue
+            truth = read_photo(photo.path)
+            small = square(truth, size)
+            truths = [Picture(photo_to_rgb(picture)) for picture in (small, truth)]
+            for name in todo[photo.id]:
+                painted = _painted(rows[name], photo.id, truth, small, full)
+                pending.append((name, photo, pool.submit(_measure, painted, truths, full)))
+            while len(pending) > 4 * workers:
+                name, done, future = pending.pop(0)
+                yield name, done, future.result()
+        for name, done, future in pending:
+            yield name, done, future.result()
+
+
+def _painted(
+    row: Row, name: str, truth: Image.Image, small: Image.Image, full: bool
+) -> list[Image.Image]:
+    """A row's painting of the square, and of the whole photo."""
+    if isinstance(row, PaintedFolder):  # the square is cut out of it
+        whole = row(name, truth)
+        return [square(whole, small.width), whole]
+    if truth.size == small.size or not full:
+        return [row(name, small)] * 2
+    return [row(name, small), row(name, truth)]
+
+
+def _measure(
+    painted: Sequence[Image.Image], truths: Sequence[Picture], full: bool
+) -> dict[str, Measures]:
+    square, whole = (Picture(photo_to_rgb(picture)) for picture in painted)
+    found = _rounded(measure(square, truths[0]))
+    if not full:
+        return {"square": found, "full": {}}
+    same = truths[0].rgb.shape == truths[1].rgb.shape
+    return {"square": found, "full": found if same else _rounded(measure(whole, truths[1]))}
+
+
+def _rounded(measures: Measures) -> Measures:
+    return {k: v if v is None else float(f"{v:.{_DIGITS}g}") for k, v in measures.items()}
+
+
+def _read_lines(path: Path) -> dict[tuple[str, str], dict[str, Measures]]:
+    """What was measured before; a last line that was cut off is dropped, and made whole."""
+    known = {}
+    if path.exists():
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+                known[entry.pop("row"), entry.pop("photo")] = entry
+            except (ValueError, KeyError) as error:
+                if number < len(lines):
+                    raise ValueError(
+                        f"{path}: line {number} is damaged; remove the file to measure anew"
+                    ) from error
+                with written_beside(path) as part:
+                    part.write_text("".join(f"{line}\n" for line in lines[:-1]))
+    return known
+
+
+def _key(row: Row, size: int, full: bool) -> str:
+    """What a stored measure is of: the row, by its stamp, and how it was measured."""
+    stamp = getattr(row, "stamp", {"rule": TRUTH})
+    return json.dumps([stamp, size, full, sorted(MEASURES)], sort_keys=True)
+
+
+def _features(
+    rows: Mapping[str, Row],
+    keys: Mapping[str, str],
+    photos: Sequence[Photo],
+    size: int,
+    out: Path,
+    progress: bool,
+) -> dict[str, dict[str, Any]]:
+    """What networks say of the squares: by row and column, numbers or why there are none."""
+    found: dict[str, dict[str, Any]] = {name: {} for name in rows}
+
+    def seen(name: str, column: str, see: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """What a network sees in a row's squares, beside the true ones; kept in `out/features/`."""
+        digest = hashlib.sha256(f"{column} {keys[name]} {ids}".encode()).hexdigest()[:16]
+        path = out / "features" / f"{digest}.pt"
+        with contextlib.suppress(CheckpointError):  # not there yet, or damaged: made anew
+            return load_checkpoint(path)["seen"]
+        batches = _squares(rows[name], photos, size)
+        total = -(-len(photos) // _BATCH)
+        bar = tqdm(batches, f"{column}: {name}", total, leave=False, disable=not progress)
+        with torch.no_grad():
+            result = torch.cat([see(*batch).float() for batch in bar])
+        save_checkpoint(path, {"seen": result})
+        return result
+
+    ids = [photo.id for photo in photos]
+    for extractor, load in EXTRACTORS.items():
+        try:
+            network = load()
+        except Unavailable as error:
+            for name in rows:
+                found[name] |= dict.fromkeys(columns(extractor), f"skipped: {error}")
+            continue
+        see = lambda painted, true, network=network: network(painted)  # noqa: E731
+        truth = seen(TRUTH, extractor, see)
+        for name in rows.keys() - {TRUTH}:
+            values = distances(seen(name, extractor, see), truth)
+            found[name] |= {f"{key} {extractor}": value for key, value in values.items()}
+    try:
+        distance = lpips_alex()
+    except Unavailable as error:
+        for name in rows:
+            found[name][LPIPS] = f"skipped: {error}"
+    else:
+        for name in rows:
+            found[name][LPIPS] = {"values": seen(name, LPIPS, distance).tolist()}
+    return found
+
+
+def _squares(row: Row, photos: Sequence[Photo], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of a row's squares and of the true ones, uint8 (n, 3, size, size)."""
+    for begin in range(0, len(photos), _BATCH):
+        pairs = []
+        for photo in photos[begin : begin + _BATCH]:
+            truth = read_photo(photo.path)
+            small = square(truth, size)
+            painted = _painted(row, photo.id, truth, small, full=False)[0]
+            pairs.append((photo_to_rgb(painted), photo_to_rgb(small)))
+        painted, true = zip(*pairs, strict=True)
+        yield torch.stack(painted), torch.stack(true)
+
+
+def _stamp(photos: Sequence[Photo], size: int, full: bool) -> dict[str, Any]:
+    return {
+        "crop": "largest centered square; the whole photo in full size",
+        "filter": "triangle, antialiased (colorize.photos.resize)",
+        "size": size,
+        "full": full,
+        "photos": len(photos),
+        "colorize": colorize.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # an extra
+        return None
+
+
+def _commit() -> str | None:
+    """Of the code, where it lies in a git repository."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.strip() or None

@@ -5,16 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from colorize.color import rgb_to_lab
 from colorize.metrics import (
+    MEASURES,
+    Picture,
     ab_error,
-    as_table,
-    baselines,
+    bleeding,
+    cast_ratio,
     colorfulness,
-    evaluate,
-    mean_ab,
+    measure,
     psnr,
 )
 from colorize.photos import photo_to_rgb
@@ -71,76 +72,83 @@ def test_colorfulness_is_hasler_and_suesstrunks(photo):
     assert colorfulness(half).item() == pytest.approx(255 + 0.3 * 127.5)
 
 
-def test_the_mean_color_weighs_every_photo_alike_whatever_the_batches():
-    photos = torch.cat((flat(255, 0, 0), flat(0, 0, 255), flat(128, 128, 128)))
-    # CIELAB of sRGB red and blue (Lindbloom, D65): (80.09, 67.20) and (79.19, -107.86).
-    expected = torch.tensor([(80.09 + 79.19) / 3, (67.20 - 107.86) / 3]) / 110
-    for batches in (photos.split(1), photos.split(2), [photos]):
-        assert mean_ab(batches).shape == (2, 1, 1)
-        assert torch.allclose(mean_ab(batches).flatten(), expected, atol=2e-3)
+def test_absolute_colorfulness_is_ddcolors(photo):
+    # Red beside green: |rg| is 255 and |yb| 127.5 everywhere, nothing deviates.
+    half = torch.cat((flat(255, 0, 0), flat(0, 255, 0)), dim=3)
+    expected = 0.3 * math.hypot(255, 127.5)
+    assert colorfulness(half, absolute=True).item() == pytest.approx(expected)
 
 
-def test_the_baselines_look_at_nothing():
-    lightness = torch.rand(2, 1, 4, 6)
-    mean = torch.tensor([0.25, -0.5]).view(2, 1, 1)
-    painted = {name: paint(lightness) for name, paint in baselines(mean).items()}
-    assert list(painted) == ["grey", "mean-ab", "random"]
-    assert all(ab.shape == (2, 2, 4, 6) for ab in painted.values())
-    assert not painted["grey"].any()
-    assert (painted["mean-ab"] == mean).all()
-    noise = baselines(mean)["random"](torch.zeros(4, 1, 64, 64))
-    assert noise.min() < -0.99 and noise.max() > 0.99 and abs(noise.mean()) < 0.02
-    assert torch.equal(noise, baselines(mean)["random"](torch.zeros(4, 1, 64, 64)))
+def test_the_cast_is_one_where_all_is_one_tint_and_zero_where_colors_balance():
+    tint = torch.full((1, 2, 4, 4), 0.2)
+    assert cast_ratio(tint).item() == pytest.approx(1)
+    assert cast_ratio(torch.cat((tint, -tint))).item() == pytest.approx(0, abs=1e-6)
+    assert cast_ratio(torch.cat((tint, 0 * tint))).item() == pytest.approx(1)
+    quarter = tint.clone()
+    quarter[..., 0, :] *= -1  # three rows one way, one the other: (3 - 1) / 4
+    assert cast_ratio(quarter).item() == pytest.approx(0.5)
 
 
-def test_evaluate_gives_the_truth_each_painter_and_the_three_baselines():
-    photos = random_photos(5, seed=3)
-    truth = rgb_to_lab(photos)[1]
-    painters = {"off": lambda lightness: lightness.new_full((len(lightness), 2, 16, 16), 0.3)}
-    rows = evaluate(painters | baselines(mean_ab([photos])), photos.split(2))  # 2 + 2 + 1 photos
-    assert list(rows) == ["truth", "off", "grey", "mean-ab", "random"]
-    # Means over photos, not over batches, of which the last is smaller.
-    assert rows["truth"]["colorfulness"] == pytest.approx(colorfulness(photos).mean().item())
-    assert rows["grey"]["mse"] == pytest.approx(truth.square().mean().item(), rel=1e-5)
-    assert rows["grey"]["l1"] == pytest.approx(truth.abs().mean().item(), rel=1e-5)
-    assert rows["grey"]["ab_error"] == pytest.approx(
-        ab_error(torch.zeros_like(truth), truth).mean().item(), rel=1e-5
+def edge(at, low, high, side=32):
+    """A plane (1, side, side) of two values that meet at a column."""
+    plane = torch.full((1, side, side), float(low))
+    plane[..., at:] = high
+    return plane
+
+
+def test_colors_that_end_where_the_lightness_does_do_not_bleed():
+    lightness = edge(16, -0.5, 0.5)
+    fitting = torch.cat((edge(16, 0, 0.4), torch.zeros(1, 32, 32)))
+    shifted = torch.cat((edge(24, 0, 0.4), torch.zeros(1, 32, 32)))
+    assert bleeding(lightness, fitting).item() == 0
+    assert bleeding(lightness, shifted).item() == 1
+    # Two color edges as strong as each other, one of them on the edge of the lightness.
+    both = torch.cat((edge(16, 0, 0.4), edge(24, 0, 0.4)))
+    assert bleeding(lightness, both).item() == pytest.approx(0.5)
+    # The edges of the one color weigh twice: slopes of 22 and 11 units a pixel, each less 1.
+    unequal = torch.cat((edge(16, 0, 0.4), edge(24, 0, 0.2)))
+    assert bleeding(lightness, unequal).item() == pytest.approx(10 / (10 + 21))
+    # Two pixels beside the edge, and the slope is measured over the pixels around: still covered.
+    for moved, share in ((18, 0), (21, 1)):
+        near = torch.cat((edge(moved, 0, 0.4), torch.zeros(1, 32, 32)))
+        assert bleeding(lightness, near).item() == share
+    # A step of the lightness that nobody sees covers nothing; noise of the color is no edge.
+    assert bleeding(edge(16, 0, 0.05), fitting).item() == 1
+    noise = torch.cat((edge(24, 0, 0.01), torch.zeros(1, 32, 32)))
+    assert bleeding(lightness, noise).isnan()
+
+
+def test_what_is_measured_of_a_painting_agrees_with_scikit_image(photo):
+    truth = photo_to_rgb(photo)
+    painted = truth.roll(1, dims=0)
+    found = measure(Picture(painted), Picture(truth))
+    arrays = [rgb.permute(1, 2, 0).numpy() for rgb in (painted, truth)]
+    ours, true = (rgb2lab(array) for array in arrays)
+    assert found["delta_e"] == pytest.approx(deltaE_ciede2000(ours, true).mean(), rel=1e-3)
+    assert found["ssim"] == pytest.approx(structural_similarity(*arrays, channel_axis=2), rel=1e-4)
+    ab = ours[..., 1:]
+    assert found["ab_error"] == pytest.approx(
+        np.linalg.norm(ab - true[..., 1:], axis=2).mean(), rel=1e-3
     )
-    assert rows["grey"]["colorfulness"] < 1
-    assert rows["off"]["mse"] == pytest.approx((truth - 0.3).square().mean().item(), rel=1e-5)
+    assert found["mean_a"] == pytest.approx(ab[..., 0].mean(), abs=1e-2)
+    assert found["mean_b"] == pytest.approx(ab[..., 1].mean(), abs=1e-2)
+    assert found["chroma"] == pytest.approx(np.linalg.norm(ab, axis=2).mean(), rel=1e-3)
+    assert found["mse"] == pytest.approx(np.square((ab - true[..., 1:]) / 110).mean(), rel=1e-3)
+    assert found["l1"] == pytest.approx(np.abs((ab - true[..., 1:]) / 110).mean(), rel=1e-3)
+    assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(*arrays), rel=1e-4)
+    own, theirs = (hasler_suesstrunk(rgb.numpy()) for rgb in (painted, truth))
+    assert found["colorfulness"] == pytest.approx(own, rel=1e-4)
+    assert found["colorfulness_error"] == pytest.approx(abs(own - theirs), rel=1e-3)
+    assert found.keys() == MEASURES.keys()
 
 
-def test_brown_is_cheap_and_random_colors_cost_much_more(photo):
-    photos = photo_to_rgb(photo).unsqueeze(0)
-    rows = evaluate(baselines(mean_ab([photos])), [photos])
-    assert rows["mean-ab"]["mse"] < rows["grey"]["mse"] < rows["random"]["mse"] / 2
-    assert rows["mean-ab"]["ab_error"] < rows["random"]["ab_error"] / 1.5
-    assert rows["random"]["colorfulness"] > rows["mean-ab"]["colorfulness"]
-
-
-def test_the_true_colors_make_no_error():
-    photos = random_photos(1)
-    rows = evaluate({"oracle": lambda lightness: rgb_to_lab(photos)[1]}, [photos])
-    assert rows["oracle"]["ab_error"] < 1e-3 and rows["oracle"]["psnr"] == math.inf
-
-
-def test_painters_with_noise_are_measured_alike_each_time():
-    photos = random_photos(2)
-    noisy = {"noisy": lambda lightness: torch.rand(len(lightness), 2, 16, 16)}
-    assert evaluate(noisy, [photos]) == evaluate(noisy, [photos])
-
-
-def test_no_photos_are_an_error():
-    with pytest.raises(ValueError, match="no photos"):
-        evaluate({}, [])
-
-
-def test_the_table_is_markdown_with_a_row_for_each_painter():
-    rows = {"truth": {"colorfulness": 41.0}, "grey": {"ab_error": 1.5, "psnr": 24.123, "mse": 1.0}}
-    header, line, truth, grey = as_table(rows).splitlines()
-    assert header.count("|") == line.count("|") == truth.count("|") == grey.count("|")
-    assert set(line) == set("|-:")
-    assert [cell.strip() for cell in truth.split("|")[1:-1]] == ["truth", "", "41.00", ""]
-    assert [cell.strip() for cell in grey.split("|")[1:-1]] == ["grey", "1.50", "", "24.12"]
-    *_, losses = as_table({"grey": {"mse": 0.01234}}, ["mse", "l1"]).splitlines()
-    assert [cell.strip() for cell in losses.split("|")[1:-1]] == ["grey", "0.0123", ""]
+def test_what_a_painting_does_not_have_is_none(photo):
+    truth = Picture(photo_to_rgb(photo))
+    itself = measure(truth, truth)
+    assert itself["psnr"] is None
+    assert itself["ab_error"] == itself["delta_e"] == itself["colorfulness_error"] == 0
+    assert itself["ssim"] == pytest.approx(1)
+    grey = measure(Picture(photo_to_rgb(photo.convert("L").convert("RGB"))), truth)
+    assert grey["cast"] is None and grey["bleeding"] is None
+    with pytest.raises(ValueError, match=r"painting of \(30, 40\) .* photo of \(60, 80\)"):
+        measure(Picture(truth.rgb[:, :30, :40]), truth)

@@ -38,6 +38,7 @@ ARROWS = {
     "data": {"color", "config", "photos", "runtime"},
     "models": {"bins", "color", "checkpoint", "config"},
     "figures": {"color", "photos", "runtime"},
+    "blindtest": {"photos", "runtime"},
     "trainers": {
         "aging",
         "bins",

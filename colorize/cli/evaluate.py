@@ -168,11 +168,9 @@ def _row(painter: str, device: str) -> "tuple[str, Row]":
 
 def _photos(folder: str, part: str, size: int) -> "tuple[Photo, ...]":
     """The photos of a part, none smaller than `size`; what is left out is said."""
-    from colorize.data.folder import PARTS
-
     photos = colorize.load_samples() if folder == "samples" else colorize.PhotoFolder(folder)
     found = []
-    for name in PARTS if part == "all" else (part,):
+    for name in sorted({photo.part for photo in photos.photos}) if part == "all" else (part,):
         selection = photos.select(name, min_side=size)
         found += selection.photos
         if any(selection.left_out.values()):

@@ -54,6 +54,41 @@ class Estimate:
     high: float
 
 
+def merged(name: str, seeds: Sequence[Judged]) -> Judged:
+    """A method's runs of several seeds as one row: the mean over them, photo by photo.
+
+    Raises:
+        ValueError: if they are not of the same photos.
+    """
+    first = seeds[0]
+    if any(run.photos != first.photos for run in seeds):
+        raise ValueError(f"{name}: its runs were judged by other photos than each other")
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else None
+
+    def photo_by_photo(part: str) -> dict[str, list[float | None]]:
+        found = [getattr(run, part) for run in seeds]
+        return {
+            measure: [mean(values) for values in zip(*(one[measure] for one in found), strict=True)]
+            for measure in found[0]
+        }
+
+    features = {}
+    for column, told in first.features.items():
+        features[column] = told
+        if isinstance(told, dict):
+            found = [run.features[column] for run in seeds]
+            features[column] = {
+                key: np.mean([one[key] for one in found], axis=0).tolist() for key in told
+            }
+    stamp = first.stamp | {"seeds": len(seeds)}
+    return Judged(
+        name, stamp, first.photos, photo_by_photo("square"), photo_by_photo("full"), features
+    )
+
+
 class Summary:
     """The rows of a table, estimated from the same photos drawn again and again.
 
@@ -169,12 +204,16 @@ class Summary:
         """Some columns as a Markdown table, each value with its interval.
 
         Args:
-            columns: names in `COLUMNS`.
+            columns: names in `COLUMNS`; one that no row has is left out.
             titles: of the rows; left out, their names.
             rank: the column by which rows are ranked and ordered; None leaves them as they are.
         """
         skipped = self._skipped(columns)
-        columns = [column for column in columns if column not in skipped]
+        columns = [
+            column
+            for column in columns
+            if any(isinstance(self.estimate(row, column), Estimate) for row in self.rows)
+        ]
         arrows = {-1: " ↓", 0: "", 1: " ↑"}
         heads = [COLUMNS[column][0] + arrows[COLUMNS[column][1]] for column in columns]
         ranks = self.ranks(rank) if rank else {}

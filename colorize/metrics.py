@@ -20,7 +20,7 @@ _LIGHTNESS_EDGE, _CHROMA_EDGE, _REACH = 3.0, 1.0, 2
 
 def ab_error(painted: Tensor, ab: Tensor) -> Tensor:
     """Mean distance in the a*b* plane, in CIELAB units, of each photo: (N, 2, H, W) to (N,)."""
-    return torch.linalg.vector_norm((painted - ab).float() * AB_SCALE, dim=1).mean(dim=(1, 2))
+    return mean_chroma((painted - ab).float())
 
 
 def psnr(rgb: Tensor, truth: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def cast_ratio(ab: Tensor) -> Tensor:
     the same hue, near 0 where the colors of many photos balance. Grey photos have 0.
     """
     mean = torch.linalg.vector_norm(ab.float().mean(dim=(0, 2, 3)))
-    length = torch.linalg.vector_norm(ab.float(), dim=1).mean()
+    length = mean_chroma(ab).mean() / AB_SCALE
     return mean / length.clamp(min=1e-6)
 
 
@@ -90,7 +90,7 @@ def _slope(x: Tensor) -> Tensor:
     """How much a picture (C, H, W) changes from pixel to pixel, over all channels: (1, H, W)."""
     x = F.pad(x.unsqueeze(0), (1, 1, 1, 1), mode="replicate")[0]
     right, down = x[:, 1:-1, 2:] - x[:, 1:-1, :-2], x[:, 2:, 1:-1] - x[:, :-2, 1:-1]
-    return torch.linalg.vector_norm(torch.cat((right, down)) / 2, dim=0, keepdim=True)
+    return (right.square() + down.square()).sum(0, keepdim=True).sqrt() / 2
 
 
 def _std(x: Tensor) -> Tensor:

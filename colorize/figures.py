@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,17 @@ from colorize.runtime import written_beside
 
 _TITLE = {"fontsize": 11, "pad": 6}
 _COLUMN = 2.6  # inches
+# Okabe and Ito's colors, which color-blind eyes tell apart; markers, for those who see none.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+class Interval(Protocol):
+    """A value and its interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 def grey_photo(photo: Image.Image) -> Image.Image:
@@ -144,6 +155,48 @@ def turn_curve(scores: Sequence[Mapping[str, float]]) -> Figure:
     axis.axvline(turn["step"], color="#999999", lw=1)
     axis.plot(turn["step"], turn["score"], "o", color="black", label=f"turn: step {turn['step']}")
     axis.set_xlabel("steps")
+    axis.set_ylim(bottom=0)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, fontsize=9, loc="outside right upper")
+    return figure
+
+
+def error_against_color(
+    points: Mapping[str, tuple[Interval, Interval]],
+    curve: Mapping[str, tuple[Interval, Interval]],
+    truth: float,
+) -> Figure:
+    """How far painters are from the true colors, against how colorful they paint.
+
+    Args:
+        points: by name, ab error and colorfulness; each has a `value`, `low` and `high`.
+        curve: likewise, of one painter at several settings, in their order; may be empty.
+        truth: colorfulness of the true photos.
+    """
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    axis = figure.subplots()
+    axis.axhline(truth, color="#999999", ls="--", lw=1.2)
+    looks = zip(_MARKERS * 2, _COLORS * 2, strict=False)
+    for (name, (error, color)), (marker, tint) in zip(points.items(), looks, strict=False):
+        axis.errorbar(
+            *(error.value, color.value),
+            xerr=[[error.value - error.low], [error.high - error.value]],
+            yerr=[[color.value - color.low], [color.high - color.value]],
+            **{"fmt": marker, "color": tint, "ms": 7, "lw": 1, "capsize": 2, "label": name},
+        )
+    if curve:
+        errors, colors = zip(*curve.values(), strict=True)
+        line = [estimate.value for estimate in errors], [estimate.value for estimate in colors]
+        axis.plot(*line, "-o", color="black", lw=1.2, ms=4, label=f"{next(iter(curve))} …")
+        for name, x, y in zip(curve, *line, strict=True):
+            text = name.rpartition(" ")[2]
+            axis.annotate(text, (x, y), (5, -9), textcoords="offset points", fontsize=8)
+    axis.annotate(
+        "truth", (1, truth), (-4, 4), xycoords=("axes fraction", "data"),
+        textcoords="offset points", ha="right", fontsize=9, color="#666666",
+    )  # fmt: skip
+    axis.set_xlabel("ab error, CIELAB units (left is better)")
+    axis.set_ylabel("colorfulness")
     axis.set_ylim(bottom=0)
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, fontsize=9, loc="outside right upper")

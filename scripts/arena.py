@@ -24,7 +24,7 @@ from colorize import load_samples, read_photo
 from colorize.config import PRESETS, TrainConfig
 from colorize.data.folder import Photo, PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
-from colorize.evaluation.judge import judge
+from colorize.evaluation.judge import TRUTH, judge
 from colorize.evaluation.rows import Memory, PaintedRun, trivial_rows
 from colorize.figures import save_pictures
 from colorize.runtime import written_beside
@@ -54,15 +54,11 @@ _ADVERSARIAL = replace(
 )
 LOSSES = {
     "mse": replace(_LOSS, distance="mse"),
-    "l1": replace(_LOSS, distance="l1"),
-    "smooth_l1": replace(_LOSS, distance="smooth_l1"),
-    "classes": replace(
-        _LOSS,
-        model="color_classifier",
-        distance="rebalanced_cross_entropy",
-    ),
-    "gan_100": replace(_ADVERSARIAL, distance_weight=100.0),
+    "classes": replace(_LOSS, model="color_classifier", distance="rebalanced_cross_entropy"),
     "gan_10": replace(_ADVERSARIAL, distance_weight=10.0),
+    "l1": replace(_LOSS, distance="l1"),
+    "gan_100": replace(_ADVERSARIAL, distance_weight=100.0),
+    "smooth_l1": replace(_LOSS, distance="smooth_l1"),
 }
 
 OTHERS = {
@@ -132,10 +128,12 @@ def score(method: str, seed: int, data: Path, out: Path) -> None:
     if (result / f"{name}.json").exists():
         return
     row = PaintedRun(run)
-    rows = {name: row}
+    photos = split(data)["test"]
+    judged = judge({name: row}, photos, SIZE, run / "test")
+    more = {}
     if hasattr(row.colorizer.network, "logits"):
-        rows |= {f"{name} at {vividness:g}": row.at(vividness) for vividness in VIVIDNESS}
-    judged = judge(rows, split(data)["test"], SIZE, run / "test")
+        rows = {f"{name} at {vividness:g}": row.at(vividness) for vividness in VIVIDNESS}
+        more = judge(rows, photos, SIZE, run / "vividness", features=False, full=False)
     result.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / "log.jsonl", result / "log.jsonl")
     config = json.loads((run / "config.json").read_text())
@@ -150,9 +148,10 @@ def score(method: str, seed: int, data: Path, out: Path) -> None:
         }
         painted = {key: row(key, photo) for key, photo in photos.items()}
         save_pictures(painted, result / "painted")
-    for other in rows:  # last the one by which a run counts as scored
-        judged[other].save(result / f"{other}.json")
-    judged[name].save(result / f"{name}.json")
+    for other, found in more.items():
+        if other != TRUTH:
+            found.save(result / f"{other}.json")
+    judged[name].save(result / f"{name}.json")  # last, by which a run counts as scored
 
 
 def score_trivial(data: Path, out: Path) -> None:
@@ -162,10 +161,8 @@ def score_trivial(data: Path, out: Path) -> None:
     photos = split(data)
     memory = Memory(photos["train"], out / "training.pt")
     judged = judge(trivial_rows(memory), photos["test"], SIZE, out / "trivial")
-    for name, row in judged.items():
-        if name != "truth":
-            row.save(RESULTS / "trivial" / f"{name}.json")
-    judged["truth"].save(RESULTS / "trivial" / "truth.json")
+    for name, row in reversed(judged.items()):  # last the truth, by which they count as scored
+        row.save(RESULTS / "trivial" / f"{name}.json")
 
 
 def main() -> int:

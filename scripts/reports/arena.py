@@ -1,0 +1,193 @@
+"""What the arena found: its rows, tables and figures."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from colorize.config import TrainConfig
+from colorize.evaluation.judge import TRUTH, Judged
+from colorize.evaluation.summary import COLORS, ERRORS, OTHERS, SEEN, Summary, merged
+from colorize.figures import comparison, error_against_color, loss_curves, save_figure
+from colorize.models import cost
+from colorize.photos import read_photo
+from reports.pages import read_log
+
+# The rows of every table, in the order of the story.
+TRIVIAL = ("grey", "mean-ab", "random", "nearest")
+ATTEMPTS = {"autoencoder": "first attempt", "fcn": "second attempt", "unet_gan": "third attempt"}
+LOSSES = {
+    "mse": "MSE",
+    "l1": "L1",
+    "smooth_l1": "smooth L1",
+    "classes": "classes",
+    "gan_100": "critic + 100 L1",
+    "gan_10": "critic + 10 L1",
+}
+OTHER = {
+    "unet": "U-Net alone",
+    "least_squares": "least squares",
+    "sagan": "SAGAN",
+    "nogan": "NoGAN",
+    "hints": "hints, none given",
+    "old_photos": "old photos",
+}
+TITLES = ATTEMPTS | LOSSES | OTHER
+
+
+class Arena:
+    """The results that are kept of the arena's runs.
+
+    Attributes:
+        runs: by method, its results of each seed.
+        rows: by method, them put together; and the rows that learned nothing.
+    """
+
+    def __init__(self, results: Path):
+        self.results = results
+        self.runs = {method: self._seeds(method) for method in TITLES}
+        self.runs = {method: seeds for method, seeds in self.runs.items() if seeds}
+        trivial = {name: self._load("trivial", name) for name in (TRUTH, *TRIVIAL)}
+        self.rows = trivial | {method: merged(method, seeds) for method, seeds in self.runs.items()}
+
+    def _seeds(self, method: str) -> list[Judged]:
+        folders = sorted(self.results.glob(f"{method}-?"))
+        return [self._load(folder.name, folder.name) for folder in folders]
+
+    def _load(self, folder: str, name: str) -> Judged:
+        return Judged.load(self.results / folder / f"{name}.json")
+
+    def some(self, names: Mapping[str, str] | tuple[str, ...]) -> dict[str, Judged]:
+        """The truth, what is there of some methods, and the rows that learned nothing."""
+        return {name: self.rows[name] for name in (TRUTH, *names, *TRIVIAL) if name in self.rows}
+
+    def at_vividness(self, method: str = "classes") -> dict[float, Judged]:
+        """A method's rows by vividness, over all its seeds."""
+        found: dict[float, list[Judged]] = {}
+        for folder in sorted(self.results.glob(f"{method}-?")):
+            for path in folder.glob(f"{folder.name} at *.json"):
+                found.setdefault(float(path.stem.split()[-1]), []).append(Judged.load(path))
+        return {v: merged(f"{method} at {v:g}", found[v]) for v in sorted(found)}
+
+    def painted(self, method: str) -> dict[str, Image.Image]:
+        """The embedded test photos as a method's first seed painted them, by id."""
+        folder = self.results / f"{method}-0" / "painted"
+        return {path.stem: read_photo(path) for path in sorted(folder.glob("*.jpg"))}
+
+    def config(self, method: str) -> TrainConfig:
+        return TrainConfig.load(self.results / f"{method}-0" / "config.json")
+
+    def tables(self) -> dict[str, str]:
+        """By its place in the report, each table."""
+        square = Summary(self.rows)
+        attempts = Summary(self.some(ATTEMPTS))
+        losses = Summary(self.some(LOSSES))
+        return {
+            "methods": self._methods(),
+            "attempts": attempts.table(ERRORS, TITLES, rank="ab_error"),
+            "attempts_colors": attempts.table(COLORS, TITLES),
+            "brown": attempts.table(("mse", "l1"), TITLES),
+            "losses": losses.table(("ab_error", "colorfulness", "colorfulness_error"), TITLES),
+            "vividness": self._vividness(),
+            "errors": square.table(ERRORS, TITLES, rank="ab_error"),
+            "colors": square.table(COLORS, TITLES),
+            "seen": square.table(SEEN, TITLES),
+            "others": square.table(OTHERS, TITLES),
+            "full": Summary(self.rows, "full").table(("ab_error", "bleeding", "ssim"), TITLES),
+            "seeds": self._seed_table(),
+            "stamp": self._stamp(),
+        }
+
+    def _methods(self) -> str:
+        lines = [
+            "| | network | million weights | loss | rates | runs |",
+            "|---|---|---:|---|---|---:|",
+        ]
+        for method, seeds in self.runs.items():
+            config = self.config(method)
+            encoder = ", MobileNetV2" if "backbone" in config.model_args else ""
+            weights = f"{cost(config)[0] / 1e6:.2f}"
+            plan = config.plan.split(", ", 1)[1]
+            cells = [TITLES[method], f"`{config.model}`{encoder}", weights, config.loss, plan]
+            lines.append(f"| {' | '.join([*cells, str(len(seeds))])} |")
+        return "\n".join(lines)
+
+    def _vividness(self) -> str:
+        """The classes' rows at every vividness."""
+        rows = {TRUTH: self.rows[TRUTH]} | {
+            f"{1 - v:g}": row for v, row in self.at_vividness().items()
+        }
+        if len(rows) == 1:
+            return "Not run yet."
+        columns = ("ab_error", "delta_e", "colorfulness", "colorfulness_error")
+        titles = {name: f"T = {name}" for name in rows if name != TRUTH}
+        return Summary(rows).table(columns, titles)
+
+    def _seed_table(self) -> str:
+        """How far apart runs are that differ in their seed alone."""
+        lines = ["| | runs | ab error | colorfulness |", "|---|---:|---:|---:|"]
+        for method, seeds in self.runs.items():
+            if len(seeds) < 2:
+                continue
+            cells = [TITLES[method], str(len(seeds))]
+            for column in ("ab_error", "colorfulness"):
+                means = [sum(run.square[column]) / len(run.photos) for run in seeds]
+                cells.append(f"{min(means):.2f} to {max(means):.2f}")
+            lines.append(f"| {' | '.join(cells)} |")
+        return "\n".join(lines) if len(lines) > 2 else "No method has run with a second seed yet."
+
+    def _stamp(self) -> str:
+        told = self.rows[TRUTH].stamp
+        versions = ", ".join(f"{name} {number}" for name, number in told["versions"].items())
+        missing = [TITLES[name] for name in TITLES if name not in self.runs]
+        waiting = f" Not run yet: {', '.join(missing)}." if missing else ""
+        return (
+            f"{told['photos']} test photos, squares of {told['size']} px ({told['crop']}), "
+            f"filter: {told['filter']}; Python {told['python']}, {versions}.{waiting}"
+        )
+
+    def draw(self, report: Path, truths: Mapping[str, Image.Image]) -> None:
+        """Draw the arena's figures."""
+        painted = {method: self.painted(method) for method in self.runs}
+        for name, methods in {"comparison": ATTEMPTS, "losses": LOSSES, "others": OTHER}.items():
+            columns = {
+                title: [painted[method][key] for key in truths]
+                for method, title in methods.items()
+                if method in painted
+            }
+            if columns:
+                save_figure(comparison(columns, list(truths.values())), report / f"{name}.jpg")
+        save_figure(self._loss_figure(), report / "losses.png")
+        histories, references = {}, {}
+        for method, title in ATTEMPTS.items():
+            if method in self.runs:
+                histories[title] = read_log(self.results / f"{method}-0")
+        save_figure(loss_curves(histories, references), report / "val_loss.png")
+
+    def _loss_figure(self):
+        names = [name for name in LOSSES if name in self.rows]
+        curve = {f"{1 - v:g}": row for v, row in self.at_vividness().items()}
+        rows = {**self.some(tuple(names)), **curve}
+        summary = Summary(rows)
+
+        def at(name: str):
+            return tuple(summary.estimate(name, key) for key in ("ab_error", "colorfulness"))
+
+        shown = [name for name in (*names, "grey", "mean-ab", "nearest") if name != "classes"]
+        return error_against_color(
+            {TITLES.get(name, name): at(name) for name in shown},
+            {f"classes, T = {name}": at(name) for name in curve},
+            summary.estimate(TRUTH, "colorfulness").value,
+        )
+
+
+def worst(painted: Mapping[str, Image.Image], errors: Mapping[str, float]) -> str:
+    """The photo with the largest error."""
+    return max(painted, key=lambda key: errors[key])
+
+
+def as_json(arena: Arena) -> str:
+    """Every number of the report's tables, for programs."""
+    found = {part: Summary(arena.rows, part).as_dict() for part in ("square", "full")}
+    return json.dumps({"stamp": arena.rows[TRUTH].stamp, **found}, indent=1) + "\n"

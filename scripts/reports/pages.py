@@ -1,0 +1,33 @@
+"""Where the report lies, and how texts and numbers come into its pages."""
+
+import json
+import re
+from pathlib import Path
+
+from colorize.runtime import written_beside
+
+REPORT = Path(__file__).parents[2] / "report"
+
+
+def fill_in(path: Path, texts: dict[str, str]) -> None:
+    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` in a page."""
+    page = path.read_text()
+    for name, text in texts.items():
+        page, count = re.subn(
+            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
+            lambda match, text=text: f"{match[1]}{text}\n{match[2]}",
+            page,
+            flags=re.DOTALL,
+        )
+        if count != 1:
+            raise ValueError(f"{path} has {count} places for {name}, not one")
+    with written_beside(path) as part:
+        part.write_text(page)
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def read_log(result: Path) -> list[dict]:
+    return [json.loads(line) for line in (result / "log.jsonl").read_text().splitlines()]

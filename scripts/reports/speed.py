@@ -1,0 +1,48 @@
+"""The tables of how fast training is, and of what learns four photos by heart."""
+
+
+def speed_tables(bench: dict) -> dict[str, str]:
+    """What `scripts/bench.py train` measured, as Markdown tables."""
+    rows = {row["name"]: row for row in bench["rows"]}
+    steps = [
+        "| step | plain, ms/photo | ours, ms/photo | times as fast | GFLOP/photo | share of peak | "
+        "at the full peak |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    ends = [
+        "| data and step | photos/s | step alone / both | reading costs | the whole preset |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, row in rows.items():
+        ratio = f"{row['ratio']:.2f}"
+        if "hours" in row:
+            cells = [f"{row['photos_per_second']:.1f}", ratio, f"{row['idle_share']:.0%}"]
+            ends.append(f"| {' | '.join([f'`{name}`', *cells, _span(row['hours'])])} |")
+            continue
+        cells = [f"{row['plain']:.0f}", f"{row['ours']:.0f}", ratio, f"{row['gflop']:.1f}"]
+        cells += [f"{row['share']:.0%}", f"{row['ratio_at_peak']:.1f}"]
+        steps.append(f"| {' | '.join([f'`{name}`', *cells])} |")
+    step = next(row for row in rows.values() if "precision" in row)
+    machine = (
+        f"torch {bench['torch']}, {bench['gpu'] or 'CPU'}, {bench['threads']} threads, "
+        f"{step['precision']}; fastest convolution {step['peak_gflops']:.0f} GFLOP/s."
+    )
+    return {"machine": machine, "steps": "\n".join(steps), "end_to_end": "\n".join(ends)}
+
+
+def overfit_table(found: dict) -> str:
+    """What `scripts/overfit.py` measured, as a Markdown table."""
+    rows = {row["preset"].removesuffix("_quick"): row for row in found["rows"]}
+    lines = [
+        f"| after {found['steps']} steps | ab error | ms a step | times the U-Net's |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, row in rows.items():
+        times = row["ms_per_step"] / rows["unet"]["ms_per_step"]
+        error, step = f"{row['ab_error']:.1f}", f"{row['ms_per_step']:.0f}"
+        lines.append(f"| {name} | {error} | {step} | {times:.1f} |")
+    return "\n".join([*lines, f"| grey | {rows['unet']['grey']:.1f} | | |"])
+
+
+def _span(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"

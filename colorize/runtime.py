@@ -1,6 +1,7 @@
 """The machine a run happens on: its device and precision, its processes, its randomness, files."""
 
 import contextlib
+import ctypes
 import os
 import threading
 from collections.abc import Iterator
@@ -134,3 +135,22 @@ def written_beside(path: str | os.PathLike) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+# Of glibc's mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def keep_memory() -> None:
+    """Let memory that tensors give back wait for the next ones, instead of leaving the process.
+
+    Tensors of megabytes come and go in every step. By default glibc hands their pages back to the
+    system and gets them again, zeroed, one fault at a time. Where there is no glibc, nothing
+    happens. It counts for the whole process, so a program calls it, not the library.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the most that glibc takes
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -27,7 +27,7 @@ from colorize.data.loaders import eval_loader, train_loader
 from colorize.evaluation.judge import TRUTH, judge
 from colorize.evaluation.rows import Memory, PaintedRun, trivial_rows
 from colorize.figures import save_pictures
-from colorize.runtime import written_beside
+from colorize.runtime import keep_memory, written_beside
 from colorize.trainers import open_run
 
 RESULTS = Path(__file__).parents[1] / "report" / "results" / "arena"
@@ -178,6 +178,7 @@ def main() -> int:
     parser.add_argument("--methods", nargs="+", metavar="METHOD", help="of these alone")
     args = parser.parse_args()
     if args.only:
+        keep_memory()
         method, _, seed = args.only.rpartition("-")
         if method == "trivial":
             score_trivial(args.data, args.out)

@@ -10,11 +10,16 @@ import platform
 from pathlib import Path
 
 import torch
-from benches import color, data, train
+from benches import color, data, evaluation, train
 
 from colorize.runtime import written_beside
 
-GROUPS = {"color": color.ROWS, "data": data.ROWS, "train": train.ROWS}
+GROUPS = {
+    "color": color.ROWS,
+    "data": data.ROWS,
+    "train": train.ROWS,
+    "evaluation": evaluation.ROWS,
+}
 ROWS = {name: row for rows in GROUPS.values() for name, row in rows.items()}
 _PRINTED = ("name", "plain", "ours", "unit", "ratio")
 

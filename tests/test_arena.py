@@ -1,0 +1,125 @@
+"""The arena: one split, one budget, every run judged once."""
+
+import dataclasses
+import json
+
+import arena
+import pytest
+from reports.arena import TITLES, TRIVIAL, Arena
+
+from colorize.config import PRESETS
+from colorize.evaluation.judge import TRUTH, Judged
+from colorize.models import model_arguments
+
+TINY = {"depth": 3, "base_channels": 4}
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """One method, on 32 px, for an epoch; results into a folder of its own."""
+    config = dataclasses.replace(
+        PRESETS["unet"], model_args=TINY, size=32, batch_size=2, epochs=1, precision="fp32"
+    )
+    classes = dataclasses.replace(
+        config,
+        model="color_classifier",
+        distance="rebalanced_cross_entropy",
+        model_args={"backbone": "mobilenet_v2", "width": 16, "to_stride": 4},
+    )
+    monkeypatch.setattr(arena, "METHODS", {"unet": config, "classes": classes})
+    monkeypatch.setattr(arena, "SIZE", 32)
+    monkeypatch.setattr(arena, "BATCH", 2)
+    monkeypatch.setattr(arena, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr("colorize.evaluation.judge.EXTRACTORS", {})
+    return tmp_path
+
+
+def test_every_method_of_the_table_is_one_of_the_arena():
+    assert TITLES.keys() == arena.METHODS.keys()
+    methods = {method for method, _ in arena.runs()}
+    assert methods == arena.METHODS.keys()
+    seeds = {m: sorted(s for name, s in arena.runs() if name == m) for m in methods}
+    for method, found in seeds.items():
+        many = method in arena.ATTEMPTS or method in arena.LOSSES
+        assert found == ([0, 1, 2] if many else [0])
+    assert [seed for _, seed in arena.runs()] == sorted(seed for _, seed in arena.runs())
+
+
+def test_every_method_sees_as_many_photos_of_one_size():
+    budgets = {(c.size, c.batch_size, c.epochs, c.patience) for c in arena.METHODS.values()}
+    assert budgets == {(96, 16, 6, None)}
+
+
+def test_of_the_losses_nothing_but_the_loss_differs():
+    may = {"distance", "distance_weight", "adversarial", "model", "model_args"}
+    kept = [
+        {key: value for key, value in dataclasses.asdict(config).items() if key not in may}
+        for config in arena.LOSSES.values()
+    ]
+    assert all(settings == kept[0] for settings in kept)
+    bodies = [
+        {k: v for k, v in config.model_args.items() if k != "critic_channels"}
+        for config in arena.LOSSES.values()
+    ]
+    assert all(body == bodies[0] for body in bodies)
+    assert bodies[0]["to_stride"] == 4  # where the classes' logits are
+
+
+@pytest.mark.parametrize("method", arena.METHODS)
+def test_weights_are_given_to_whoever_has_a_free_encoder(method):
+    config = arena.settings(method, 2, "file.pth")
+    assert config.seed == 2
+    free = "backbone" in model_arguments(config.model)
+    assert config.model_args.get("backbone_weights") == ("file.pth" if free else None)
+    if free:
+        assert config.model_args["backbone"] == "mobilenet_v2"
+
+
+def test_the_split_takes_validation_from_training_and_leaves_the_test_alone(folder, monkeypatch):
+    monkeypatch.setattr(arena, "SIZE", 32)
+    for path in (folder / "val").glob("*"):
+        path.unlink()
+    parts = arena.split(folder)
+    ids = {part: {photo.id for photo in photos} for part, photos in parts.items()}
+    assert ids["train"] | ids["val"] == {f"train{i}" for i in range(6)}
+    assert not ids["train"] & ids["val"]
+    assert ids["test"] == {"test0", "test1"}
+    # It follows from a photo's own name: fewer photos, the same part for each.
+    (folder / "train" / "train0.jpg").unlink()
+    (folder / ".colorize-index.csv").unlink(missing_ok=True)
+    again = {part: {photo.id for photo in photos} for part, photos in arena.split(folder).items()}
+    assert all(again[part] == ids[part] - {"train0"} for part in ids)
+
+
+def test_a_run_is_trained_and_judged_once_and_what_is_small_of_it_kept(folder, tiny):
+    for method in ("unet", "classes"):
+        arena.train(method, 0, folder, None, tiny / "runs")
+        arena.score(method, 0, folder, tiny / "runs")
+    arena.score_trivial(folder, tiny / "runs")
+    result = arena.RESULTS / "unet-0"
+    assert {path.name for path in result.iterdir()} == {
+        *("config.json", "log.jsonl", "painted", "unet-0.json"),
+    }
+    row = Judged.load(result / "unet-0.json")
+    assert row.photos == ["test0", "test1"] and row.stamp["row"]["run"] == "unet-0"
+    assert len(row.full["ab_error"]) == 2
+    at = {path.stem for path in (arena.RESULTS / "classes-0").glob("* at *.json")}
+    assert at == {f"classes-0 at {v:g}" for v in arena.VIVIDNESS}
+    found = Arena(arena.RESULTS)
+    assert list(found.rows) == [TRUTH, "classes", "unet", *TRIVIAL]
+    assert list(found.at_vividness()) == list(arena.VIVIDNESS)
+    # Judged once: what is there stays, whatever the run has become.
+    before = (result / "unet-0.json").read_bytes()
+    (tiny / "runs" / "unet-0" / "best.pt").unlink()
+    arena.score("unet", 0, folder, tiny / "runs")
+    assert (result / "unet-0.json").read_bytes() == before
+
+
+def test_the_stored_settings_name_no_place_of_a_machine(tiny):
+    config = dataclasses.replace(
+        arena.METHODS["classes"],
+        model_args=arena.METHODS["classes"].model_args | {"backbone_weights": "/some/where/w.pth"},
+    )
+    kept = arena.without_places(config)
+    assert kept["model_args"]["backbone_weights"] == "w.pth"
+    assert "/some" not in json.dumps(kept)

@@ -1,9 +1,40 @@
+import contextlib
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.models import ResNet, ResNet18_Weights
+from torchvision.models._api import register_model
+from torchvision.models.resnet import BasicBlock
 
+import colorize.data.unsplash as unsplash
+from colorize.data.folder import PhotoFolder
+from colorize.data.loaders import eval_loader, train_loader
 from colorize.photos import write_photo
+from colorize.trainers import open_run
+
+
+class _Narrow(ResNet):
+    def _make_layer(self, block, planes, *args, **options):
+        return super()._make_layer(block, planes // 8, *args, **options)
+
+
+_Narrow.__name__ = "ResNet"  # by which its family is known
+
+
+def resnet_narrow(*, weights: ResNet18_Weights | None = None):
+    """A ResNet of half as many blocks as resnet18 and an eighth of its channels.
+
+    Where a test is about a run and not about the network: resnet18's checkpoints have 180 MB.
+    """
+    return _Narrow(BasicBlock, [1, 1, 1, 1], num_classes=10)
+
+
+resnet_narrow.__module__ = "torchvision.models.resnet"  # where the names of networks are looked up
+register_model()(resnet_narrow)
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +56,89 @@ def photo():
     return make_photo()
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A folder with 6 training, 3 validation and 2 test photos of 80x60 px."""
-    root = tmp_path / "photos"
-    for part, count in (("train", 6), ("val", 3), ("test", 2)):
+def make_folder(root, **counts):
+    """So many photos of 80x60 px in the folder of each part."""
+    for part, count in counts.items():
         for i in range(count):
             photo = make_photo(seed=100 * len(part) + i)
             write_photo(photo, root / part / f"{part}{i}.jpg")
     return root
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with 6 training, 3 validation and 2 test photos of 80x60 px."""
+    return make_folder(tmp_path / "photos", train=6, val=3, test=2)
+
+
+@pytest.fixture(scope="session")
+def loaders(tmp_path_factory):
+    """Makes the loaders of training and of validation of such a folder, in batches of two."""
+    root = tmp_path_factory.mktemp("shared") / "photos"
+    photos = PhotoFolder(make_folder(root, train=6, val=3, test=2)).photos
+    train, val = ([p for p in photos if p.part == part] for part in ("train", "val"))
+    return lambda seed=0, workers=0: (
+        train_loader(train, 32, 2, seed, workers),
+        eval_loader(val, 32, 2, workers),
+    )
+
+
+class Stopped(Exception):
+    """Somebody pulled the plug."""
+
+
+def fit_until_killed(trainer, steps, *loaders, **options):
+    """Let a trainer take so many steps, and then be killed."""
+    learn = trainer._learn
+
+    def until_killed(*args):
+        if trainer.steps == steps:
+            raise Stopped
+        learn(*args)
+
+    trainer._learn = until_killed
+    with pytest.raises(Stopped):
+        trainer.fit(*loaders, progress=False, **options)
+
+
+@contextlib.contextmanager
+def disk_full_at(name):
+    """The download cannot write the file of that name."""
+    write = unsplash.written_beside
+
+    def full(path):
+        if path.name == name:
+            raise OSError(28, "No space left on device")
+        return write(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unsplash, "written_beside", full)
+        yield
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory, loaders):
+    """The folder of a run of some settings that nothing stopped: made once, to be looked at."""
+    runs = {}
+
+    def find(config):
+        key = json.dumps(dataclasses.asdict(config), sort_keys=True)
+        if key not in runs:
+            runs[key] = tmp_path_factory.mktemp("unbroken")
+            open_run(config, runs[key], "cpu").fit(*loaders(), progress=False)
+        return runs[key]
+
+    return find
+
+
+def state_of(module):
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def same(one, other):
+    """Whether two nests of dicts, lists, tensors and numbers are bitwise alike."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other

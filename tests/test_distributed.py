@@ -1,5 +1,6 @@
 """Two processes over gloo against one that accumulates the same micro-batches."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,11 +8,10 @@ import sys
 
 import pytest
 import torch
-from conftest import make_photo
+from conftest import make_folder
 
 from colorize.cli import main
 from colorize.data.loaders import EpochSampler
-from colorize.photos import write_photo
 
 PRESETS = {
     "autoencoder": ["--model-arg", "backbone=resnet18", "--backbone-weights", "none"],
@@ -20,14 +20,62 @@ PRESETS = {
 }
 
 
-@pytest.fixture
-def photos(tmp_path):
+RUNS = {preset: (preset, ()) for preset in PRESETS}
+RUNS["pieces"] = ("unet_gan", ("--accumulate", "2"))
+
+# Every run, one after the other, in processes that meet but once: to start them takes longest.
+MANY = """
+import hashlib, json, sys
+from torch import distributed
+from colorize.cli import main
+from colorize.runtime import rank
+from colorize.trainers.base import Trainer
+
+join, leave = distributed.init_process_group, distributed.destroy_process_group
+end = Trainer._keep
+
+def join_once(backend):
+    if not distributed.is_initialized():
+        join(backend)
+
+def keep(self, record):
+    digest = hashlib.sha256()
+    for name, value in sorted(self.model.state_dict().items()):
+        digest.update(value.numpy().tobytes())
+    with open(f"{self.run.path}-{rank()}", "a") as file:
+        print(record["epoch"], digest.hexdigest(), record["val"], file=file)
+    end(self, record)
+
+distributed.init_process_group, distributed.destroy_process_group = join_once, lambda: None
+Trainer._keep = keep
+for words in json.loads(sys.argv[1]):
+    if status := main(words):
+        sys.exit(f"{words}: {status}")
+leave()
+"""
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
     """9 training photos, in batches of 4 with a rest; 3 for validation, an odd number for two."""
-    root = tmp_path / "photos"
-    for part, count in (("train", 9), ("val", 3), ("test", 1)):
-        for i in range(count):
-            write_photo(make_photo(seed=100 * len(part) + i), root / part / f"{part}{i}.jpg")
-    return root
+    return make_folder(tmp_path_factory.mktemp("photos"), train=9, val=3, test=1)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory, photos):
+    """The folder of all of `RUNS`, made by two processes, and what they printed."""
+    out = tmp_path_factory.mktemp("two")
+    commands = [command(preset, photos, out / name, *o) for name, (preset, o) in RUNS.items()]
+    (out / "many.py").write_text(MANY)
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [sys.executable, *run, out / "many.py", json.dumps(commands)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out, done.stdout
 
 
 def command(preset, photos, run, *options):
@@ -36,27 +84,18 @@ def command(preset, photos, run, *options):
     return [str(word) for word in (*words, *PRESETS[preset], *options)]
 
 
-def torchrun(*words, processes=2):
-    run = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    return subprocess.run(
-        [sys.executable, *run, "-m", "colorize", *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-
-
 def state(run, name="last"):
     return torch.load(run / f"{name}.pt", weights_only=True)
 
 
+def test_of_two_processes_one_speaks(two):
+    assert two[1].count("9 train photos") == len(RUNS)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
-def test_two_processes_learn_what_one_learns_in_two_pieces(tmp_path, photos, preset):
-    done = torchrun(*command(preset, photos, tmp_path / "two"))
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("9 train photos") == 1  # one of them speaks
+def test_two_processes_learn_what_one_learns_in_two_pieces(tmp_path, photos, two, preset):
     assert main(command(preset, photos, tmp_path / "one", "--accumulate", "2")) == 0
-    two, one = state(tmp_path / "two"), state(tmp_path / "one")
+    two, one = state(two[0] / preset), state(tmp_path / "one")
     assert two["steps"] == one["steps"] == 4
     for part in ("model", "average"):
         for name, value in one[part].items():
@@ -69,36 +108,9 @@ def test_two_processes_learn_what_one_learns_in_two_pieces(tmp_path, photos, pre
             assert ours["train"][name] == pytest.approx(value, rel=1e-2, abs=1e-3)
 
 
-RANKS = """
-import hashlib, sys, torch
-from colorize.runtime import rank
-from colorize.trainers.base import Trainer
-end = Trainer._keep
-def keep(self, record):
-    digest = hashlib.sha256()
-    for name, value in sorted(self.model.state_dict().items()):
-        digest.update(value.numpy().tobytes())
-    with open(f"{sys.argv[-1]}-{rank()}", "a") as file:
-        print(record["epoch"], digest.hexdigest(), record["val"], file=file)
-    end(self, record)
-Trainer._keep = keep
-from colorize.cli import main
-sys.exit(main(sys.argv[1:-1]))
-"""
-
-
-def test_both_processes_have_the_same_weights_and_measures(tmp_path, photos):
-    (tmp_path / "ranks.py").write_text(RANKS)
-    run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    words = [sys.executable, *run, tmp_path / "ranks.py"]
-    done = subprocess.run(
-        [*words, *command("unet_gan", photos, tmp_path / "run"), tmp_path / "digests"],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = ((tmp_path / f"digests-{rank}").read_text() for rank in (0, 1))
+@pytest.mark.parametrize("run", RUNS)
+def test_both_processes_have_the_same_weights_and_measures(two, run):
+    first, second = ((two[0] / f"{run}-{rank}").read_text() for rank in (0, 1))
     assert first == second and len(set(first.splitlines())) == 2
 
 
@@ -123,11 +135,9 @@ def test_a_batch_is_made_of_the_same_photos_whatever_the_processes(monkeypatch):
         assert first + second == batch
 
 
-def test_two_processes_with_two_pieces_each_learn_what_one_learns_in_four(tmp_path, photos):
-    done = torchrun(*command("unet_gan", photos, tmp_path / "two", "--accumulate", "2"))
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_two_processes_with_two_pieces_each_learn_what_one_learns_in_four(tmp_path, photos, two):
     assert main(command("unet_gan", photos, tmp_path / "one", "--accumulate", "4")) == 0
-    two, one = state(tmp_path / "two"), state(tmp_path / "one")
+    two, one = state(two[0] / "pieces"), state(tmp_path / "one")
     far = {
         name: (two["model"][name] - value).abs().max().item()
         for name, value in one["model"].items()

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
-from test_runs import Stopped, outcome, same, state_of
+from conftest import fit_until_killed, resnet_narrow, same, state_of
+from test_runs import outcome
 
 from colorize.cli import main
 from colorize.color import rgb_to_lab
 from colorize.colorizer import Colorizer
 from colorize.config import PAPERS, PRESETS, TrainConfig
-from colorize.data.folder import PhotoFolder, load_samples
-from colorize.data.loaders import eval_loader, train_loader
+from colorize.data.folder import load_samples
+from colorize.data.loaders import train_loader
 from colorize.metrics import cast_ratio, colorfulness
 from colorize.models import cost, create_model
 from colorize.photos import photo_to_rgb, read_photo
 from colorize.trainers import open_run
 
 ROOT = Path(__file__).parents[1]
-RESNET = {"backbone": "resnet18", "width": 16}
+RESNET = {"backbone": "resnet_narrow", "width": 16}
 ATTENTIVE = {"spectral_norm": True, "attention": 4, "critic_attention": 8}
 MODEL_ARGS = {
     "unet": {"depth": 3, "base_channels": 4},
@@ -44,13 +44,6 @@ def tiny(preset, **changes):
     return dataclasses.replace(PRESETS[preset], **settings | changes)
 
 
-@pytest.fixture
-def loaders(folder):
-    photos = PhotoFolder(folder).photos
-    train, val = ([p for p in photos if p.part == part] for part in ("train", "val"))
-    return lambda: (train_loader(train, 32, 2), eval_loader(val, 32, 2))
-
-
 def test_every_method_is_run_here_or_among_the_three_attempts():
     methods = {name for name in PRESETS if not name.endswith("_quick")}
     assert set(MODEL_ARGS) | {"autoencoder", "fcn", "unet_gan", "perceptual"} == methods
@@ -62,31 +55,19 @@ def test_every_method_is_run_here_or_among_the_three_attempts():
     ("preset", "stop_after"),  # of NoGAN in each phase
     [*((name, 4) for name in MODEL_ARGS), ("nogan", 2), ("nogan", 8), ("nogan", 11)],
 )
-def test_a_killed_run_goes_on_bitwise(tmp_path, loaders, preset, stop_after):
+def test_a_killed_run_goes_on_bitwise(tmp_path, loaders, unbroken, preset, stop_after):
     config = tiny(preset, clip=1.0)
-    open_run(config, tmp_path / "whole", "cpu").fit(*loaders(), progress=False)
+    whole = unbroken(config)
     killed = open_run(config, tmp_path / "killed", "cpu")
-    learn = killed._learn
-
-    def until_killed(*args):
-        if killed.steps == stop_after:
-            raise Stopped
-        learn(*args)
-
-    killed._learn = until_killed
-    with pytest.raises(Stopped):
-        killed.fit(*loaders(), progress=False, save_minutes=0)
+    fit_until_killed(killed, stop_after, *loaders(), save_minutes=0)
     resumed = open_run(config, tmp_path / "killed", "cpu")
     resumed.fit(*loaders(), progress=False)
-    assert same(outcome(tmp_path / "whole"), outcome(tmp_path / "killed"))
+    assert same(outcome(whole), outcome(tmp_path / "killed"))
     if preset == "nogan":
-        for name in ("scores.json", "turn.pt"):
-            whole, ours = (tmp_path / run / name for run in ("whole", "killed"))
-            assert whole.exists()
-            if name == "scores.json":
-                assert whole.read_text() == ours.read_text()
-            else:
-                assert same(*(torch.load(path, weights_only=True) for path in (whole, ours)))
+        runs = whole, tmp_path / "killed"
+        one, other = ((run / "scores.json").read_text() for run in runs)
+        assert one == other
+        assert same(*(torch.load(run / "turn.pt", weights_only=True) for run in runs))
 
 
 @pytest.mark.parametrize("preset", MODEL_ARGS)
@@ -235,17 +216,8 @@ def test_the_critics_phase_goes_on_in_other_pieces_and_forgets_another_runs_pain
     seen = []
     judge = trainer._judge
     trainer._judge = lambda batch, painted: (seen.append(painted), judge(batch, painted))[1]
-    learn = trainer._learn
-
-    def until_killed(*args):
-        if trainer.steps == 2:
-            raise Stopped
-        learn(*args)
-
-    trainer._learn = until_killed
     val = loaders()[1]
-    with pytest.raises(Stopped):
-        trainer.fit(train_loader(photos, 32, 4), val, progress=False, save_minutes=0)
+    fit_until_killed(trainer, 2, train_loader(photos, 32, 4), val, save_minutes=0)
     assert seen[0].any()
     other = open_run(dataclasses.replace(config, accumulate=2), tmp_path, "cpu")
     train = train_loader(photos, 32, 4, accumulate=2)
@@ -260,20 +232,11 @@ def test_the_turn_is_looked_for_at_least_after_each_joint_epoch(tmp_path, loader
 
 def test_a_folded_encoder_stays_frozen_when_a_run_goes_on(tmp_path, loaders):
     file = tmp_path / "folded.pth"
-    torch.save(torchvision.models.resnet18().state_dict(), file)  # mean 0, variance 1
+    torch.save(resnet_narrow().state_dict(), file)  # mean 0, variance 1
     config = tiny("backbone", model_args=RESNET | {"backbone_weights": str(file)})
     open_run(config, tmp_path / "whole", "cpu").fit(*loaders(), progress=False)
     half = open_run(config, tmp_path / "half", "cpu")
-    learn = half._learn
-
-    def until_killed(*args):
-        if half.steps == 3:
-            raise Stopped
-        learn(*args)
-
-    half._learn = until_killed
-    with pytest.raises(Stopped):
-        half.fit(*loaders(), progress=False)
+    fit_until_killed(half, 3, *loaders())
     resumed = open_run(config, tmp_path / "half", "cpu")
     assert resumed.model.encoder.frozen_norm
     resumed.fit(*loaders(), progress=False)
@@ -350,7 +313,7 @@ def test_phases_of_the_command_line(tmp_path, folder, capsys):
     words = "train nogan --size 32 --batch-size 2 --distance l1 --score-every 1 --workers 0"
     words += " --phases generator:1,critic:1,both:1:0.5,critic:1,both:1:0.5 --device cpu --ema 0.5"
     words += " --backbone-weights none --model-arg width=16 --model-arg critic_channels=8"
-    words += " --model-arg backbone=resnet18"
+    words += " --model-arg backbone=resnet_narrow"
     run = tmp_path / "run"
     assert main([*words.split(), "--data", str(folder), "--out", str(run)]) == 0
     config = TrainConfig.load(run / "config.json")

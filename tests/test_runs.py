@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,19 +12,18 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
+from conftest import Stopped, fit_until_killed, resnet_narrow, same, state_of
 from PIL import Image
 from torch import nn
 
 from colorize.checkpoint import CheckpointError
 from colorize.config import PRESETS, TrainConfig
-from colorize.data.folder import PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.models import create_model
 from colorize.trainers import create_trainer, open_run
 from colorize.trainers.base import DivergedError
 
-RESNET = {"backbone": "resnet18", "backbone_weights": None}
+RESNET = {"backbone": "resnet_narrow", "backbone_weights": None}
 MODEL_ARGS = {"autoencoder": RESNET, "fcn": RESNET, "unet_gan": {"depth": 3, "base_channels": 4}}
 
 
@@ -62,10 +62,6 @@ class Batches(list):
         self.epochs.append(epoch)
 
 
-class Stopped(Exception):
-    """Somebody pulled the plug."""
-
-
 def toy_batches(count=2):
     return Batches(torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8) for _ in range(count))
 
@@ -78,29 +74,6 @@ def toy_trainer(out, losses=None, **changes):
         left = list(losses)
         trainer.validate = lambda batches: {"loss": left.pop(0)}
     return trainer
-
-
-@pytest.fixture
-def loaders(folder):
-    photos = PhotoFolder(folder).photos
-    train, val = ([p for p in photos if p.part == part] for part in ("train", "val"))
-    return lambda seed=0, workers=0: (
-        train_loader(train, 32, 2, seed, workers),
-        eval_loader(val, 32, 2, workers),
-    )
-
-
-def state_of(module):
-    return {key: value.clone() for key, value in module.state_dict().items()}
-
-
-def same(one, other):
-    """Whether two nests of dicts, lists, tensors and numbers are bitwise alike."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 def outcome(run):
@@ -125,25 +98,15 @@ def test_validation_is_the_mean_over_photos_in_eval_mode_and_repeatable(tmp_path
 
 
 @pytest.mark.parametrize("preset", MODEL_ARGS)
-def test_a_stopped_run_goes_on_to_the_same_end_as_an_unbroken_one(tmp_path, loaders, preset):
+def test_a_stopped_run_goes_on_to_the_same_end_as_an_unbroken_one(
+    tmp_path, loaders, unbroken, preset
+):
     config = tiny(preset)
-    open_run(config, tmp_path / "whole", "cpu").fit(*loaders(), progress=False)
-
-    broken = open_run(config, tmp_path / "broken", "cpu")
-    step = broken.step
-
-    def until_the_second_epoch(*args):
-        if broken.steps == 4:
-            raise Stopped
-        return step(*args)
-
-    broken.step = until_the_second_epoch
-    with pytest.raises(Stopped):
-        broken.fit(*loaders(), progress=False)
+    fit_until_killed(open_run(config, tmp_path / "broken", "cpu"), 4, *loaders())
     assert len((tmp_path / "broken" / "log.jsonl").read_text().splitlines()) == 1
     torch.manual_seed(99)  # a new process starts with other random numbers
     open_run(config, tmp_path / "broken", "cpu").fit(*loaders(), progress=False)
-    whole, resumed = outcome(tmp_path / "whole"), outcome(tmp_path / "broken")
+    whole, resumed = outcome(unbroken(config)), outcome(tmp_path / "broken")
     assert whole["last"]["steps"] == 6 and [record["epoch"] for record in whole["log"]] == [1, 2]
     assert same(whole, resumed)
 
@@ -218,9 +181,9 @@ def test_a_folder_whose_run_never_finished_an_epoch_may_be_used_anew(tmp_path):
 
 
 def test_a_run_that_began_with_pretrained_weights_goes_on_without_their_file(tmp_path, loaders):
-    weights = tmp_path / "resnet18.pth"
-    torch.save(torchvision.models.resnet18().state_dict(), weights)
-    args = {"backbone": "resnet18", "backbone_weights": str(weights)}
+    weights = tmp_path / "resnet.pth"
+    torch.save(resnet_narrow().state_dict(), weights)
+    args = {"backbone": "resnet_narrow", "backbone_weights": str(weights)}
     config = tiny("autoencoder", model_args=args, epochs=1)
     open_run(config, tmp_path / "run", "cpu").fit(*loaders(), progress=False)
     weights.unlink()
@@ -293,10 +256,9 @@ def full(config):
 @pytest.mark.parametrize("stop_after", [2, 3])
 @pytest.mark.parametrize("preset", MODEL_ARGS)
 def test_a_run_that_was_asked_to_stop_goes_on_bitwise(
-    tmp_path, loaders, preset, stop_after, capsys
+    tmp_path, loaders, unbroken, preset, stop_after, capsys
 ):
     config = full(tiny(preset))
-    open_run(config, tmp_path / "whole", "cpu").fit(*loaders(), progress=False)
     broken = open_run(config, tmp_path / "broken", "cpu")
     learn = broken._learn
 
@@ -314,34 +276,25 @@ def test_a_run_that_was_asked_to_stop_goes_on_bitwise(
     resumed = open_run(config, tmp_path / "broken", "cpu")
     assert resumed.steps == stop_after
     resumed.fit(*loaders(), progress=False)
-    assert same(outcome(tmp_path / "whole"), outcome(tmp_path / "broken"))
+    assert same(outcome(unbroken(config)), outcome(tmp_path / "broken"))
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
-def test_a_run_killed_inside_an_epoch_goes_back_to_what_it_saved_there(tmp_path, loaders):
+def test_a_run_killed_inside_an_epoch_goes_back_to_what_it_saved_there(tmp_path, loaders, unbroken):
     config = full(tiny("unet_gan"))
-    open_run(config, tmp_path / "whole", "cpu").fit(*loaders(), progress=False)
     killed = open_run(config, tmp_path / "broken", "cpu")
-    learn = killed._learn
-
-    def until_killed(*args):
-        if killed.steps == 5:
-            raise Stopped
-        learn(*args)
-
-    killed._learn = until_killed
-    with pytest.raises(Stopped):
-        killed.fit(*loaders(workers=1), progress=False, save_minutes=0)
+    fit_until_killed(killed, 5, *loaders(workers=1), save_minutes=0)
     resumed = open_run(config, tmp_path / "broken", "cpu")
     assert (resumed.steps, resumed.done) == (5, 2)
     resumed.fit(*loaders(workers=1), progress=False)
-    assert same(outcome(tmp_path / "whole"), outcome(tmp_path / "broken"))
+    assert same(outcome(unbroken(config)), outcome(tmp_path / "broken"))
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, loaders, capsys):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    tmp_path, loaders, unbroken, capsys
+):
     config = full(tiny("autoencoder"))
-    run = tmp_path / "run"
-    open_run(config, run, "cpu").fit(*loaders(), progress=False)
+    run = shutil.copytree(unbroken(config), tmp_path / "run")
     whole = outcome(run)
     last = run / "last.pt"
     last.write_bytes(last.read_bytes()[:1000])
@@ -374,9 +327,11 @@ def test_a_full_disk_keeps_what_was_saved_and_says_so(tmp_path, loaders, monkeyp
     assert open_run(config, tmp_path / "run", "cpu").steps == 3
 
 
-def test_a_flipped_bit_is_noticed_and_the_checkpoint_before_it_used(tmp_path, loaders, capsys):
-    config, run = full(tiny("autoencoder")), tmp_path / "run"
-    open_run(config, run, "cpu").fit(*loaders(), progress=False)
+def test_a_flipped_bit_is_noticed_and_the_checkpoint_before_it_used(
+    tmp_path, loaders, unbroken, capsys
+):
+    config = full(tiny("autoencoder"))
+    run = shutil.copytree(unbroken(config), tmp_path / "run")
     whole, last = outcome(run), run / "last.pt"
     data = bytearray(last.read_bytes())
     data[len(data) // 2] ^= 4
@@ -417,32 +372,38 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path, loaders):
 
 
 GROUP = """
-import os, signal, sys, threading, time
+import os, signal, sys, time
 from colorize.cli import main
 from colorize.trainers.base import Trainer
-learn = Trainer._learn
+kind, learn = signal.SIGTERM, Trainer._learn
 def slowly(self, *args):
     learn(self, *args)
     if self.steps == 2:
-        os.killpg(os.getpgid(0), signal.{signal})
+        os.killpg(os.getpgid(0), kind)
     time.sleep(0.2)
 Trainer._learn = slowly
-sys.exit(main(sys.argv[1:]))
+try:
+    main([*sys.argv[1:], "1"])
+except SystemExit as ended:
+    print("first", ended.code)
+kind = signal.SIGINT
+sys.exit(main([*sys.argv[1:], "2"]))
 """
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
-def test_a_signal_to_the_whole_group_saves_the_run(tmp_path, folder, name, status):
+def test_a_signal_to_the_whole_group_saves_the_run(tmp_path, folder):
+    """First SIGTERM, then in another folder SIGINT, by which the process ends."""
     words = "train autoencoder --model-arg backbone=resnet18 --backbone-weights none --size 32"
     words += " --batch-size 2 --epochs 50 --device cpu --workers 2"
-    command = [sys.executable, "-c", GROUP.replace("{signal}", name), *words.split()]
+    command = [sys.executable, "-c", GROUP, *words.split(), "--data", folder, "--out"]
     done = subprocess.run(
-        [*command, "--data", folder, "--out", tmp_path / "run"],
-        start_new_session=True, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == status, done.stderr[-2000:]
-    assert "saved after step 3; the same command goes on" in done.stderr
-    assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["steps"] == 3
+        command, start_new_session=True, capture_output=True, text=True, timeout=240, cwd=tmp_path
+    )
+    assert done.returncode == 130, done.stderr[-2000:]
+    assert "first 143" in done.stdout
+    assert done.stderr.count("saved after step 3; the same command goes on") == 2
+    for run in ("1", "2"):
+        assert torch.load(tmp_path / run / "last.pt", weights_only=True)["steps"] == 3
 
 
 # What can go wrong with numbers.

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from conftest import same, state_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorize.config import PRESETS
@@ -30,21 +31,8 @@ def batch():
     return [Batch(lightness, ab, number=0, last=True)]
 
 
-def state_of(module):
-    return {key: value.clone() for key, value in module.state_dict().items()}
-
-
 def grads_of(module):
     return [None if p.grad is None else p.grad.clone() for p in module.parameters()]
-
-
-def same(one, other):
-    """Whether two nests of dicts, lists, tensors and numbers are bitwise alike."""
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 @pytest.mark.parametrize("preset", MODEL_ARGS)

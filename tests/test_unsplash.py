@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from conftest import disk_full_at
 from loopback import COLUMNS, Loopback
 
 import colorize.data.unsplash as unsplash
@@ -246,20 +247,12 @@ def test_two_at_once_in_one_folder_are_refused(tmp_path):
 
 def test_a_full_disk_stops_it_with_nothing_half_done(tmp_path, monkeypatch, capsys):
     with Loopback(12) as servers:
-        write = unsplash.written_beside
-
-        def full(path):
-            if path.name == "id-00006.jpg":
-                raise OSError(28, "No space left on device")
-            return write(path)
-
-        monkeypatch.setattr(unsplash, "written_beside", full)
         options = ["--accept-terms", "--size", "64", "--workers", "2"]
         monkeypatch.setattr(UnsplashLite.__init__, "__defaults__", (320, 8, servers.hosts))
-        assert main(["download", "-o", str(tmp_path), *options]) == 2
+        with disk_full_at("id-00006.jpg"):
+            assert main(["download", "-o", str(tmp_path), *options]) == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert "No space left on device; the disk is full: free some space" in error
-        monkeypatch.setattr(unsplash, "written_beside", write)
         assert main(["download", "-o", str(tmp_path), *options]) == 0
         assert set(servers.photos_asked().values()) <= {1, 2}
     assert "12 good" in capsys.readouterr().out
@@ -475,7 +468,7 @@ def test_threads_end_with_the_download(tmp_path):
 # Found by a stranger.
 
 
-def test_a_catalogue_is_unpacked_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_catalogue_is_unpacked_whole_or_not_at_all(tmp_path):
     with Loopback(20) as servers:
         text = servers.catalogue()
         heading, rows = text.split("\n", 1)
@@ -485,17 +478,8 @@ def test_a_catalogue_is_unpacked_whole_or_not_at_all(tmp_path, monkeypatch):
             archive.writestr("photos.tsv000", f"{heading}\n{rows[:cut]}")
             archive.writestr("photos.tsv001", f"{heading}\n{rows[cut:]}")
         servers.__dict__["archive"] = file.getvalue()
-        write = unsplash.written_beside
-
-        def full(path):
-            if path.name == "photos.tsv001":
-                raise OSError(28, "No space left on device")
-            return write(path)
-
-        monkeypatch.setattr(unsplash, "written_beside", full)
-        with pytest.raises(OSError, match="No space left"):
+        with disk_full_at("photos.tsv001"), pytest.raises(OSError, match="No space left"):
             download(tmp_path, servers)
-        monkeypatch.setattr(unsplash, "written_beside", write)
         assert download(tmp_path, servers).counts() == {"good": 20}
         assert servers.asked["/archive.zip"] == 1
 

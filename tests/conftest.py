@@ -83,6 +83,13 @@ def loaders(tmp_path_factory):
     )
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Networks are built, but their weights not drawn: enough to count them."""
+    for name in ("uniform_", "normal_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_"):
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *args, **options: tensor)
+
+
 class Stopped(Exception):
     """Somebody pulled the plug."""
 

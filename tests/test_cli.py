@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import make_folder
 from PIL import Image
 
 import colorize
@@ -32,10 +33,18 @@ def photos(run, output, *files, options=()):
     return main([str(word) for word in command])
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run on photos like those of `folder`."""
+    place = tmp_path_factory.mktemp("trained")
+    photos = make_folder(place / "photos", train=6, val=3, test=2)
+    assert train(photos, place / "run") == 0
+    return place / "run"
+
+
 @pytest.fixture
-def run(folder, tmp_path):
-    assert train(folder, tmp_path / "run") == 0
-    return tmp_path / "run"
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def fails(capsys, command):
@@ -47,6 +56,7 @@ def fails(capsys, command):
     return error
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_presets_are_listed_with_what_they_are_and_cost(capsys):
     assert main(["presets"]) == 0
     out = capsys.readouterr().out

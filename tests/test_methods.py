@@ -1,13 +1,15 @@
 """The methods beyond the three attempts, each through its whole life."""
 
 import dataclasses
-import importlib.util
 import json
-from pathlib import Path
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
 from conftest import fit_until_killed, resnet_narrow, same, state_of
+from overfit import learn_by_heart
 from test_runs import outcome
 
 from colorize.cli import main
@@ -21,7 +23,6 @@ from colorize.models import cost, create_model
 from colorize.photos import photo_to_rgb, read_photo
 from colorize.trainers import open_run
 
-ROOT = Path(__file__).parents[1]
 RESNET = {"backbone": "resnet_narrow", "width": 16}
 ATTENTIVE = {"spectral_norm": True, "attention": 4, "critic_attention": 8}
 MODEL_ARGS = {
@@ -351,6 +352,7 @@ def test_old_photos_age_the_input_and_not_the_truth(tmp_path):
 # What they cost, and whether they can learn at all.
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_cost_is_counted_in_parameters_and_macs(capsys):
     parameters, macs = cost(PRESETS["unet_gan"])
     assert parameters / 1e6 == pytest.approx(57.2, abs=0.05)  # pix2pix's two networks
@@ -362,14 +364,22 @@ def test_the_cost_is_counted_in_parameters_and_macs(capsys):
     assert main(["presets", "vgg"]) == 2
 
 
+STEPS = {f"{name}_quick": 200 if name in ("nogan", "colorful") else 80 for name in MODEL_ARGS}
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """What each method learns by heart, to come; each core works on one, the longest first."""
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), spawned, torch.set_num_threads, (1,)) as processes:
+        presets = sorted(STEPS, key=STEPS.get, reverse=True)
+        yield {name: processes.submit(learn_by_heart, name, STEPS[name]) for name in presets}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", [f"{name}_quick" for name in MODEL_ARGS])
-def test_every_method_can_learn_four_photos_by_heart(preset):
+@pytest.mark.parametrize("preset", STEPS)
+def test_every_method_can_learn_four_photos_by_heart(learned, preset):
     """At most 16 CIELAB units of mean distance in a*b*, where grey has 23.6; 80 or 200 steps."""
-    spec = importlib.util.spec_from_file_location("overfit", ROOT / "scripts" / "overfit.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    slow = preset in ("colorful_quick", "nogan_quick")
-    result = script.learn_by_heart(preset, steps=200 if slow else 80)
+    result = learned[preset].result()
     assert result["grey"] == pytest.approx(23.6, abs=0.1)
     assert result["ab_error"] < 16

@@ -85,12 +85,15 @@ def test_the_quick_notebook_runs_twice_without_a_network(tmp_path):
     place.mkdir()
     source = place / "colorize.ipynb"
     source.write_text(NOTEBOOK.read_text())
-    environment = os.environ | {"PYTHONPATH": str(blocker), "BLOCKED_LOG": str(log)}
+    environment = os.environ | {
+        "PYTHONPATH": f"{blocker}{os.pathsep}{ROOT}",
+        "BLOCKED_LOG": str(log),
+    }
 
     def execute(target):
         command = [sys.executable, ROOT / "scripts" / "execute.py", source, target]
-        subprocess.run(command, check=True, env=environment, capture_output=True)
-        return json.loads(target.read_text())
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
 
     execute(place / "first.ipynb")
     runs = sorted(place.glob("runs/quick/*/last.pt"))
@@ -111,7 +114,7 @@ def test_the_full_profile_runs_from_the_catalogue_on(tmp_path):
         people = [servers.row(photo_id)["photographer_username"] for photo_id in servers.ids]
         batch = sum(split_part(person) == "train" for person in people) // 2
         small = {"size": 64, "epochs": 1, "batch_size": batch}
-        none = {"model_args": {"backbone_weights": None}}
+        none = {"model_args": {"backbone": "resnet18", "backbone_weights": None}}
         unet = {"model_args": {"depth": 4, "base_channels": 8}}
         changes = {"autoencoder": small | none, "fcn": small | none, "unet_gan": small | unet}
         notebook = nbformat.read(NOTEBOOK, as_version=4)

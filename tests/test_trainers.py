@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
-from conftest import same, state_of
+from conftest import resnet_narrow, same, state_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorize.config import PRESETS
@@ -14,7 +13,7 @@ from colorize.runtime import mix_seed
 from colorize.trainers import GANTrainer, RegressionTrainer, open_run
 from colorize.trainers.base import Batch
 
-RESNET = {"backbone": "resnet18", "backbone_weights": None}
+RESNET = {"backbone": "resnet_narrow", "backbone_weights": None}
 MODEL_ARGS = {"autoencoder": RESNET, "fcn": RESNET, "unet_gan": {"depth": 3, "base_channels": 4}}
 
 
@@ -161,9 +160,9 @@ def test_thirty_steps_on_one_batch_bring_its_mse_down(tmp_path, batch, preset):
 def test_an_encoder_learns_slower_only_where_it_is_pretrained(tmp_path, pretrained, scale):
     weights = None
     if pretrained:
-        weights = str(tmp_path / "resnet18.pth")
-        torch.save(torchvision.models.resnet18().state_dict(), weights)
-    config = tiny("fcn", model_args={"backbone": "resnet18", "backbone_weights": weights})
+        weights = str(tmp_path / "resnet.pth")
+        torch.save(resnet_narrow().state_dict(), weights)
+    config = tiny("fcn", model_args={"backbone": "resnet_narrow", "backbone_weights": weights})
     trainer = open_run(config, tmp_path / "run", "cpu")
     encoder = {id(p) for p in trainer.model.encoder.parameters()}
     for group in trainer.optimizers["model"].param_groups:

@@ -32,11 +32,17 @@ from colorize.runtime import rank
 from colorize.trainers.base import Trainer
 
 join, leave = distributed.init_process_group, distributed.destroy_process_group
+met, together = distributed.is_initialized, False
 end = Trainer._keep
 
 def join_once(backend):
-    if not distributed.is_initialized():
-        join(backend)
+    global together
+    met() or join(backend)
+    together = True
+
+def part():
+    global together
+    together = False
 
 def keep(self, record):
     digest = hashlib.sha256()
@@ -46,7 +52,8 @@ def keep(self, record):
         print(record["epoch"], digest.hexdigest(), record["val"], file=file)
     end(self, record)
 
-distributed.init_process_group, distributed.destroy_process_group = join_once, lambda: None
+distributed.init_process_group, distributed.destroy_process_group = join_once, part
+distributed.is_initialized = lambda: together
 Trainer._keep = keep
 for words in json.loads(sys.argv[1]):
     if status := main(words):

@@ -310,6 +310,16 @@ def test_what_is_pooled_is_worked_out_over_all_photos():
     assert found.estimate("a", "pooled_psnr").value == pytest.approx(-10 * math.log10(0.055))
 
 
+def test_the_worst_tenth_is_the_mean_of_the_largest_errors():
+    values = np.random.default_rng(0).permutation(np.arange(40.0))
+    found = summarized(row("truth", values), row("a", values)).estimate("a", "worst_ab_error")
+    assert found.value == pytest.approx((36 + 37 + 38 + 39) / 4)
+    assert found.low < found.value <= found.high <= 39
+    # A tenth of 15 photos: one and a half.
+    few = summarized(row("truth", range(15)), row("a", range(15)))
+    assert few.estimate("a", "worst_ab_error").value == pytest.approx((14 + 13 / 2) / 1.5)
+
+
 def test_seeds_are_put_together_photo_by_photo():
     seeds = [row("a-0", [1, 2, 3]), row("a-1", [3, 4, 5], bleeding=[None, 1.0, None])]
     seeds[0].features, seeds[1].features = (

@@ -21,6 +21,7 @@ _PSNR_PEAK = 255**2
 # 0 the nearer to the truth's.
 COLUMNS = {
     "ab_error": ("ab error", -1),
+    "worst_ab_error": ("ab error, worst tenth", -1),
     "delta_e": ("ΔE2000", -1),
     "colorfulness_error": ("Δ colorfulness", -1),
     "colorfulness_absolute_error": ("Δ colorfulness (absolute)", -1),
@@ -42,7 +43,7 @@ COLUMNS = {
 ERRORS = ("ab_error", "delta_e", "colorfulness_error", "ssim")
 COLORS = ("colorfulness", "colorfulness_absolute", "pooled_colorfulness_error", "pooled_cast")
 SEEN = (LPIPS, *(column for name in EXTRACTORS for column in columns(name)))
-OTHERS = ("bleeding", "pooled_psnr", "psnr")
+OTHERS = ("worst_ab_error", "bleeding", "pooled_psnr", "psnr")
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ class Summary:
         found = {name: self._means(values) for name, values in measures.items()}
         mse = [None if v is None else _PSNR_PEAK / 10 ** (v / 10) for v in measures["psnr"]]
         found["pooled_psnr"] = 10 * np.log10(_PSNR_PEAK / self._means(mse))
+        found["worst_ab_error"] = self._worst(np.array(measures["ab_error"]))
         length = np.hypot(found["mean_a"], found["mean_b"])
         chroma = np.where(found["chroma"] < NO_COLOR, math.nan, found["chroma"])
         found["pooled_cast"] = length / chroma
@@ -149,6 +151,15 @@ class Summary:
             return np.full(len(self._weights), math.nan)
         counts = self._weights[:, known]
         return counts @ array[known] / np.maximum(counts.sum(1), 1e-9)
+
+    def _worst(self, values: np.ndarray, share: float = 0.1) -> np.ndarray:
+        """The mean of the largest values, a share of the photos of each draw."""
+        order = np.argsort(-values)
+        times = self._weights[:, order]
+        wanted = share * self.photos
+        before = times.cumsum(1) - times
+        taken = np.clip(wanted - before, 0, times)  # of the last one maybe a part
+        return taken @ values[order] / wanted
 
     @property
     def has_features(self) -> bool:

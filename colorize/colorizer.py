@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from colorize.bins import entropy
 from colorize.checkpoint import CheckpointError, load_checkpoint
-from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
+from colorize.color import rgb_to_lab, to_uint8
 from colorize.config import TrainConfig
 from colorize.models import create_model
 from colorize.models.layers import check_size, enlarged
 from colorize.photos import photo_to_rgb, resize, rgb_to_photo
 from colorize.runtime import pick_device, seed_all
+from colorize.upsampling import join
 
-_STRIP_PIXELS = 2**16  # pixels joined at a time, so that their LAB stays in the cache
 _LONGEST = 8  # a photo's long side at the network, in short sides; beyond, it is squashed
 
 
@@ -25,8 +25,8 @@ class Colorizer:
     """Paints photos with a trained network.
 
     The network sees the photo's lightness with its short side brought to the size it was
-    trained at; the colors it answers with are brought to the photo's full size and joined with
-    the photo's own full-size lightness.
+    trained at; the colors it answers with are brought to the photo's full size, along the edges
+    of its lightness, and joined with the photo's own full-size lightness.
     """
 
     def __init__(self, network: nn.Module, size: int, device: str = "auto"):
@@ -104,10 +104,10 @@ class Colorizer:
         rgb, lightness = self._seen(photo)
         seed_all(seed)
         if vividness is None:
-            return rgb_to_photo(join(rgb, self.paint(lightness)[0]))
+            return rgb_to_photo(join(rgb, self.paint(lightness)[0], lightness[0]))
         logits = self._logits(lightness)  # first, since it knows whether there are classes
         ab = self.network.decode(logits, self._temperature(vividness))
-        return rgb_to_photo(join(rgb, self._enlarged(ab, lightness)))
+        return rgb_to_photo(join(rgb, self._enlarged(ab, lightness), lightness[0]))
 
     def samples(
         self, photo: Image.Image, count: int, seed: int = 0, vividness: float | None = None
@@ -128,7 +128,9 @@ class Colorizer:
         logits = self._logits(lightness)
         seed_all(seed)
         drawn = [self.network.decode(logits, temperature, sample=True) for _ in range(count)]
-        return [rgb_to_photo(join(rgb, self._enlarged(ab, lightness))) for ab in drawn]
+        return [
+            rgb_to_photo(join(rgb, self._enlarged(ab, lightness), lightness[0])) for ab in drawn
+        ]
 
     def uncertainty(self, photo: Image.Image) -> Image.Image:
         """Where a network with classes does not know: mode L, the photo's size.
@@ -190,24 +192,3 @@ class Colorizer:
         sides = rgb.shape[-2:]
         k = self.size / min(sides)
         return [min(max(round(side * k), self.size), _LONGEST * self.size) for side in sides]
-
-
-def join(rgb: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
-    """Paint a full-size photo with the colors of a small painting, keeping its lightness.
-
-    Args:
-        rgb: the photo, uint8 (3, H, W).
-        ab: the colors, (2, h, w).
-        gamut: as of `lab_to_rgb`.
-
-    Returns:
-        The painted photo, uint8 (3, H, W). Worked out in strips, to bound the memory.
-    """
-    height, width = rgb.shape[-2:]
-    ab = F.interpolate(ab.unsqueeze(0), (height, width), mode="bilinear").squeeze(0)
-    rows = max(1, _STRIP_PIXELS // width)
-    strips = zip(rgb.split(rows, dim=1), ab.split(rows, dim=1), strict=True)
-    return torch.cat(
-        [to_uint8(lab_to_rgb(rgb_to_lab(strip)[0], strip_ab, gamut)) for strip, strip_ab in strips],
-        dim=1,
-    )

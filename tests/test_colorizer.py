@@ -10,13 +10,14 @@ from PIL import Image
 from skimage.color import rgb2lab
 from torch import nn
 
-from colorize import colorizer
+from colorize import upsampling
 from colorize.checkpoint import CheckpointError, save_checkpoint
 from colorize.color import rgb_to_lab
 from colorize.colorizer import Colorizer
 from colorize.config import PRESETS
+from colorize.metrics import bleeding
 from colorize.models import create_model
-from colorize.photos import photo_to_rgb
+from colorize.photos import photo_to_rgb, resize
 
 
 class Fake(nn.Module):
@@ -133,9 +134,33 @@ def test_a_very_long_photo_does_not_become_a_huge_input():
 
 def test_working_in_strips_changes_nothing(monkeypatch):
     photo, ab = photo_to_rgb(noise_photo(37, 53)), torch.rand(2, 5, 7) * 2 - 1
-    whole = colorizer.join(photo, ab)
-    monkeypatch.setattr(colorizer, "_STRIP_PIXELS", 100)
-    assert torch.equal(colorizer.join(photo, ab), whole)
+    guide = torch.rand(1, 5, 7) * 2 - 1
+    whole = upsampling.join(photo, ab, guide)
+    monkeypatch.setattr(upsampling, "_STRIP_PIXELS", 100)
+    assert torch.equal(upsampling.join(photo, ab, guide), whole)
+
+
+def test_colors_end_where_the_photo_does_not_where_a_small_pixel_does():
+    # Dark left, light right; the border at 37 of 96 lies inside a small pixel, 36 to 39.
+    photo = Image.fromarray(
+        np.where(np.arange(96) < 37, 60, 190).astype(np.uint8)[None].repeat(48, 0)
+    )
+    rgb = photo_to_rgb(photo)
+    full, _ = rgb_to_lab(rgb)
+    guide, _ = rgb_to_lab(resize(rgb, 16, 32))
+    small = torch.cat((guide * 0.5, -guide * 0.5))  # colors that go with the lightness
+    expected = torch.cat((full * 0.5, -full * 0.5)) * 110
+    ways = {
+        "along edges": upsampling.join(rgb, small, guide),
+        "across": upsampling.join(rgb, small),
+    }
+    off = {
+        name: (rgb_to_lab(painted)[1] * 110 - expected).norm(dim=0).mean().item()
+        for name, painted in ways.items()
+    }
+    assert off["along edges"] < 0.6 < 1 < off["across"]
+    bled = {name: bleeding(full, rgb_to_lab(p)[1]).item() for name, p in ways.items()}
+    assert bled["along edges"] == 0 < bled["across"]
 
 
 def test_the_network_is_used_in_eval_mode_and_a_wrong_size_is_named():

@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from colorize.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from colorize.color import rgb_to_lab
-from colorize.colorizer import Colorizer, join
+from colorize.colorizer import Colorizer
 from colorize.data.folder import SUFFIXES, Photo
 from colorize.photos import photo_to_rgb, read_photo, resize, rgb_to_photo
+from colorize.upsampling import join
 
 Row = Callable[[str, Image.Image], Image.Image]
 

@@ -7,9 +7,9 @@ from skimage.color import lab2rgb, rgb2lab
 
 from benches.timing import compare
 from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
-from colorize.colorizer import join as paint
 from colorize.data.dataset import LabDataset
 from colorize.data.folder import load_samples
+from colorize.upsampling import join as paint
 
 
 def lab() -> dict:

@@ -83,7 +83,7 @@ def test_the_memory_is_kept_and_made_anew_for_other_photos(photos, tmp_path):
     torch.save(state | {"mean_ab": torch.ones(2, 1, 1)}, tmp_path / "memory.pt")
     assert (rows.Memory(photos["train"], tmp_path / "memory.pt", False).mean_ab == 1).all()
     other = rows.Memory(photos["train"][1:], tmp_path / "memory.pt", progress=False)
-    assert len(other.thumbs) == len(first.thumbs) - 1 and (other.mean_ab != 1).any()
+    assert len(other.squares) == len(first.squares) - 1 and (other.mean_ab != 1).any()
 
 
 def test_a_folder_of_paintings_is_matched_by_name_and_nothing_is_passed_over(photos, tmp_path):
@@ -151,13 +151,14 @@ def test_what_was_measured_is_not_measured_again(photos, tmp_path):
     assert judged_by({"row": paint}, photos["test"], tmp_path) == first
     assert len(painted) == 4
     lines = (tmp_path / "measures.jsonl").read_text()
-    (tmp_path / "measures.jsonl").write_text(lines[:-20])  # killed while writing
-    assert judged_by({"row": paint}, photos["test"], tmp_path) == first
-    assert len(painted) == 6
-    assert (tmp_path / "measures.jsonl").read_text() == lines
+    for cut, again in ((20, 6), (1, 8)):  # killed while writing, also before the end of the line
+        (tmp_path / "measures.jsonl").write_text(lines[:-cut])
+        assert judged_by({"row": paint}, photos["test"], tmp_path) == first
+        assert len(painted) == again
+        assert (tmp_path / "measures.jsonl").read_text() == lines
     paint.stamp = {"rule": "another"}  # other weights, say
     judged_by({"row": paint}, photos["test"], tmp_path)
-    assert len(painted) == 10
+    assert len(painted) == 12
     (tmp_path / "measures.jsonl").write_text("not json\n" + lines)
     with pytest.raises(ValueError, match=r"line 1 is damaged; remove the file"):
         judged_by({"row": paint}, photos["test"], tmp_path)
@@ -180,6 +181,43 @@ def test_photos_that_cannot_be_judged_by_are_refused(photos, tmp_path):
         Judged.load(tmp_path / "no.json")
 
 
+def test_other_photos_or_paintings_of_the_same_names_are_measured_anew(photos, tmp_path):
+    def judged(painted):
+        rows_ = {"folder": rows.PaintedFolder(painted)}
+        return judged_by(rows_, photos["test"], tmp_path / "judged")["folder"].square["ab_error"]
+
+    for photo in photos["test"]:
+        write_photo(paint_red("", read_photo(photo.path)), tmp_path / "out" / f"{photo.id}.png")
+    first = judged(tmp_path / "out")
+    one = photos["test"][0]
+    # Another painting, another photo: of the same name, and as large as before for all we know.
+    write_photo(read_photo(one.path), tmp_path / "out" / f"{one.id}.png")
+    second = judged(tmp_path / "out")
+    assert second[0] == 0 and second[1] == first[1]
+    write_photo(paint_red("", read_photo(one.path)), one.path)
+    third = judged(tmp_path / "out")
+    assert third[0] > 1 and third[1] == first[1]
+    memory = rows.Memory(photos["train"], tmp_path / "memory.pt", progress=False)
+    write_photo(paint_red("", read_photo(photos["train"][0].path)), photos["train"][0].path)
+    other = rows.Memory(photos["train"], tmp_path / "memory.pt", progress=False)
+    assert (other.mean_ab != memory.mean_ab).all() and other.digest != memory.digest
+
+
+def test_the_memorizer_finds_the_same_crop_that_it_copies(memory, photos):
+    for photo in photos["train"]:
+        small = rows.square(read_photo(photo.path), 48)
+        painted = rows.trivial_rows(memory)["nearest"]("x", small)
+        true, ours = (rgb_to_lab(photo_to_rgb(picture))[1] for picture in (small, painted))
+        assert ((true - ours) * AB_SCALE).abs().mean() < 0.5
+
+
+@pytest.mark.parametrize("name", ["../out", "a/b", "", "summary", "truth", "a|b", "-x"])
+def test_a_row_is_named_so_that_a_file_can_be(photos, tmp_path, name):
+    with pytest.raises(ValueError, match="cannot be a row's name"):
+        judged_by({name: paint_red}, photos["test"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 # What networks see
 
 
@@ -190,7 +228,7 @@ def test_the_frechet_distance_of_a_shift_is_its_square():
     assert features.distances(seen + shift, seen)["FID"]["value"] == pytest.approx(25, rel=1e-3)
 
 
-def test_the_kernel_distance_is_binkowskis_unbiased_one():
+def test_the_kernel_distance_is_over_all_pairs_of_different_photos():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(2, 12, 3, generator=generator).double()
 
@@ -198,12 +236,24 @@ def test_the_kernel_distance_is_binkowskis_unbiased_one():
         return (float(a @ b) / 3 + 1) ** 3
 
     n = len(x)
-    within = sum(k(z[i], z[j]) for z in (x, y) for i in range(n) for j in range(n) if i != j)
-    across = sum(k(a, b) for a in x for b in y)
-    expected = within / (n * (n - 1)) - 2 * across / n**2
+    pairs = [(i, j) for i in range(n) for j in range(n) if i != j]
+    within = sum(k(z[i], z[j]) for z in (x, y) for i, j in pairs)
+    across = sum(k(x[i], y[j]) for i, j in pairs)  # not a photo with its own painting
+    expected = (within - 2 * across) / (n * (n - 1))
     found = features.distances(x, y)["KID"]
     assert found["value"] == pytest.approx(expected, rel=1e-6)
-    assert found["error"] > 0
+    # Leaving out a tenth: here the photos 0 and 10, 1 and 11, and each other one.
+    assert features.distances(x, x)["KID"]["value"] == pytest.approx(0, abs=1e-12)
+
+
+def test_the_error_of_the_kernel_distance_is_what_other_photos_would_change():
+    generator = torch.Generator().manual_seed(0)
+    sets = torch.randn(60, 2, 100, 4, generator=generator).double()
+    sets[:, 1] += 0.5 * sets[:, 0] + 0.3  # paintings that are like their photos
+    found = [features.distances(*pair)["KID"] for pair in sets]
+    values = np.array([one["value"] for one in found])
+    told = np.mean([one["error"] for one in found])
+    assert told == pytest.approx(values.std(), rel=0.3)
 
 
 def test_the_extractor_knows_a_cat(tmp_path):
@@ -226,6 +276,7 @@ def test_weights_that_are_not_there_are_named_and_nothing_takes_their_place(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(features, "EXTRACTORS", {"inception-v3": features.inception_v3})
     monkeypatch.setattr(judge, "EXTRACTORS", {"inception-v3": features.inception_v3})
+    monkeypatch.setattr(judge, "LEAST_PHOTOS", 2)
     judged = judged_by({"red": paint_red}, photos["test"], tmp_path, features=True)
     found = judged["red"].features
     assert found.keys() == {"KID inception-v3", "FID inception-v3", "LPIPS alex"}
@@ -245,6 +296,9 @@ def test_lpips_is_measured_where_its_weights_are(photos, tmp_path, monkeypatch):
     place = tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
     place.parent.mkdir(parents=True)
     torch.save(torchvision.models.alexnet().state_dict(), place)
+    with pytest.raises(features.Unavailable, match=r"bears this name .* is another file"):
+        features.lpips_alex()
+    monkeypatch.setattr(features, "_sha256", lambda path: "7be5be79")
     distance = features.lpips_alex()
     rgb = photo_to_rgb(read_photo(photos["test"][0].path).resize((64, 64))).unsqueeze(0)
     with torch.no_grad():
@@ -291,8 +345,9 @@ def test_ranks_are_shared_where_there_is_doubt():
         *(row("truth", base), row("good", base), row("as good", base + rng.normal(0, 1, 60))),
         row("bad", base + 3),
     )
-    assert found.ranks("ab_error") == {"good": 1, "as good": 1, "bad": 3}
-    assert found.ranks("ssim") == {"good": 2, "as good": 2, "bad": 1}  # the more the better
+    assert found.ranks("ab_error") == {"good": (1, 2), "as good": (1, 2), "bad": (3, 3)}
+    # The more the better:
+    assert found.ranks("ssim") == {"good": (2, 3), "as good": (2, 3), "bad": (1, 1)}
     with pytest.raises(ValueError, match="no better and worse"):
         found.ranks("colorfulness")
 
@@ -320,20 +375,40 @@ def test_the_worst_tenth_is_the_mean_of_the_largest_errors():
     assert few.estimate("a", "worst_ab_error").value == pytest.approx((14 + 13 / 2) / 1.5)
 
 
-def test_seeds_are_put_together_photo_by_photo():
-    seeds = [row("a-0", [1, 2, 3]), row("a-1", [3, 4, 5], bleeding=[None, 1.0, None])]
-    seeds[0].features, seeds[1].features = (
-        {"KID x": {"value": value, "error": 0.3}, "LPIPS alex": "skipped: needs it"}
-        for value in (1.0, 2.0)
+def test_what_is_pooled_is_pooled_within_a_seed_before_seeds_are_put_together():
+    truth = row("truth", [1, 1], cf=[40.0, 40.0])
+    dull, glaring = row("a-0", [1, 2], cf=[20.0, 20.0]), row("a-1", [3, 4], cf=[60.0, 60.0])
+    for seed, tint, value in ((dull, 5.0, 1.0), (glaring, -5.0, 2.0)):
+        seed.square |= {"mean_a": [tint] * 2, "mean_b": [0.0] * 2, "chroma": [5.0] * 2}
+        seed.features = {"KID x": {"value": value, "error": 0.3}, "LPIPS alex": "skipped: why"}
+    found = summary.Summary({"truth": truth, "a": [dull, glaring]})
+    assert found.estimate("a", "ab_error").value == 2.5
+    assert found.estimate("a", "colorfulness").value == 40
+    assert found.estimate("a", "pooled_colorfulness_error").value == 20  # each is off by 20
+    assert found.estimate("a", "pooled_cast").value == 1  # each has a cast of its own
+    assert found.estimate("a", "KID x").value == 1.5
+    assert found.estimate("a", "LPIPS alex") == "skipped: why"
+    with pytest.raises(ValueError, match="a: not of the same photos"):
+        summary.Summary({"truth": truth, "a": [dull, row("a-1", [1])]})
+
+
+def test_a_perfect_painting_makes_the_pooled_psnr_better():
+    truth = row("truth", [1, 1])
+    found = summarized(truth, row("a", [1, 1], psnr=[20.0, None]))  # errors of 1/100 and 0
+    assert found.estimate("a", "pooled_psnr").value == pytest.approx(-10 * math.log10(0.005))
+    assert found.estimate("a", "psnr").value == 20  # the mean over those that have one
+
+
+def test_what_few_photos_have_is_compared_on_those_alone():
+    truth = row("truth", [1, 1, 1, 1])
+    found = summarized(
+        *(truth, row("a", [1] * 4, bleeding=[0.5, 0.7, None, 0.1])),
+        row("b", [1] * 4, bleeding=[0.4, 0.6, 0.9, None]),
     )
-    merged = summary.merged("a", seeds)
-    assert merged.square["ab_error"] == [2, 3, 4]
-    assert merged.square["bleeding"] == [1, 1.5, 3]  # of the seeds that have one
-    assert merged.features["KID x"]["value"] == 1.5
-    assert merged.features["LPIPS alex"] == "skipped: needs it"
-    assert merged.stamp["seeds"] == 2
-    with pytest.raises(ValueError, match="other photos"):
-        summary.merged("a", [seeds[0], row("a-1", [1, 2])])
+    assert found.difference("a", "b", "bleeding").value == pytest.approx(0.1)
+    rare = summarized(truth, row("a", [1] * 4, bleeding=[0.5, None, None, None]))
+    told = rare.estimate("a", "bleeding")
+    assert (told.value, told.low, told.high) == (0.5, 0.5, 0.5)  # no draw counts it as 0
 
 
 def test_the_table_is_markdown_that_says_what_it_does_not_know():

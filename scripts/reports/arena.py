@@ -1,14 +1,14 @@
 """What the arena found: its rows, tables and figures."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from PIL import Image
 
 from colorize.config import TrainConfig
 from colorize.evaluation.judge import TRUTH, Judged
-from colorize.evaluation.summary import COLORS, COLUMNS, ERRORS, OTHERS, SEEN, Summary, merged
+from colorize.evaluation.summary import COLORS, COLUMNS, ERRORS, OTHERS, SEEN, Summary
 from colorize.figures import comparison, error_against_color, loss_curves, save_figure
 from colorize.models import cost
 from colorize.photos import read_photo
@@ -37,12 +37,15 @@ OTHER = {
 TITLES = ATTEMPTS | LOSSES | OTHER
 
 
+Rows = Judged | list[Judged]
+
+
 class Arena:
     """The results that are kept of the arena's runs.
 
     Attributes:
         runs: by method, its results of each seed.
-        rows: by method, them put together; and the rows that learned nothing.
+        rows: the truth, the methods, and the rows that learned nothing.
     """
 
     def __init__(self, results: Path):
@@ -50,8 +53,7 @@ class Arena:
         self.runs = {method: self._seeds(method) for method in TITLES}
         self.runs = {method: seeds for method, seeds in self.runs.items() if seeds}
         trivial = {name: self._load("trivial", name) for name in (TRUTH, *TRIVIAL)}
-        methods = {method: merged(method, seeds) for method, seeds in self.runs.items()}
-        self.rows = {TRUTH: trivial.pop(TRUTH)} | methods | trivial
+        self.rows = {TRUTH: trivial.pop(TRUTH)} | self.runs | trivial
 
     def _seeds(self, method: str) -> list[Judged]:
         folders = sorted(self.results.glob(f"{method}-?"))
@@ -60,17 +62,17 @@ class Arena:
     def _load(self, folder: str, name: str) -> Judged:
         return Judged.load(self.results / folder / f"{name}.json")
 
-    def some(self, names: Mapping[str, str] | tuple[str, ...]) -> dict[str, Judged]:
+    def some(self, names: Iterable[str]) -> dict[str, Rows]:
         """The truth, what is there of some methods, and the rows that learned nothing."""
         return {name: self.rows[name] for name in (TRUTH, *names, *TRIVIAL) if name in self.rows}
 
-    def at_vividness(self, method: str = "classes") -> dict[float, Judged]:
+    def at_vividness(self, method: str = "classes") -> dict[float, list[Judged]]:
         """A method's rows by vividness, over all its seeds."""
         found: dict[float, list[Judged]] = {}
         for folder in sorted(self.results.glob(f"{method}-?")):
             for path in folder.glob(f"{folder.name} at *.json"):
                 found.setdefault(float(path.stem.split()[-1]), []).append(Judged.load(path))
-        return {v: merged(f"{method} at {v:g}", found[v]) for v in sorted(found)}
+        return {vividness: found[vividness] for vividness in sorted(found)}
 
     def painted(self, method: str) -> dict[str, Image.Image]:
         """The embedded test photos as a method's first seed painted them, by id."""
@@ -131,9 +133,8 @@ class Arena:
             ("A critic costs error", "gan_10", "l1", "ab_error", 1),
             ("L1 is more colorful than MSE", "l1", "mse", "colorfulness", 1),
             ("Rebalanced classes are colorful", "classes", "mse", "colorfulness", 1),
-            ("... as colorful as the truth, photo by photo", "classes", "mse",
+            ("... and each photo nearer to its own colorfulness", "classes", "mse",
              "colorfulness_error", -1),
-            ("Pretrained features help", "l1", "unet", "ab_error", -1),
             ("To learn beats to memorize", "l1", "nearest", "ab_error", -1),
             ("Grey has a better PSNR than color that is bold", "grey", "classes", "psnr", 1),
         )  # fmt: skip
@@ -210,7 +211,7 @@ class Arena:
     def _loss_figure(self):
         names = [name for name in LOSSES if name in self.rows]
         curve = {f"{1 - v:g}": row for v, row in self.at_vividness().items()}
-        rows = {**self.some(tuple(names)), **curve}
+        rows = {**self.some(names), **curve}
         summary = Summary(rows)
 
         def at(name: str):

@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from colorize import load_samples, read_photo
 from colorize.config import PRESETS, TrainConfig
 from colorize.data.folder import Photo, PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
-from colorize.evaluation.judge import TRUTH, judge
+from colorize.evaluation.judge import TRUTH, Judged, judge
 from colorize.evaluation.rows import Memory, PaintedRun, trivial_rows
 from colorize.figures import save_pictures
 from colorize.runtime import keep_memory, written_beside
@@ -121,14 +122,17 @@ def train(method: str, seed: int, data: Path, weights: str | None, out: Path) ->
     )
 
 
-def score(method: str, seed: int, data: Path, out: Path) -> None:
+def score(method: str, seed: int, data: Path, out: Path, results: Path = RESULTS) -> None:
     """Judge a finished run by the test photos, once, and keep what is small of it."""
     name = f"{method}-{seed}"
-    result, run = RESULTS / name, out / name
-    if (result / f"{name}.json").exists():
+    result, run = results / name, out / name
+    photos = split(data)["test"]
+    if _is_judged(result / f"{name}.json", photos):
+        kept, run_now = (TrainConfig.load(at / "config.json") for at in (result, run))
+        if asdict(kept) != without_places(run_now):
+            raise ValueError(f"{result} is of other settings than {run}: use other --results")
         return
     row = PaintedRun(run)
-    photos = split(data)["test"]
     known = out / "trivial" / "features"
     if known.exists():  # what the networks see in the truth need not be asked again
         shutil.copytree(known, run / "test" / "features", dirs_exist_ok=True)
@@ -163,15 +167,28 @@ def without_places(config: TrainConfig) -> dict:
     return kept
 
 
-def score_trivial(data: Path, out: Path) -> None:
+def _is_judged(result: Path, photos: Sequence[Photo]) -> bool:
+    """Whether a result is there, and of these photos.
+
+    Raises:
+        ValueError: if it is of others.
+    """
+    if not result.exists():
+        return False
+    if Judged.load(result).photos != [photo.id for photo in photos]:
+        raise ValueError(f"{result} is of other test photos: use other --results")
+    return True
+
+
+def score_trivial(data: Path, out: Path, results: Path = RESULTS) -> None:
     """Judge the truth and the rows that learned nothing."""
-    if (RESULTS / "trivial" / "truth.json").exists():
-        return
     photos = split(data)
+    if _is_judged(results / "trivial" / "truth.json", photos["test"]):
+        return
     memory = Memory(photos["train"], out / "training.pt")
     judged = judge(trivial_rows(memory), photos["test"], SIZE, out / "trivial")
     for name, row in reversed(judged.items()):  # last the truth, by which they count as scored
-        row.save(RESULTS / "trivial" / f"{name}.json")
+        row.save(results / "trivial" / f"{name}.json")
 
 
 def main() -> int:
@@ -179,18 +196,28 @@ def main() -> int:
     parser.add_argument("--data", required=True, type=Path, metavar="PHOTOS")
     parser.add_argument("--weights", metavar="FILE", help="of a torchvision MobileNetV2")
     parser.add_argument("--out", type=Path, default=Path("runs/arena"), metavar="DIR")
+    parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (1)")
     parser.add_argument("--only", metavar="METHOD-SEED", help="this run alone, in this process")
-    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="of these alone")
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, metavar="METHOD", help="of these alone"
+    )
     args = parser.parse_args()
+    if args.jobs < 1:
+        parser.error(f"--jobs must be at least 1, got {args.jobs}")
+    names = [f"{method}-{seed}" for method, seed in [("trivial", 0), *runs()]]
+    if args.only and args.only not in names:
+        parser.error(f"--only must be one of {', '.join(names)}, got {args.only}")
+    if not args.data.is_dir():
+        parser.error(f"no such folder of photos: {args.data}")
     if args.only:
         keep_memory()
         method, _, seed = args.only.rpartition("-")
         if method == "trivial":
-            score_trivial(args.data, args.out)
+            score_trivial(args.data, args.out, args.results)
         else:
             train(method, int(seed), args.data, args.weights, args.out)
-            score(method, int(seed), args.data, args.out)
+            score(method, int(seed), args.data, args.out, args.results)
         return 0
     # One thread each: two runs side by side learn nearly twice as fast as one on two threads.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -201,7 +228,7 @@ def main() -> int:
 
     with ThreadPoolExecutor(args.jobs) as pool:
         wanted = ("trivial", *(args.methods or METHODS))
-        names = [f"{m}-{seed}" for m, seed in [("trivial", 0), *runs()] if m in wanted]
+        names = [name for name in names if name.rpartition("-")[0] in wanted]
         failed = [n for n, status in zip(names, pool.map(begin, names), strict=True) if status]
     print("failed: " + ", ".join(failed) if failed else "all runs finished")
     return 1 if failed else 0

@@ -1,6 +1,7 @@
 """The arena: one split, one budget, every run judged once."""
 
 import dataclasses
+import functools
 import json
 
 import arena
@@ -29,7 +30,6 @@ def tiny(monkeypatch, tmp_path):
     monkeypatch.setattr(arena, "METHODS", {"unet": config, "classes": classes})
     monkeypatch.setattr(arena, "SIZE", 32)
     monkeypatch.setattr(arena, "BATCH", 2)
-    monkeypatch.setattr(arena, "RESULTS", tmp_path / "results")
     monkeypatch.setattr("colorize.evaluation.judge.EXTRACTORS", {})
     return tmp_path
 
@@ -92,27 +92,37 @@ def test_the_split_takes_validation_from_training_and_leaves_the_test_alone(fold
 
 
 def test_a_run_is_trained_and_judged_once_and_what_is_small_of_it_kept(folder, tiny):
+    results = tiny / "results"
     for method in ("unet", "classes"):
         arena.train(method, 0, folder, None, tiny / "runs")
-        arena.score(method, 0, folder, tiny / "runs")
-    arena.score_trivial(folder, tiny / "runs")
-    result = arena.RESULTS / "unet-0"
+        arena.score(method, 0, folder, tiny / "runs", results)
+    arena.score_trivial(folder, tiny / "runs", results)
+    result = results / "unet-0"
     assert {path.name for path in result.iterdir()} == {
         *("config.json", "log.jsonl", "painted", "unet-0.json"),
     }
     row = Judged.load(result / "unet-0.json")
     assert row.photos == ["test0", "test1"] and row.stamp["row"]["run"] == "unet-0"
     assert len(row.full["ab_error"]) == 2
-    at = {path.stem for path in (arena.RESULTS / "classes-0").glob("* at *.json")}
+    at = {path.stem for path in (results / "classes-0").glob("* at *.json")}
     assert at == {f"classes-0 at {v:g}" for v in arena.VIVIDNESS}
-    found = Arena(arena.RESULTS)
+    found = Arena(results)
     assert list(found.rows) == [TRUTH, "classes", "unet", *TRIVIAL]
     assert list(found.at_vividness()) == list(arena.VIVIDNESS)
     # Judged once: what is there stays, whatever the run has become.
     before = (result / "unet-0.json").read_bytes()
     (tiny / "runs" / "unet-0" / "best.pt").unlink()
-    arena.score("unet", 0, folder, tiny / "runs")
+    arena.score("unet", 0, folder, tiny / "runs", results)
     assert (result / "unet-0.json").read_bytes() == before
+    # But what is there of other photos or settings is not taken for it.
+    config = json.loads((result / "config.json").read_text())
+    (result / "config.json").write_text(json.dumps(config | {"lr": 0.5}))
+    with pytest.raises(ValueError, match="of other settings"):
+        arena.score("unet", 0, folder, tiny / "runs", results)
+    (folder / "test" / "test0.jpg").rename(folder / "test" / "new.jpg")
+    for judged_again in (arena.score_trivial, functools.partial(arena.score, "unet", 0)):
+        with pytest.raises(ValueError, match="of other test photos"):
+            judged_again(folder, tiny / "runs", results)
 
 
 def test_the_stored_settings_name_no_place_of_a_machine(tiny):

@@ -99,12 +99,16 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     if args.train is None and args.part == "all":
         raise ValueError("the rows mean-ab and nearest need training photos: --train DIR")
+    over = [value for value in args.vividness if value > 1]
+    if over:
+        raise ValueError(f"--vividness must be from 0 to 1, got {over[0]:g}")
     photos = _photos(args.photos, args.part, args.size)
     training = _photos(args.train or args.photos, "train" if args.train is None else "all", 1)
     shared = {photo.path.resolve() for photo in photos} & {p.path.resolve() for p in training}
     if shared:
         raise ValueError(
-            f"{len(shared)} photos are in both --photos and --train, such as {min(shared)}"
+            f"{len(shared)} photos would be both judged by and known by heart (--train), such as "
+            f"{min(shared)}"
         )
     rows: dict[str, Row] = {}
     for painter in args.painters:
@@ -116,6 +120,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         if taken:
             raise ValueError(f"two rows named {min(taken)}: give one another name, NAME={painter}")
         rows |= new
+    if args.vividness and not any(" at " in name for name in rows):
+        raise ValueError("--vividness needs a run with classes, such as the preset colorful's")
     args.output.mkdir(parents=True, exist_ok=True)
     trivial = trivial_rows(Memory(training, args.output / "training.pt"))
     taken = rows.keys() & (trivial.keys() | {"truth"})

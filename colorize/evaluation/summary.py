@@ -287,6 +287,15 @@ def tables(summary: Summary, titles: Mapping[str, str] | None = None) -> str:
     return "\n\n".join(told)
 
 
+_LEGEND = """\
+rank: the places that a row may have, as the intervals of its paired differences to the others leave
+them open. colorfulness, cast, bleeding: the nearer to the truth's the better. cast: 1 where all is
+one tint. bleeding: the share of color edges away from any edge of the lightness. absolute: by
+DDColor's formula, else Hasler and Süsstrunk's. pooled: over all photos at once, where too dull and
+too glaring ones cancel. Runs paint the squares by themselves; those of a folder are cut out of its
+whole paintings. An interval knows the luck of the photos, not that of the training."""
+
+
 def write_summary(judged: Mapping[str, Judged], out: str | os.PathLike) -> str:
     """Write `summary.json` and `summary.md` into a folder; returns the Markdown."""
     parts = {"square": f"On squares of {judged[TRUTH].stamp['size']} px"}
@@ -305,6 +314,7 @@ def write_summary(judged: Mapping[str, Judged], out: str | os.PathLike) -> str:
         + tables(summaries[part])
         for part, title in parts.items()
     )
+    text += f"\n\n{_LEGEND}"
     with written_beside(Path(out, "summary.md")) as part:
         part.write_text(text + "\n")
     return text

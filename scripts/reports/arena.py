@@ -133,8 +133,7 @@ class Arena:
             ("A critic costs error", "gan_10", "l1", "ab_error", 1),
             ("L1 is more colorful than MSE", "l1", "mse", "colorfulness", 1),
             ("Rebalanced classes are colorful", "classes", "mse", "colorfulness", 1),
-            ("... and each photo nearer to its own colorfulness", "classes", "mse",
-             "colorfulness_error", -1),
+            ("... nearer to each photo's own", "classes", "mse", "colorfulness_error", -1),
             ("To learn beats to memorize", "l1", "nearest", "ab_error", -1),
             ("Grey has a better PSNR than color that is bold", "grey", "classes", "psnr", 1),
         )  # fmt: skip

@@ -122,16 +122,29 @@ def train(method: str, seed: int, data: Path, weights: str | None, out: Path) ->
     )
 
 
+def is_scored(
+    method: str, seed: int, data: Path, weights: str | None, results: Path = RESULTS
+) -> bool:
+    """Whether the result of a run is kept, by which it need neither be trained nor judged again.
+
+    Raises:
+        ValueError: if what is kept is of other test photos or settings.
+    """
+    name = f"{method}-{seed}"
+    result = results / name
+    if not _is_judged(result / f"{name}.json", split(data)["test"]):
+        return False
+    kept = TrainConfig.load(result / "config.json")
+    if asdict(kept) != without_places(settings(method, seed, weights)):
+        raise ValueError(f"{result} is of other settings than today's: use other --results")
+    return True
+
+
 def score(method: str, seed: int, data: Path, out: Path, results: Path = RESULTS) -> None:
     """Judge a finished run by the test photos, once, and keep what is small of it."""
     name = f"{method}-{seed}"
     result, run = results / name, out / name
     photos = split(data)["test"]
-    if _is_judged(result / f"{name}.json", photos):
-        kept, run_now = (TrainConfig.load(at / "config.json") for at in (result, run))
-        if asdict(kept) != without_places(run_now):
-            raise ValueError(f"{result} is of other settings than {run}: use other --results")
-        return
     row = PaintedRun(run)
     known = out / "trivial" / "features"
     if known.exists():  # what the networks see in the truth need not be asked again
@@ -215,7 +228,7 @@ def main() -> int:
         method, _, seed = args.only.rpartition("-")
         if method == "trivial":
             score_trivial(args.data, args.out, args.results)
-        else:
+        elif not is_scored(method, int(seed), args.data, args.weights, args.results):
             train(method, int(seed), args.data, args.weights, args.out)
             score(method, int(seed), args.data, args.out, args.results)
         return 0

@@ -1,8 +1,8 @@
 """The arena: one split, one budget, every run judged once."""
 
 import dataclasses
-import functools
 import json
+import shutil
 
 import arena
 import pytest
@@ -94,6 +94,7 @@ def test_the_split_takes_validation_from_training_and_leaves_the_test_alone(fold
 def test_a_run_is_trained_and_judged_once_and_what_is_small_of_it_kept(folder, tiny):
     results = tiny / "results"
     for method in ("unet", "classes"):
+        assert not arena.is_scored(method, 0, folder, None, results)
         arena.train(method, 0, folder, None, tiny / "runs")
         arena.score(method, 0, folder, tiny / "runs", results)
     arena.score_trivial(folder, tiny / "runs", results)
@@ -109,20 +110,19 @@ def test_a_run_is_trained_and_judged_once_and_what_is_small_of_it_kept(folder, t
     found = Arena(results)
     assert list(found.rows) == [TRUTH, "classes", "unet", *TRIVIAL]
     assert list(found.at_vividness()) == list(arena.VIVIDNESS)
-    # Judged once: what is there stays, whatever the run has become.
-    before = (result / "unet-0.json").read_bytes()
-    (tiny / "runs" / "unet-0" / "best.pt").unlink()
-    arena.score("unet", 0, folder, tiny / "runs", results)
-    assert (result / "unet-0.json").read_bytes() == before
+    # Judged once: what is there needs neither the run nor its weights.
+    shutil.rmtree(tiny / "runs" / "unet-0")
+    assert arena.is_scored("unet", 0, folder, None, results)
     # But what is there of other photos or settings is not taken for it.
     config = json.loads((result / "config.json").read_text())
     (result / "config.json").write_text(json.dumps(config | {"lr": 0.5}))
     with pytest.raises(ValueError, match="of other settings"):
-        arena.score("unet", 0, folder, tiny / "runs", results)
+        arena.is_scored("unet", 0, folder, None, results)
     (folder / "test" / "test0.jpg").rename(folder / "test" / "new.jpg")
-    for judged_again in (arena.score_trivial, functools.partial(arena.score, "unet", 0)):
-        with pytest.raises(ValueError, match="of other test photos"):
-            judged_again(folder, tiny / "runs", results)
+    with pytest.raises(ValueError, match="of other test photos"):
+        arena.is_scored("unet", 0, folder, None, results)
+    with pytest.raises(ValueError, match="of other test photos"):
+        arena.score_trivial(folder, tiny / "runs", results)
 
 
 def test_the_stored_settings_name_no_place_of_a_machine(tiny):

@@ -1,6 +1,9 @@
 """A photo in, the painted photo out: any size, with the photo's own lightness."""
 
 import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -8,17 +11,54 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
+from colorize import pretrained
 from colorize.bins import entropy
-from colorize.checkpoint import CheckpointError, load_checkpoint
 from colorize.color import rgb_to_lab, to_uint8
-from colorize.config import TrainConfig
-from colorize.models import create_model
-from colorize.models.layers import check_size, enlarged
-from colorize.photos import photo_to_rgb, resize, rgb_to_photo
+from colorize.export import load_onnx
+from colorize.hints import Hint, place_hints
+from colorize.models.layers import Noise, check_size, enlarged, pad_to_multiple
+from colorize.photos import on_paper, resize, rgb_to_photo, split_alpha, with_alpha
 from colorize.runtime import pick_device, seed_all
 from colorize.upsampling import join
 
 _LONGEST = 8  # a photo's long side at the network, in short sides; beyond, it is squashed
+_AT_ONCE = 8  # photos of one shape in a batch of the network
+
+
+@dataclass(frozen=True)
+class Colors:
+    """What a network makes of a photo, at the network's size.
+
+    Attributes:
+        ab: (K, 2, h, w), one for each painting.
+        lightness: (1, h, w), as the network saw it.
+        uncertainty: (1, h, w) in [0, 1], see `colorize.bins.entropy`; None where nobody asked.
+    """
+
+    ab: Tensor
+    lightness: Tensor
+    uncertainty: Tensor | None = None
+
+    def paint(self, rgb: Tensor) -> list[Tensor]:
+        """The paintings of a full-size photo (3, H, W), uint8 or uint16; its lightness stays."""
+        return [join(rgb, ab, self.lightness) for ab in self.ab]
+
+    def map(self, height: int, width: int) -> Image.Image:
+        """The uncertainty at a size: black where the network is sure, white where it guesses."""
+        unsure = F.interpolate(self.uncertainty.unsqueeze(0), (height, width), mode="bilinear")
+        return Image.fromarray(to_uint8(unsure[0, 0]).numpy())
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is wished of a painting; each is described at `Colorizer.__call__`."""
+
+    seed: int = 0
+    vividness: float | None = None
+    size: int | None = None
+    hints: Sequence[Hint] = ()
+    samples: int | None = None
+    uncertainty: bool = False
 
 
 class Colorizer:
@@ -27,15 +67,24 @@ class Colorizer:
     The network sees the photo's lightness with its short side brought to the size it was
     trained at; the colors it answers with are brought to the photo's full size, along the edges
     of its lightness, and joined with the photo's own full-size lightness.
+
+    Attributes:
+        size: short side in pixels at which the network sees photos.
+        name: of the network, for people.
+        has_classes: whether vividness, samples and uncertainty are to be had.
+        takes_hints: whether color hints are.
     """
 
-    def __init__(self, network: nn.Module, size: int, device: str = "auto"):
+    def __init__(
+        self, network: nn.Module, size: int, device: str = "auto", name: str = "unnamed network"
+    ):
         """Take a network.
 
         Args:
             network: one of `colorize.models`, trained.
             size: short side in pixels at which the network sees photos.
             device: "auto", "cpu", "cuda", ...
+            name: of the network, for people.
 
         Raises:
             ValueError: if the network cannot carry that size.
@@ -43,152 +92,202 @@ class Colorizer:
         check_size(size, network.multiple)
         self.device = pick_device(device)
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()
-        self.size = size
+        self.size, self.name = size, name
+        self.has_classes = hasattr(network, "logits")
+        self.takes_hints = network.takes_hints
 
     @classmethod
     def from_pretrained(
-        cls, run: str | os.PathLike, device: str = "auto", weights: str | None = None
+        cls,
+        source: str | os.PathLike | None = None,
+        device: str = "auto",
+        weights: str | None = None,
     ) -> "Colorizer":
-        """Load the network of a run folder.
+        """Load a trained network.
 
         Args:
-            run: the folder that `colorize train --out` wrote.
+            source: None for the bundled network; the folder of a run, or of a network as
+                `colorize export` writes it; an ONNX file; or OWNER/NAME on the Hugging Face hub.
             device: "auto", "cpu", "cuda", ...
-            weights: "best", "last" or "turn"; None takes what suits the method
-                (`TrainConfig.weights_name`).
+            weights: of a run "best", "last" or "turn"; None takes what suits the method.
 
         Raises:
-            FileNotFoundError: if there is no run.
+            FileNotFoundError: if there is no such network.
+            ImportError: if a package is missing that the source needs.
             CheckpointError: if its weights are missing, damaged, or of another network.
         """
-        run = Path(run)
-        if not (run / "config.json").is_file():
-            raise FileNotFoundError(f"no run in {run}: it has no config.json")
-        config = TrainConfig.load(run / "config.json")
-        args = dict(config.model_args)
-        if "backbone_weights" in args:
-            args["backbone_weights"] = None  # the run's own weights follow
-        network = create_model(config.model, **args)
-        path = run / f"{weights or config.weights_name}.pt"
-        try:
-            state = load_checkpoint(path)
-            average = state.get("average")  # its weights are named below `module`
-            if average is not None:
-                state["model"] = {
-                    name.removeprefix("module."): value
-                    for name, value in average.items()
-                    if name.startswith("module.")
-                }
-            network.load_state_dict(state["model"])
-        except (KeyError, RuntimeError) as error:
-            raise CheckpointError(f"{path} does not fit {run / 'config.json'}: {error}") from error
-        return cls(network, config.size, device)
+        if source is not None and Path(source).suffix == ".onnx":
+            found = load_onnx(source)
+        else:
+            found = pretrained.load(source, weights)
+        return cls(found.network, found.size, device, found.name)
 
     def __call__(
-        self, photo: Image.Image, seed: int = 0, vividness: float | None = None
-    ) -> Image.Image:
-        """Paint a photo.
+        self,
+        photo: Image.Image | Sequence[Image.Image],
+        seed: int = 0,
+        vividness: float | None = None,
+        size: int | None = None,
+        hints: Sequence[Hint] = (),
+        samples: int | None = None,
+        return_uncertainty: bool = False,
+    ):
+        """Paint a photo, or each of several.
 
         Args:
             photo: of any mode and size; its own colors, if it has any, are not looked at.
-            seed: for networks with noise; the same seed gives the same painting.
+            seed: for networks with noise, and for samples; the same seed gives the same painting.
             vividness: of a network with classes, from 0 (the mean color, dull) to 1 (the
-                likeliest, vivid and spotty); None is its own, 0.62 in the paper.
+                likeliest, vivid and spotty); None is its own.
+            size: short side in pixels at which the network sees the photo; None is its own.
+            hints: color hints (x, y, color) for one photo: where, in pixels of the photo, and a
+                color that Pillow knows, such as "#aa3311", or (r, g, b).
+            samples: of a network with classes, that many paintings of each photo, drawn from its
+                distribution; vividness makes them alike.
+            return_uncertainty: whether to say where a network with classes does not know.
 
         Returns:
-            The painted photo, mode RGB, of the same size.
+            The painted photo, mode RGB, or RGBA where the photo is transparent, of the same size;
+            with `samples` a list of them. With `return_uncertainty` a pair of that and a map of
+            mode L, white where all colors are alike to the network. For several photos a list.
 
         Raises:
-            ValueError: if vividness is given to a network without classes, or not from 0 to 1.
+            ValueError: if something is asked of a network that does not have it, or a value is
+                out of range.
         """
-        rgb, lightness = self._seen(photo)
-        seed_all(seed)
-        if vividness is None:
-            return rgb_to_photo(join(rgb, self.paint(lightness)[0], lightness[0]))
-        logits = self._logits(lightness)  # first, since it knows whether there are classes
-        ab = self.network.decode(logits, self._temperature(vividness))
-        return rgb_to_photo(join(rgb, self._enlarged(ab, lightness), lightness[0]))
+        options = Options(seed, vividness, size, hints, samples, return_uncertainty)
+        photos = [photo] if isinstance(photo, Image.Image) else list(photo)
+        parts = [split_alpha(some) for some in photos]
+        found = self.predict([on_paper(rgb, alpha) for rgb, alpha in parts], options)
+        answers = []
+        for (rgb, alpha), colors in zip(parts, found, strict=True):
+            painted = [with_alpha(rgb_to_photo(one), alpha) for one in colors.paint(rgb)]
+            answer = painted[0] if samples is None else painted
+            answers.append((answer, colors.map(*rgb.shape[1:])) if return_uncertainty else answer)
+        return answers[0] if isinstance(photo, Image.Image) else answers
 
-    def samples(
-        self, photo: Image.Image, count: int, seed: int = 0, vividness: float | None = None
-    ) -> list[Image.Image]:
-        """Several paintings of one photo, drawn from the distribution of a network with classes.
+    def predict(
+        self,
+        photos: Sequence[Tensor],
+        options: Options = Options(),
+    ) -> list[Colors]:
+        """The colors of photos at the network's size.
+
+        Where the device's memory does not suffice, the network sees the photos smaller, and a
+        warning says so.
 
         Args:
-            photo: as for painting one.
-            count: how many.
-            seed: the same one gives the same paintings.
-            vividness: towards 1 they come to be alike; None is the network's own.
-
-        Raises:
-            ValueError: if the network has no classes.
+            photos: uint8 (3, H, W) each.
+            options: what is wished; errors as of painting.
         """
-        rgb, lightness = self._seen(photo)
-        temperature = None if vividness is None else self._temperature(vividness)
-        logits = self._logits(lightness)
-        seed_all(seed)
-        drawn = [self.network.decode(logits, temperature, sample=True) for _ in range(count)]
-        return [
-            rgb_to_photo(join(rgb, self._enlarged(ab, lightness), lightness[0])) for ab in drawn
-        ]
-
-    def uncertainty(self, photo: Image.Image) -> Image.Image:
-        """Where a network with classes does not know: mode L, the photo's size.
-
-        Black where it is sure of one color, white where all are alike to it (the entropy).
-
-        Raises:
-            ValueError: if the network has no classes.
-        """
-        rgb, lightness = self._seen(photo)
-        unsure = self._enlarged(entropy(self._logits(lightness)).unsqueeze(1), lightness)
-        unsure = F.interpolate(unsure.unsqueeze(0), rgb.shape[-2:], mode="bilinear")[0, 0]
-        return Image.fromarray(to_uint8(unsure).numpy())
-
-    def _seen(self, photo: Image.Image) -> tuple[Tensor, Tensor]:
-        """A photo in full size, and the lightness (1, 1, H, W) that the network sees of it."""
-        rgb = photo_to_rgb(photo)
-        lightness, _ = rgb_to_lab(resize(rgb, *self._network_size(rgb)))
-        return rgb, lightness.unsqueeze(0)
-
-    def _temperature(self, vividness: float) -> float:
-        if not 0 <= vividness <= 1:
-            raise ValueError(f"vividness must be from 0 to 1, got {vividness}")
-        return 1 - vividness
+        self._check(options, len(photos))
+        size = options.size or self.size
+        while True:
+            try:
+                return self._predict(photos, size, options)
+            except RuntimeError as error:
+                # The CPU's allocator has no error class of its own.
+                is_memory = "allocate memory" in str(error) or "not enough memory" in str(error)
+                smaller = size // 2 // self.network.multiple * self.network.multiple
+                if not (isinstance(error, torch.OutOfMemoryError) or is_memory) or not smaller:
+                    raise
+            warnings.warn(
+                f"out of memory: the network sees the photo at {smaller} px instead of {size}; "
+                "the painting keeps the photo's size",
+                stacklevel=2,
+            )
+            size = smaller
 
     @torch.no_grad()
-    def _logits(self, lightness: Tensor) -> Tensor:
-        """The logits of a network with classes, on the CPU, padding included."""
-        if not hasattr(self.network, "logits"):
+    def _predict(self, photos: Sequence[Tensor], size: int, options: Options) -> list[Colors]:
+        seen = [
+            rgb_to_lab(resize(rgb, *self._network_size(rgb.shape[1:], size)))[0] for rgb in photos
+        ]
+        found: list[Colors | None] = [None] * len(photos)
+        has_noise = any(isinstance(module, Noise) for module in self.network.modules())
+        for batch in _batches([one.shape for one in seen], 1 if has_noise else _AT_ONCE):
+            lightness = torch.stack([seen[index] for index in batch])
+            hints = self._placed(options.hints, photos[batch[0]], lightness)
+            seed_all(options.seed)
+            answers = self._answers(lightness, hints)
+            for index, answer in zip(batch, answers, strict=True):
+                found[index] = self._decoded(answer, seen[index], options)
+        return found
+
+    def _check(self, options: Options, count: int) -> None:
+        """Refuse what this network does not have."""
+        vividness, samples = options.vividness, options.samples
+        wants_classes = vividness is not None or samples is not None or options.uncertainty
+        if wants_classes and not self.has_classes:
             raise ValueError(
                 "vividness, samples and uncertainty need a network with classes, such as the "
-                f"preset colorful has; {type(self.network).__name__} has none"
+                f"preset colorful has; {self.name} has none"
             )
-        return self.network.logits(self._padded(lightness)).float().cpu()
+        if vividness is not None and not 0 <= vividness <= 1:
+            raise ValueError(f"vividness must be from 0 to 1, got {vividness}")
+        if samples is not None and samples < 1:
+            raise ValueError(f"samples must be at least 1, got {samples}")
+        if options.size is not None:
+            check_size(options.size, self.network.multiple)
+        if options.hints and not self.takes_hints:
+            raise ValueError(
+                "hints need a network that was trained with them, such as the preset hints; "
+                f"{self.name} was not"
+            )
+        if options.hints and count != 1:
+            raise ValueError(f"hints are for one photo, got {count}")
 
-    def _enlarged(self, coarse: Tensor, lightness: Tensor) -> Tensor:
-        """What was decoded from logits (1, C, h, w), at the size of the lightness, unpadded."""
+    def _placed(self, hints: Sequence[Hint], rgb: Tensor, lightness: Tensor) -> Tensor | None:
+        """Hints at the network's size, padded as the lightness is."""
+        if not hints:
+            return None
+        placed = place_hints(hints, rgb.shape[1:], lightness.shape[-2:])
+        height, width = pad_to_multiple(lightness, self.network.multiple).shape[-2:]
+        bottom, right = height - placed.shape[-2], width - placed.shape[-1]
+        return F.pad(placed, (0, right, 0, bottom)).unsqueeze(0).to(self.device)
+
+    def _answers(self, lightness: Tensor, hints: Tensor | None) -> Tensor:
+        """The network's logits, or its ab, on the CPU; of the padded size."""
+        padded = pad_to_multiple(lightness, self.network.multiple).to(self.device)
+        network = self.network.logits if self.has_classes else self.network
+        return network(padded, hints).float().cpu()
+
+    def _decoded(self, answer: Tensor, lightness: Tensor, options: Options) -> Colors:
+        """The paintings of one photo from the network's answer (C, h', w')."""
+        if not self.has_classes:
+            return Colors(self._cut(answer.unsqueeze(0), lightness), lightness)
+        logits = answer.unsqueeze(0)
+        temperature = None if options.vividness is None else 1 - options.vividness
+        seed_all(options.seed)
+        drawn = [
+            self.network.decode(logits, temperature, sample=options.samples is not None)
+            for _ in range(options.samples or 1)
+        ]
+        unsure = None
+        if options.uncertainty:
+            unsure = self._cut(entropy(logits).unsqueeze(1), lightness)[0]
+        return Colors(self._cut(torch.cat(drawn), lightness), lightness, unsure)
+
+    def _cut(self, coarse: Tensor, lightness: Tensor) -> Tensor:
+        """What the network made of the padded lightness, at the size of the lightness."""
         height, width = lightness.shape[-2:]
-        return enlarged(coarse, self._padded(lightness))[0, :, :height, :width]
+        padded = pad_to_multiple(lightness.unsqueeze(0), self.network.multiple)
+        return enlarged(coarse, padded)[..., :height, :width]
 
-    @torch.no_grad()
-    def paint(self, lightness: Tensor) -> Tensor:
-        """Lightness (N, 1, H, W) to ab (N, 2, H, W) on the CPU, of any height and width.
-
-        What the network cannot carry is padded by reflection, and the padding cut off again.
-        """
-        height, width = lightness.shape[-2:]
-        return self.network(self._padded(lightness))[..., :height, :width].float().cpu()
-
-    def _padded(self, lightness: Tensor) -> Tensor:
-        height, width = lightness.shape[-2:]
-        right, bottom = -width % self.network.multiple, -height % self.network.multiple
-        # A reflection cannot be wider than the photo; there the border is repeated.
-        mode = "reflect" if right < width and bottom < height else "replicate"
-        return F.pad(lightness, (0, right, 0, bottom), mode=mode).to(self.device)
-
-    def _network_size(self, rgb: Tensor) -> list[int]:
+    @staticmethod
+    def _network_size(sides: Sequence[int], size: int) -> list[int]:
         """The height and width at which the network sees a photo; the smaller one is `size`."""
-        sides = rgb.shape[-2:]
-        k = self.size / min(sides)
-        return [min(max(round(side * k), self.size), _LONGEST * self.size) for side in sides]
+        k = size / min(sides)
+        return [min(max(round(side * k), size), _LONGEST * size) for side in sides]
+
+
+def _batches(shapes: Sequence[tuple[int, ...]], at_once: int) -> list[list[int]]:
+    """The numbers of photos that may go through the network together: those of one shape."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for index, shape in enumerate(shapes):
+        alike.setdefault(tuple(shape), []).append(index)
+    return [
+        some[begin : begin + at_once]
+        for some in alike.values()
+        for begin in range(0, len(some), at_once)
+    ]

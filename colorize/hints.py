@@ -5,13 +5,20 @@ Deep Priors, SIGGRAPH 2017, section 3.2.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
+from PIL import ImageColor
 from torch import Tensor
+
+from colorize.color import rgb_to_lab
+
+Hint = tuple[float, float, str | tuple[int, int, int]]  # x, y in pixels of the photo, and a color
 
 STOP = 1 / 8  # each further point is drawn with probability 7/8
 LARGEST = 9  # px; sides of the patches are drawn from 1 to it
 ALL = 0.01  # share of photos whose colors are all given
+GIVEN = 5  # px; side of the patch by which a user's point is given, the mean of those drawn
 
 
 def draw_hints(ab: Tensor) -> Tensor:
@@ -45,3 +52,51 @@ def draw_hints(ab: Tensor) -> Tensor:
             mean = ab[number][:, *patch].mean((1, 2), keepdim=True)
             hints[number][:2, *patch], hints[number][2, *patch] = mean, 1
     return hints
+
+
+def place_hints(hints: Sequence[Hint], photo_size: Sequence[int], size: Sequence[int]) -> Tensor:
+    """A user's hints as the network takes them.
+
+    Args:
+        hints: (x, y, color): where, in pixels of the photo; and "#aa3311" or another color that
+            Pillow knows, or (r, g, b). Of colors that overlap the last one counts.
+        photo_size: height and width of the photo.
+        size: height and width at the network.
+
+    Returns:
+        (3, height, width): ab where it is given, elsewhere 0, and a mask of ones there.
+
+    Raises:
+        ValueError: if a point is outside the photo, or a color is none.
+    """
+    placed = torch.zeros(3, *size)
+    for x, y, color in hints:
+        if not (0 <= x < photo_size[1] and 0 <= y < photo_size[0]):
+            raise ValueError(
+                f"the hint at ({x}, {y}) is outside the photo, which has {photo_size[1]}x"
+                f"{photo_size[0]} pixels"
+            )
+        begins = [
+            min(max(int(at * side / whole) - GIVEN // 2, 0), max(side - GIVEN, 0))
+            for at, side, whole in zip((y, x), size, photo_size, strict=True)
+        ]
+        patch = tuple(slice(begin, begin + GIVEN) for begin in begins)
+        placed[:2, *patch], placed[2, *patch] = _ab(color).view(2, 1, 1), 1
+    return placed
+
+
+def _ab(color: str | tuple[int, int, int]) -> Tensor:
+    """The ab (2,) of a color.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        rgb = ImageColor.getrgb(color)[:3] if isinstance(color, str) else color
+        pixel = torch.tensor(rgb, dtype=torch.uint8).view(3, 1, 1)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f'{color!r} is no color: give "#aa3311", a name such as "teal", or (r, g, b) from 0 to '
+            "255"
+        ) from error
+    return rgb_to_lab(pixel)[1].flatten()

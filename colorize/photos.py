@@ -1,10 +1,12 @@
 """Photo files: any image file to an upright 8-bit sRGB photo, and back to a file."""
 
+import contextlib
 import io
 import os
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +31,7 @@ _DAMAGES = (
     *(OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, OverflowError),
     *(RuntimeError, struct.error, zlib.error),
 )
-_DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 _SAVE_OPTIONS = {  # 4:4:4, because chroma is what this project is about
     "JPEG": {"quality": 95, "subsampling": 0},
@@ -61,15 +63,23 @@ def read_photo(file: str | os.PathLike | BinaryIO, min_side: int | None = None) 
         PhotoError: if the file is missing, damaged, cut short, no picture, or, whatever
             `min_side` says, larger than Pillow's limit against decompression bombs.
     """
+    with named_damage(file), Image.open(file) as image:
+        if min_side is not None and image.format == "JPEG":
+            # Pillow keeps both sides at least as large as asked.
+            image.draft(None, (min_side, min_side))
+        ImageOps.exif_transpose(image, in_place=True)  # in place: no copy where none is needed
+        image.load()
+        return to_srgb(image)
+
+
+@contextlib.contextmanager
+def named_damage(file: str | os.PathLike | BinaryIO) -> Iterator[None]:
+    """Whatever goes wrong in reading a picture becomes a `PhotoError` with the file's name."""
     name = file if isinstance(file, str | os.PathLike) else getattr(file, "name", "the given file")
     try:
-        with Image.open(file) as image:
-            if min_side is not None and image.format == "JPEG":
-                # Pillow keeps both sides at least as large as asked.
-                image.draft(None, (min_side, min_side))
-            ImageOps.exif_transpose(image, in_place=True)  # in place: no copy where none is needed
-            image.load()
-            return to_srgb(image)
+        yield
+    except PhotoError:
+        raise
     except Image.DecompressionBombError as error:
         raise PhotoError(
             f"{name}: {str(error).rstrip('.')}. Reduce the picture, or, if you trust it, raise "
@@ -117,23 +127,52 @@ def photo_size(file: str | os.PathLike) -> tuple[int, int]:
 
 
 def to_srgb(photo: Image.Image) -> Image.Image:
-    """An 8-bit sRGB photo, mode RGB, from a Pillow image of any mode."""
+    """An 8-bit sRGB photo, mode RGB, from a Pillow image of any mode; transparency is on white."""
+    photo, alpha = _split(photo)
+    if alpha is None:
+        return photo
+    return Image.composite(photo, Image.new("RGB", photo.size, BACKGROUND), alpha)
+
+
+def split_alpha(photo: Image.Image) -> tuple[Tensor, Tensor | None]:
+    """A photo of any mode as uint8 sRGB (3, H, W), and its alpha (1, H, W) if it has any."""
+    photo, alpha = _split(photo)
+    rgb = torch.from_numpy(np.array(photo)).permute(2, 0, 1)
+    return rgb, None if alpha is None else torch.from_numpy(np.array(alpha)).unsqueeze(0)
+
+
+def on_paper(rgb: Tensor, alpha: Tensor | None) -> Tensor:
+    """What one sees of a uint8 photo (3, H, W) with alpha (1, H, W): it lies on white."""
+    if alpha is None:
+        return rgb
+    paper = torch.tensor(BACKGROUND).view(3, 1, 1)
+    return (paper + (rgb.float() - paper) * (alpha.float() / 255)).round().to(torch.uint8)
+
+
+def with_alpha(photo: Image.Image, alpha: Tensor | None) -> Image.Image:
+    """A photo with its alpha (1, H, W) given back, mode RGBA; without one as it is."""
+    if alpha is not None:
+        photo.putalpha(Image.fromarray(alpha[0].numpy()))
+    return photo
+
+
+def _split(photo: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """8-bit sRGB, mode RGB, and the alpha if there is transparency."""
     icc = photo.info.get("icc_profile")
-    if photo.mode in _DEEP_MODES:
+    if photo.mode in DEEP_MODES:
         photo = _to_8_bit(photo)
     opaque = "L" if photo.mode in ("1", "L", "LA") else "RGB"
     if photo.has_transparency_data:
         photo = photo.convert("RGBA")
-        color = _apply_profile(photo.convert(opaque), icc).convert("RGB")
-        paper = Image.new("RGB", photo.size, BACKGROUND)
-        return Image.composite(color, paper, photo.getchannel("A"))
+        color = apply_profile(photo.convert(opaque), icc).convert("RGB")
+        return color, photo.getchannel("A")
     if photo.mode not in ("L", "RGB", "CMYK", "LAB"):
         photo = photo.convert(opaque)
-    photo = _apply_profile(photo, icc)
+    photo = apply_profile(photo, icc)
     if photo.mode != "RGB":
         photo = photo.convert("RGB")
     photo.info.pop("icc_profile", None)  # done, and not to be done again
-    return photo
+    return photo, None
 
 
 def resize(rgb: Tensor, height: int, width: int) -> Tensor:
@@ -225,7 +264,8 @@ def _to_8_bit(photo: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(np.round(values / white * 255), 0, 255).astype(np.uint8))
 
 
-def _apply_profile(photo: Image.Image, icc: bytes | None) -> Image.Image:
+def apply_profile(photo: Image.Image, icc: bytes | None) -> Image.Image:
+    """An 8-bit photo brought from its profile to sRGB; without one as it is, LAB as RGB."""
     if not icc:
         if photo.mode == "LAB":
             to_rgb = (ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"))
@@ -243,4 +283,4 @@ def _apply_profile(photo: Image.Image, icc: bytes | None) -> Image.Image:
         return ImageCms.profileToProfile(photo, profile, srgb, outputMode="RGB")
     except (OSError, ImageCms.PyCMSError) as error:
         warnings.warn(f"color profile ignored, sRGB assumed: {error}", stacklevel=3)
-        return _apply_profile(photo, None) if photo.mode == "LAB" else photo
+        return apply_profile(photo, None) if photo.mode == "LAB" else photo

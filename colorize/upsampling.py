@@ -25,13 +25,13 @@ def join(rgb: Tensor, ab: Tensor, guide: Tensor | None = None, gamut: str = "chr
     as everywhere without a guide.
 
     Args:
-        rgb: the photo, uint8 (3, H, W).
+        rgb: the photo, uint8 or uint16 (3, H, W).
         ab: the colors, (2, h, w).
         guide: lightness (1, h, w) that the painter of `ab` saw.
         gamut: as of `lab_to_rgb`.
 
     Returns:
-        The painted photo, uint8 (3, H, W). Worked out in strips, to bound the memory.
+        The painted photo, of the same type and shape. Worked out in strips, to bound the memory.
     """
     height, width = rgb.shape[-2:]
     slope = torch.zeros_like(ab) if guide is None else _slope(ab, guide)
@@ -43,10 +43,12 @@ def join(rgb: Tensor, ab: Tensor, guide: Tensor | None = None, gamut: str = "chr
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         strip = rgb[:, top : top + rows]
-        lightness, _ = rgb_to_lab(strip)
+        deep = strip.dtype == torch.uint16
+        lightness, _ = rgb_to_lab(strip.float() / 65535 if deep else strip)
         slope, offset = _rows(small, top, top + strip.shape[1], height).split(2)
         strip_ab = slope * lightness + offset
-        painted[:, top : top + rows] = to_uint8(lab_to_rgb(lightness, strip_ab, gamut))
+        strip = lab_to_rgb(lightness, strip_ab, gamut)
+        painted[:, top : top + rows] = (strip * 65535).round() if deep else to_uint8(strip)
     return painted
 
 

@@ -5,7 +5,10 @@ import errno
 import sys
 
 import colorize
-from colorize.cli import data, evaluate, photo, train
+from colorize.cli import data, evaluate, models, photo, train
+
+# What says by itself what is wrong; an ImportError names the extra to install.
+_KNOWN = (ValueError, OSError, ArithmeticError, ImportError)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
         reason = str(error).strip().splitlines()[-1].removeprefix("colorize.photos.PhotoError: ")
         print(f"colorize: {reason}", file=sys.stderr)
         return 2
-    except (ValueError, OSError, ArithmeticError, CheckpointError, WeightsError) as error:
+    except (*_KNOWN, CheckpointError, WeightsError) as error:
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         advice = "; the disk is full: free some space, the same command goes on" if full else ""
         print(f"colorize: {error}{advice}", file=sys.stderr)
@@ -42,5 +45,6 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     data.add(commands)
     train.add(commands, argv)
     photo.add(commands)
+    models.add(commands)
     evaluate.add(commands)
     return parser

@@ -1,57 +1,160 @@
 """The command `photo`."""
 
 import argparse
+import dataclasses
+import io
+import json
 import sys
 from pathlib import Path
 
 import colorize
-from colorize.cli.options import number
+from colorize.cli.options import number, positive
+
+_STREAM = Path("-")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Make the command known."""
-    photo = commands.add_parser("photo", help="color photos")
-    photo.add_argument("files", nargs="+", metavar="FILE")
-    photo.add_argument("--model", required=True, metavar="RUN", help="a run's folder")
-    photo.add_argument("-o", "--output", required=True, metavar="DIR", type=Path)
-    photo.add_argument("--seed", type=int, default=0, help="for networks with noise (0)")
+    photo = commands.add_parser(
+        "photo",
+        help="color photos",
+        description="Color photos: the same kind of file, in full size, with the photo's own "
+        "lightness, transparency, 16 bits and EXIF. The photos themselves are never changed. What "
+        "is done already is not done again. Status: 0 all are colored, 1 some are not.",
+    )
+    photo.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="photos, folders (their tree is kept), patterns such as 'album/*.jpg'; - reads one "
+        "photo from the standard input",
+    )
+    photo.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="a folder (colored); of one photo also a file; - is the standard output",
+    )
+    photo.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="a bundled network (see `colorize models`), a run's folder, a folder or ONNX file "
+        "that `colorize export` wrote, or OWNER/NAME on the Hugging Face hub",
+    )
     photo.add_argument(
         "--vividness",
         type=number(float, 0),
         metavar="X",
         help="from 0, dull, to 1, vivid and spotty; of a network with classes (its own)",
     )
-    photo.add_argument("--overwrite", action="store_true", help="replace what is in DIR")
-    photo.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    photo.add_argument(
+        "--samples",
+        type=positive,
+        metavar="N",
+        help="that many different paintings of each photo; of a network with classes",
+    )
+    photo.add_argument(
+        "--hint",
+        action="append",
+        default=[],
+        type=_hint,
+        metavar="X,Y,COLOR",
+        help="a color at a pixel of the photo, such as '120,80,#aa3311' or 120,80,teal; may be "
+        "given several times; of a network with hints",
+    )
+    photo.add_argument(
+        "--size",
+        type=positive,
+        metavar="N",
+        help="short side in px that the network sees (its own)",
+    )
+    photo.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of samples and of networks with noise (0)"
+    )
+    photo.add_argument("--force", action="store_true", help="also photos that are in color already")
+    photo.add_argument("--overwrite", action="store_true", help="replace other files in OUT")
+    photo.add_argument(
+        "--compare", action="store_true", help="also write photo and painting side by side"
+    )
+    photo.add_argument(
+        "--json", action="store_true", help="a line of JSON for each photo, for programs"
+    )
+    photo.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps (auto)"
+    )
     photo.set_defaults(command=_photo)
 
 
+def _hint(text: str) -> tuple[float, float, str]:
+    x, _, rest = text.partition(",")
+    y, _, color = rest.partition(",")
+    try:
+        return float(x), float(y), color
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"needs X,Y,COLOR, got {text!r}") from error
+
+
 def _photo(args: argparse.Namespace) -> int:
+    from colorize.album import find_jobs
+    from colorize.colorizer import Options
+
+    is_stream = "-" in args.paths or args.output == _STREAM
+    if is_stream and (len(args.paths) > 1 or args.json or args.compare or args.samples):
+        raise ValueError("- is for one photo, without --samples, --compare and --json")
+    jobs = [] if is_stream else find_jobs(args.paths, args.output or Path("colored"))
+    if args.hint and len(jobs) > 1:
+        raise ValueError(f"--hint is for one photo, there are {len(jobs)}")
+    colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)
+    options = Options(args.seed, args.vividness, args.size, tuple(args.hint), args.samples)
+    if is_stream:
+        return _stream(args, colorizer, options)
+    return _files(args, colorizer, jobs, options)
+
+
+def _files(args, colorizer, jobs, options) -> int:
+    """Color files; says what becomes of each."""
     from tqdm import tqdm
 
-    from colorize.photos import PhotoError, output_path
+    from colorize.album import color_photos
 
-    if args.output.exists() and not args.output.is_dir():
-        raise ValueError(f"-o needs a folder, {args.output} is a file")
-    colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)
-    failed = 0
-    sources: dict[Path, str] = {}
-    for file in tqdm(args.files, desc="coloring", disable=len(args.files) == 1):
-        path = output_path(file, args.output)
-        try:
-            if path in sources:
-                raise PhotoError(f"{file}: {path} is the painting of {sources[path]} already")
-            if path.exists() and Path(file).exists() and path.samefile(file):
-                raise PhotoError(f"{file}: would replace itself; choose another folder")
-            if path.exists() and not args.overwrite:
-                raise PhotoError(f"{file}: {path} is there already; --overwrite replaces it")
-            painting = colorizer(colorize.read_photo(file), args.seed, args.vividness)
-            colorize.write_photo(painting, path)
-            sources[path] = file
-            tqdm.write(str(path))
-        except (PhotoError, OSError) as error:
-            failed += 1
-            tqdm.write(f"colorize: {error}", file=sys.stderr)
-    if len(args.files) > 1:
-        print(f"{len(args.files) - failed} colored, {failed} failed")
-    return 1 if failed else 0
+    counts = dict.fromkeys(("colored", "done", "in color", "failed"), 0)
+    reports = color_photos(colorizer, jobs, options, args.force, args.overwrite, args.compare)
+    for report in tqdm(reports, "coloring", len(jobs), unit="photo", disable=len(jobs) == 1):
+        counts[report.state] += 1
+        if args.json:
+            facts = dataclasses.asdict(report)
+            tqdm.write(json.dumps({key: _plain(value) for key, value in facts.items()}))
+        elif report.state == "colored":
+            tqdm.write(str(report.target))
+        if report.reason:
+            tqdm.write(f"colorize: {report.reason}", file=sys.stderr)
+    left = counts["in color"] + counts["failed"]
+    if len(jobs) > 1 and not args.json:
+        words = {"done": "done before", "in color": "in color already (--force)"}
+        print(", ".join(f"{n} {words.get(state, state)}" for state, n in counts.items() if n))
+    elif counts["done"] and not args.json:
+        print(f"{jobs[0].target} is done already; --overwrite paints it again")
+    return 1 if left else 0
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _stream(args, colorizer, options) -> int:
+    """Color one photo from the standard input, or to the standard output."""
+    from colorize.album import color_photo
+    from colorize.originals import encode, read_original, write_painting
+
+    source = args.paths[0]
+    file = io.BytesIO(sys.stdin.buffer.read()) if source == "-" else source
+    original = read_original(file)
+    painted = color_photo(colorizer, original, options, args.force)
+    if args.output in (None, _STREAM):
+        sys.stdout.buffer.write(encode(original, painted, original.kind))
+    else:
+        if args.output.exists() and not args.overwrite:
+            raise ValueError(f"{args.output} is there already; --overwrite replaces it")
+        write_painting(original, painted, args.output)
+    return 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from colorize.color import mean_chroma, rgb_to_lab
+from colorize.color import GREY_CHROMA, mean_chroma, rgb_to_lab
 from colorize.photos import PhotoError, photo_size, photo_to_rgb, read_photo
 from colorize.runtime import written_beside
 
@@ -23,10 +23,6 @@ PARTS = ("train", "val", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MANIFEST = "manifest.csv"
 INDEX = ".colorize-index.csv"
-
-# A greyscale photo stored as RGB has a mean CIELAB chroma below 1 (JPEG noise); the palest
-# photos that still teach something, snow or fog, lie above 2.
-GREY_CHROMA = 2.0
 
 _CHROMA_SIDE = 64  # pixels of the short side at which chroma is measured
 _MANIFEST_COLUMNS = {

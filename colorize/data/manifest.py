@@ -23,17 +23,10 @@ try:
 except ImportError:  # on Windows
     fcntl = None
 
-from colorize.color import color_spread, mean_chroma, rgb_to_lab
-from colorize.data.folder import GREY_CHROMA, MANIFEST, PARTS, split_part
+from colorize.color import color_spread, mean_chroma, rgb_to_lab, tone
+from colorize.data.folder import MANIFEST, PARTS, split_part
 from colorize.photos import photo_to_rgb, read_photo
 from colorize.runtime import written_beside
-
-# Grey photos stored with a tint (sepia, a blue or brown duotone) spread little around the one color
-# that goes with each lightness: less than this, and less than this share of their mean chroma. Of
-# 700 duotones made from photos 99 % fall below both; of 8,657 photos in color 0.3 %, most of them
-# snow, sea and mist in one tint.
-TONED_SPREAD = 3.0
-TONED_SHARE = 0.15
 
 # Of 2 million pairs of different photos none was nearer than 11 of the 64 bits; of copies saved
 # again at 3/4 of the size 99 % were within 4.
@@ -209,13 +202,13 @@ class Manifest:
 
     @staticmethod
     def _judge_colors(entry: Entry) -> Entry:
-        if entry.mean_chroma < GREY_CHROMA:
-            reason = f"mean chroma {entry.mean_chroma:.1f}"
-            return dataclasses.replace(entry, state="grey", reason=reason)
-        if entry.color_spread < min(TONED_SPREAD, TONED_SHARE * entry.mean_chroma):
-            reason = f"spread {entry.color_spread:.1f} at mean chroma {entry.mean_chroma:.1f}"
-            return dataclasses.replace(entry, state="toned", reason=reason)
-        return dataclasses.replace(entry, state="good")
+        found = tone(entry.mean_chroma, entry.color_spread)
+        if found == "color":
+            return dataclasses.replace(entry, state="good")
+        reason = f"mean chroma {entry.mean_chroma:.1f}"
+        if found == "toned":
+            reason = f"spread {entry.color_spread:.1f} at {reason}"
+        return dataclasses.replace(entry, state=found, reason=reason)
 
     def _read(self, data: bytes) -> None:
         text = data[: data.rfind(b"\n") + 1].decode("utf-8-sig", "replace")

@@ -46,8 +46,8 @@ def check_input(
         raise ValueError(
             "this network takes no color hints; pass hints=None, or build it with hints=True"
         )
-    if hints.shape != (len(lightness), 3, height, width):
-        wanted = (len(lightness), 3, height, width)
+    wanted = (lightness.shape[0], 3, height, width)  # len() would fix the size of an export
+    if hints.shape != wanted:
         raise ValueError(f"hints must be {wanted} (a, b, mask), got {tuple(hints.shape)}")
 
 
@@ -55,6 +55,15 @@ def _nearest(height: int, width: int, multiple: int) -> list[tuple[int, int]]:
     down = [max(side // multiple, 1) * multiple for side in (height, width)]
     up = [-(-side // multiple) * multiple for side in (height, width)]
     return sorted({tuple(down), tuple(up)})
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Pad (N, C, H, W) by reflection, to the right and below, to multiples a network carries."""
+    height, width = x.shape[-2:]
+    right, bottom = -width % multiple, -height % multiple
+    # A reflection cannot be wider than the photo; there the border is repeated.
+    mode = "reflect" if right < width and bottom < height else "replicate"
+    return F.pad(x, (0, right, 0, bottom), mode=mode)
 
 
 def with_hints(lightness: Tensor, hints: Tensor | None) -> Tensor:
@@ -65,7 +74,7 @@ def with_hints(lightness: Tensor, hints: Tensor | None) -> Tensor:
         hints: (N, 3, H, W): ab where a color is given, elsewhere 0, and a mask of ones there.
     """
     if hints is None:
-        hints = lightness.new_zeros(len(lightness), 3, *lightness.shape[-2:])
+        hints = lightness.new_zeros(lightness.shape[0], 3, *lightness.shape[-2:])
     return torch.cat((lightness, hints), dim=1)
 
 
@@ -93,10 +102,11 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features (N, C, H, W) to the same shape; at gamma 0 they are unchanged."""
         key, query, value = (
-            conv(x).flatten(2).transpose(1, 2) for conv in (self.key, self.query, self.value)
+            conv(x).flatten(2).transpose(1, 2).unsqueeze(1)  # one head
+            for conv in (self.key, self.query, self.value)
         )
         seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-        return x + self.gamma * seen.transpose(1, 2).reshape(x.shape)
+        return x + self.gamma * seen.transpose(2, 3).reshape(x.shape)
 
 
 def spectrally_normalized(network: nn.Module) -> nn.Module:

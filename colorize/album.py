@@ -1,0 +1,318 @@
+"""Files and folders of photos, colored into a folder: what goes where, and side by side."""
+
+import dataclasses
+import glob
+import hashlib
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import colorize
+from colorize.color import color_spread, mean_chroma, rgb_to_lab, tone
+from colorize.colorizer import Colorizer, Colors, Options
+from colorize.originals import KINDS, Original, note, read_note, read_original, write_painting
+from colorize.photos import PhotoError, resize
+from colorize.upsampling import join
+
+# What is taken for a photo in a folder; a file that is named is tried whatever it is called.
+SUFFIXES = (
+    *KINDS,
+    *(".bmp", ".gif", ".jp2", ".j2k", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".ico"),
+)
+COMPARED = "compared"  # the folder of photos beside their paintings, below the output
+_AHEAD = 1  # photos read before their turn, and paintings waiting to be written
+_TONE_SIDE = 256  # px; the side at which it is looked whether a photo has color
+
+
+@dataclass(frozen=True)
+class Job:
+    """A photo to be colored, where its painting goes, and where both go side by side."""
+
+    source: Path
+    target: Path
+    compared: Path
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a photo.
+
+    Attributes:
+        source: the file.
+        target: of its painting.
+        state: "colored"; "done", by an earlier call with the same wishes; "in color", left alone;
+            or "failed".
+        tone: "grey", "toned" or "color"; None if it was not read.
+        seconds: from reading to writing.
+        reason: why it failed or was left alone.
+    """
+
+    source: Path
+    target: Path
+    state: str
+    tone: str | None = None
+    seconds: float = 0.0
+    reason: str = ""
+
+
+def find_jobs(paths: Iterable[str | os.PathLike], output: str | os.PathLike) -> list[Job]:
+    """Where the painting of each photo goes.
+
+    Args:
+        paths: files; folders, whose tree is kept below `output`; patterns such as "album/*.jpg",
+            for shells that leave them as they are.
+        output: a folder; or a file, if a single file is given and the name has a suffix of `KINDS`.
+
+    Returns:
+        A job for each photo. The painting has the photo's name; of a kind that is not written, with
+        ".png" behind it; and a number where two photos have one name.
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder, or none fits a pattern.
+        ValueError: if a folder holds no photos, or `output` is a file where a folder is needed.
+    """
+    output = Path(output)
+    found: dict[Path, Path] = {}  # the photo and its place below the output
+    for given in paths:
+        for path in _matching(given):
+            if path.is_dir():
+                inside = _photos(path, output)
+                if not inside:
+                    raise ValueError(f"no photos in {path}: it has no {', '.join(SUFFIXES)}")
+                found |= {photo: photo.relative_to(path) for photo in inside}
+            else:
+                found.setdefault(path, Path(path.name))
+    if len(found) == 1 and output.suffix.lower() in KINDS and not output.is_dir():
+        compared = output.with_name(f"{output.stem}-compared{output.suffix}")
+        return [Job(next(iter(found)), output, compared)]
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file; several paintings need a folder")
+    jobs, taken = [], set()
+    for source, place in found.items():
+        if place.suffix.lower() not in KINDS:
+            place = place.with_name(f"{place.name}.png")
+        number, target = 1, place
+        while str(target).casefold() in taken:
+            number += 1
+            target = place.with_name(f"{place.stem}-{number}{place.suffix}")
+        taken.add(str(target).casefold())
+        jobs.append(Job(source, output / target, output / COMPARED / target))
+    return jobs
+
+
+def _matching(given: str | os.PathLike) -> list[Path]:
+    path = Path(given)
+    if path.exists():
+        return [path]
+    # Path.glob takes no absolute patterns.
+    found = sorted(glob.glob(os.fspath(given), recursive=True))  # noqa: PTH207
+    if not found:
+        raise FileNotFoundError(f"no such file or folder: {path}")
+    return [Path(name) for name in found]
+
+
+def _photos(folder: Path, output: Path) -> list[Path]:
+    """The photos below a folder, without what is hidden, and without an output in it."""
+    inside = output.resolve()
+    inside = inside if folder.resolve() in inside.parents else None
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and (inside is None or inside not in path.resolve().parents)
+    )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A photo that waits for its colors."""
+
+    job: Job
+    original: Original
+    seen: Tensor
+    tone: str
+    mark: str
+    begun: float
+
+
+def color_photos(
+    colorizer: Colorizer,
+    jobs: Sequence[Job],
+    options: Options = Options(),  # noqa: B008, it is frozen
+    force: bool = False,
+    overwrite: bool = False,
+    compare: bool = False,
+) -> Iterator[Report]:
+    """Color photos; files are read and written while the network works.
+
+    A painting that an earlier call made of the same photo with the same network and wishes is left
+    as it is, by what its EXIF says. A photo that cannot be colored does not stop the others.
+
+    Args:
+        colorizer: paints.
+        jobs: of `find_jobs`.
+        options: wishes; several samples of a photo get numbers behind their names.
+        force: whether photos are colored that are in color already.
+        overwrite: whether files are replaced that are something else.
+        compare: whether the photo and its painting are also written side by side.
+
+    Yields:
+        A report for each job, in their order.
+    """
+    wish = _wish(colorizer, options)
+    sources = {job.source.resolve() for job in jobs}
+
+    def read(job: Job) -> _Read | Report:
+        begun = time.perf_counter()
+        try:
+            mark = f"{wish} (source {_digest(job.source)})"
+            targets = _targets(job, options.samples, compare)
+            for target in targets:
+                if target.resolve() in sources:
+                    raise PhotoError(f"{job.source}: would replace {target}; choose another folder")
+            if not overwrite and _are_done(targets, job.source, mark):
+                return Report(job.source, job.target, "done")
+            original = read_original(job.source)
+            seen = original.seen
+            found = _tone(seen)
+        except (PhotoError, OSError) as error:
+            return Report(job.source, job.target, "failed", reason=str(error))
+        if found == "color" and not force:
+            reason = f"{job.source} is in color already; --force colors it anew"
+            return Report(job.source, job.target, "in color", found, reason=reason)
+        return _Read(job, original, seen, found, mark, begun)
+
+    def write(photo: _Read, colors: Colors) -> Report:
+        job, original = photo.job, photo.original
+        note(original, photo.mark)
+        painted = colors.paint(original.rgb)
+        try:
+            for target, one in zip(_targets(job, options.samples), painted, strict=True):
+                write_painting(original, one, target)
+            if compare:
+                grey = join(original.rgb, torch.zeros(2, 1, 1))
+                both = dataclasses.replace(original, alpha=None)
+                write_painting(both, torch.cat((grey, *painted), dim=2), job.compared)
+        except (PhotoError, OSError) as error:
+            return Report(job.source, job.target, "failed", photo.tone, reason=str(error))
+        seconds = time.perf_counter() - photo.begun
+        return Report(job.source, job.target, "colored", photo.tone, seconds)
+
+    waiting = deque(jobs)
+    reading: deque[Future] = deque()
+    writing: deque[Future | Report] = deque()
+    with ThreadPoolExecutor(1) as readers, ThreadPoolExecutor(1) as writers:
+        while waiting or reading:
+            while waiting and len(reading) < _AHEAD:
+                reading.append(readers.submit(read, waiting.popleft()))
+            photo = reading.popleft().result()
+            if isinstance(photo, Report):
+                writing.append(photo)
+            else:
+                (colors,) = colorizer.predict([photo.seen], options)
+                writing.append(writers.submit(write, photo, colors))
+            while len(writing) > _AHEAD:
+                yield _result(writing.popleft())
+        while writing:
+            yield _result(writing.popleft())
+
+
+def color_photo(
+    colorizer: Colorizer,
+    original: Original,
+    options: Options = Options(),  # noqa: B008, it is frozen
+    force: bool = False,
+) -> Tensor:
+    """Color one picture, and say so in its EXIF.
+
+    Args:
+        colorizer: paints.
+        original: of `read_original`.
+        options: wishes; without samples.
+        force: whether it is colored if it is in color already.
+
+    Returns:
+        The painting, of the type and shape of `original.rgb`.
+
+    Raises:
+        PhotoError: if it is in color already.
+    """
+    seen = original.seen
+    if _tone(seen) == "color" and not force:
+        raise PhotoError("the photo is in color already; --force colors it anew")
+    note(original, _wish(colorizer, options))
+    (colors,) = colorizer.predict([seen], options)
+    return colors.paint(original.rgb)[0]
+
+
+def _result(found: Future | Report) -> Report:
+    return found if isinstance(found, Report) else found.result()
+
+
+def _wish(colorizer: Colorizer, options: Options) -> str:
+    """What is asked of which network, in words; the same words mean the same painting."""
+    asked = [f"seed {options.seed}", f"{options.size or colorizer.size} px"]
+    if options.vividness is not None:
+        asked.append(f"vividness {options.vividness:g}")
+    if options.samples is not None:
+        asked.append("a sample")
+    asked += [f"hint {x:g},{y:g},{color}" for x, y, color in options.hints]
+    return (
+        f"{colorize.__version__}, the colors are invented by {colorizer.name}, {', '.join(asked)}"
+    )
+
+
+def _are_done(targets: Sequence[Path], source: Path, mark: str) -> bool:
+    """Whether the paintings are there.
+
+    Raises:
+        PhotoError: if something else is.
+    """
+    there = [target for target in targets if target.exists()]
+    for target in there:
+        if not _is_marked(target, mark):
+            raise PhotoError(
+                f"{target} is there already, and not this painting of {source}; --overwrite "
+                "replaces it"
+            )
+    return len(there) == len(targets)
+
+
+def _is_marked(target: Path, mark: str) -> bool:
+    try:
+        found = read_note(target)
+    except PhotoError:
+        return False
+    # Another version of colorize may have made it.
+    return found is not None and found.partition(", ")[2] == mark.partition(", ")[2]
+
+
+def _targets(job: Job, samples: int | None, compare: bool = False) -> list[Path]:
+    """All files that come of a job."""
+    targets = [job.target]
+    if samples is not None:
+        stem, suffix = job.target.stem, job.target.suffix
+        names = [f"{stem}-sample{number}{suffix}" for number in range(1, samples + 1)]
+        targets = [job.target.with_name(name) for name in names]
+    return [*targets, job.compared] if compare else targets
+
+
+def _tone(seen: Tensor) -> str:
+    height, width = seen.shape[1:]
+    k = min(1, _TONE_SIDE / max(height, width))
+    lightness, ab = rgb_to_lab(resize(seen, max(1, round(height * k)), max(1, round(width * k))))
+    return tone(mean_chroma(ab).item(), color_spread(lightness, ab).item())
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,0 +1,249 @@
+"""Trained networks where they lie: in a run, in the hub's form of folder, bundled, on the hub."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from colorize.checkpoint import CheckpointError, load_checkpoint
+from colorize.config import TrainConfig
+from colorize.models import create_model
+from colorize.runtime import written_beside
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+BUNDLED = Path(__file__).parent / "weights"  # a folder for each network
+DEFAULT = "colorful"
+_SUMS = "SHA256SUMS"  # of the bundled weights, as `sha256sum --check` reads it
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A trained network, and what one must know to use it.
+
+    Attributes:
+        network: with its weights, on the CPU.
+        model: its name in `colorize.models.MODELS`.
+        model_args: of its constructor; without weights to begin with.
+        size: short side in pixels at which it sees photos.
+        name: for people.
+    """
+
+    network: nn.Module
+    model: str
+    model_args: dict[str, Any]
+    size: int
+    name: str
+
+
+def load(source: str | os.PathLike | None = None, weights: str | None = None) -> Pretrained:
+    """Find a trained network and load it.
+
+    Args:
+        source: None for the bundled network; the name of a bundled one; the folder of a run, or
+            of config.json and model.safetensors; or OWNER/NAME on the Hugging Face hub (extra
+            `hub`).
+        weights: of a run "best", "last" or "turn"; None takes what suits its method
+            (`TrainConfig.weights_name`).
+
+    Raises:
+        FileNotFoundError: if there is no such network.
+        CheckpointError: if its weights are missing, damaged, or of another network.
+        ValueError: if `weights` is given for what is no run.
+    """
+    path = _find(source)
+    is_run = path.is_dir() and not (path / WEIGHTS).is_file()
+    if weights is not None and not is_run:
+        raise ValueError(f"weights={weights!r} is for runs; {path} is none")
+    return _load_run(path, weights) if is_run else _load_folder(path)
+
+
+def _find(source: str | os.PathLike | None) -> Path:
+    """Where a network lies."""
+    name = DEFAULT if source is None else os.fspath(source)
+    path = Path(name)
+    if (path / WEIGHTS).is_file() or (path / CONFIG).is_file():
+        return path
+    if name in bundled():
+        return BUNDLED / name
+    if path.exists():
+        pickles = [file.name for file in path.glob("*") if file.suffix in (".bin", ".pth", ".pt")]
+        advice = (
+            f": {pickles[0]} alone is not enough, and a pickle of unknown origin is not opened"
+            if pickles
+            else ""
+        )
+        raise FileNotFoundError(f"no run in {path}: it has no {CONFIG}{advice}")
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return _from_hub(name)
+    known = ", ".join(bundled()) or "none"
+    raise FileNotFoundError(
+        f"no run in {path}: it has no {CONFIG}. Bundled networks: {known}; one of the hub is "
+        "OWNER/NAME"
+    )
+
+
+def _load_run(run: Path, weights: str | None) -> Pretrained:
+    config = TrainConfig.load(run / CONFIG)
+    args = _without_start(config.model_args)
+    network = create_model(config.model, **args)
+    path = run / f"{weights or config.weights_name}.pt"
+    state = load_checkpoint(path)
+    try:
+        average = state.get("average")  # its weights are named below `module`
+        if average is not None:
+            state["model"] = {
+                name.removeprefix("module."): value
+                for name, value in average.items()
+                if name.startswith("module.")
+            }
+        network.load_state_dict(state["model"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit {run / CONFIG}: {error}") from error
+    return Pretrained(network, config.model, args, config.size, run.resolve().name)
+
+
+def _load_folder(folder: Path) -> Pretrained:
+    path = folder / WEIGHTS
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        model, args, size = config["model"], _without_start(config["model_args"]), config["size"]
+        network = create_model(model, **args)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / CONFIG} does not describe a network of colorize: {error}"
+        ) from error
+    if folder.parent == BUNDLED and sha256(path) != _sums().get(folder.name):
+        raise CheckpointError(f"{path} is damaged: its SHA-256 is another; install colorize again")
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit {folder / CONFIG}: {error}") from error
+    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+        raise CheckpointError(f"{path} is damaged: it holds weights that are no numbers")
+    return Pretrained(network, model, args, size, folder.resolve().name)
+
+
+def _from_hub(name: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise FileNotFoundError(
+            f"no folder {name}; to look for it on the Hugging Face hub: "
+            "pip install 'colorize-photos[hub]'"
+        ) from error
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, CARD]))
+    except (OSError, ValueError) as error:  # the hub's errors are of these kinds
+        reason = str(error).strip().splitlines()[0]
+        raise FileNotFoundError(f"no folder {name}, nor is it on the hub: {reason}") from error
+
+
+def save(found: Pretrained, folder: str | os.PathLike, card: str) -> None:
+    """Write a network in the hub's form: config.json, model.safetensors in fp16, README.md.
+
+    Args:
+        found: the network.
+        folder: which must not hold a network yet.
+        card: the model card, Markdown.
+
+    Raises:
+        FileExistsError: if the folder holds a network.
+        ValueError: if a weight does not fit into fp16.
+    """
+    folder = Path(folder)
+    for name in (CONFIG, WEIGHTS, CARD):
+        if (folder / name).exists():
+            raise FileExistsError(f"{folder / name} is there already: choose another folder")
+    state = {}
+    for name, value in found.network.state_dict().items():
+        state[name] = value.half().contiguous() if value.is_floating_point() else value.contiguous()
+        if not state[name].isfinite().all():
+            raise ValueError(f"the weight {name} does not fit into 16 bits")
+    config = {"model": found.model, "model_args": found.model_args, "size": found.size}
+    with written_beside(folder / WEIGHTS) as part:
+        save_file(state, part, metadata={"format": "pt"})
+    with written_beside(folder / CARD) as part:
+        part.write_text(card)
+    with written_beside(folder / CONFIG) as part:
+        part.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def model_card(found: Pretrained) -> str:
+    """A model card to begin with: what is known from the network itself."""
+    arguments = json.dumps(found.model_args)
+    return f"""---
+library_name: colorize
+pipeline_tag: image-to-image
+tags: [image-colorization]
+---
+
+# {found.name}
+
+Colors black-and-white photos: `{found.model}` with `{arguments}`, which sees photos at
+{found.size} px. The colors are invented; they say nothing about what was there.
+
+```python
+import colorize
+
+colorizer = colorize.Colorizer.from_pretrained("{found.name}")
+painted = colorizer(colorize.read_photo("grandma.jpg"))
+```
+
+To be written by who publishes it: the training photos and their licence, the measures
+(`colorize evaluate`), the limits.
+"""
+
+
+def bundled() -> list[str]:
+    """The names of the networks that come with the package."""
+    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{WEIGHTS}"))
+
+
+def cached() -> dict[str, Path]:
+    """The networks that were fetched from the hub, by name; none without the extra `hub`."""
+    try:
+        from huggingface_hub import CacheNotFound, scan_cache_dir
+    except ImportError:
+        return {}
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return {}
+    found = {}
+    for repo in sorted(repos, key=lambda repo: repo.repo_id):
+        for revision in sorted(repo.revisions, key=lambda revision: revision.last_modified):
+            if (revision.snapshot_path / WEIGHTS).exists() and _is_ours(revision.snapshot_path):
+                found[repo.repo_id] = revision.snapshot_path
+    return found
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sums() -> dict[str, str]:
+    """SHA-256 of the bundled weights, by the network's name."""
+    lines = (BUNDLED / _SUMS).read_text().splitlines()
+    return {Path(name).parent.name: digest for digest, name in map(str.split, lines)}
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return "model_args" in json.loads((folder / CONFIG).read_text())
+    except (OSError, ValueError):
+        return False
+
+
+def _without_start(args: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a network whose own weights follow, which need not look for others first."""
+    return args | ({"backbone_weights": None} if "backbone_weights" in args else {})

@@ -18,7 +18,7 @@ import colorize
 from colorize.color import color_spread, mean_chroma, rgb_to_lab, tone
 from colorize.colorizer import Colorizer, Colors, Options
 from colorize.originals import KINDS, Original, note, read_note, read_original, write_painting
-from colorize.photos import PhotoError, resize
+from colorize.photos import PhotoError, named_damage, resize
 from colorize.upsampling import join
 
 # What is taken for a photo in a folder; a file that is named is tried whatever it is called.
@@ -46,7 +46,7 @@ class Report:
 
     Attributes:
         source: the file.
-        target: of its painting.
+        paintings: where they are, or would be.
         state: "colored"; "done", by an earlier call with the same wishes; "in color", left alone;
             or "failed".
         tone: "grey", "toned" or "color"; None if it was not read.
@@ -55,7 +55,7 @@ class Report:
     """
 
     source: Path
-    target: Path
+    paintings: tuple[Path, ...]
     state: str
     tone: str | None = None
     seconds: float = 0.0
@@ -75,7 +75,6 @@ def find_jobs(paths: Iterable[str | os.PathLike], output: str | os.PathLike) -> 
         ".png" behind it; and a number where two photos have one name.
 
     Raises:
-        FileNotFoundError: if there is no such file or folder, or none fits a pattern.
         ValueError: if a folder holds no photos, or `output` is a file where a folder is needed.
     """
     output = Path(output)
@@ -113,9 +112,7 @@ def _matching(given: str | os.PathLike) -> list[Path]:
         return [path]
     # Path.glob takes no absolute patterns.
     found = sorted(glob.glob(os.fspath(given), recursive=True))  # noqa: PTH207
-    if not found:
-        raise FileNotFoundError(f"no such file or folder: {path}")
-    return [Path(name) for name in found]
+    return [Path(name) for name in found] or [path]  # that it is not there is said in its turn
 
 
 def _photos(folder: Path, output: Path) -> list[Path]:
@@ -173,39 +170,41 @@ def color_photos(
 
     def read(job: Job) -> _Read | Report:
         begun = time.perf_counter()
+        paintings = _targets(job, options.samples)
         try:
             mark = f"{wish} (source {_digest(job.source)})"
-            targets = _targets(job, options.samples, compare)
-            for target in targets:
-                if target.resolve() in sources:
-                    raise PhotoError(f"{job.source}: would replace {target}; choose another folder")
-            if not overwrite and _are_done(targets, job.source, mark):
-                return Report(job.source, job.target, "done")
+            files = _targets(job, options.samples, compare)
+            for file in files:
+                if file.resolve() in sources:
+                    raise PhotoError(f"{job.source}: would replace {file}; choose another folder")
+            if not overwrite and _are_done(files, job.source, mark):
+                return Report(job.source, paintings, "done")
             original = read_original(job.source)
             seen = original.seen
             found = _tone(seen)
         except (PhotoError, OSError) as error:
-            return Report(job.source, job.target, "failed", reason=str(error))
+            return Report(job.source, paintings, "failed", reason=str(error))
         if found == "color" and not force:
             reason = f"{job.source} is in color already; --force colors it anew"
-            return Report(job.source, job.target, "in color", found, reason=reason)
+            return Report(job.source, paintings, "in color", found, reason=reason)
         return _Read(job, original, seen, found, mark, begun)
 
     def write(photo: _Read, colors: Colors) -> Report:
         job, original = photo.job, photo.original
         note(original, photo.mark)
         painted = colors.paint(original.rgb)
+        paintings = _targets(job, options.samples)
         try:
-            for target, one in zip(_targets(job, options.samples), painted, strict=True):
+            for target, one in zip(paintings, painted, strict=True):
                 write_painting(original, one, target)
             if compare:
                 grey = join(original.rgb, torch.zeros(2, 1, 1))
                 both = dataclasses.replace(original, alpha=None)
                 write_painting(both, torch.cat((grey, *painted), dim=2), job.compared)
         except (PhotoError, OSError) as error:
-            return Report(job.source, job.target, "failed", photo.tone, reason=str(error))
+            return Report(job.source, paintings, "failed", photo.tone, reason=str(error))
         seconds = time.perf_counter() - photo.begun
-        return Report(job.source, job.target, "colored", photo.tone, seconds)
+        return Report(job.source, paintings, "colored", photo.tone, seconds)
 
     waiting = deque(jobs)
     reading: deque[Future] = deque()
@@ -296,14 +295,14 @@ def _is_marked(target: Path, mark: str) -> bool:
     return found is not None and found.partition(", ")[2] == mark.partition(", ")[2]
 
 
-def _targets(job: Job, samples: int | None, compare: bool = False) -> list[Path]:
-    """All files that come of a job."""
+def _targets(job: Job, samples: int | None, compare: bool = False) -> tuple[Path, ...]:
+    """The paintings of a job; with `compare` all files that come of it."""
     targets = [job.target]
     if samples is not None:
         stem, suffix = job.target.stem, job.target.suffix
         names = [f"{stem}-sample{number}{suffix}" for number in range(1, samples + 1)]
         targets = [job.target.with_name(name) for name in names]
-    return [*targets, job.compared] if compare else targets
+    return (*targets, job.compared) if compare else tuple(targets)
 
 
 def _tone(seen: Tensor) -> str:
@@ -314,5 +313,5 @@ def _tone(seen: Tensor) -> str:
 
 
 def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
+    with named_damage(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

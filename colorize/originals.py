@@ -97,9 +97,10 @@ def read_original(file: str | os.PathLike | BinaryIO) -> Original:
             dpi = _resolution(image.info.get("dpi"))
             kind = {"MPO": "JPEG"}.get(image.format, image.format)
             kind = kind if kind in KINDS.values() else "PNG"
-            if image.mode in DEEP_MODES or (kind == "PNG" and _png_depth(file) == 16):
+            is_png = image.format == "PNG" and _png_depth(file) == 16
+            if is_png or image.mode in DEEP_MODES:
                 exif = image.getexif()
-                values = _read_deep_png(file) if kind == "PNG" else np.asarray(image)
+                values = imagecodecs.png_decode(_head(file)) if is_png else np.asarray(image)
                 icc, orientation = image.info.get("icc_profile"), exif.get(_ORIENTATION, 1)
                 return _deep(values, _white(values), icc, orientation, kind, _told(exif), dpi)
             ImageOps.exif_transpose(image, in_place=True)
@@ -271,17 +272,13 @@ def _png_depth(file: str | os.PathLike | BinaryIO) -> int:
     return _head(file, 25)[24]
 
 
-def _read_deep_png(file: str | os.PathLike | BinaryIO) -> np.ndarray:
-    return imagecodecs.png_decode(_head(file, None))
-
-
-def _head(file: str | os.PathLike | BinaryIO, count: int | None) -> bytes:
+def _head(file: str | os.PathLike | BinaryIO, count: int = -1) -> bytes:
     """The first bytes of a file, or all; one that was given open is read from its start."""
     if isinstance(file, str | os.PathLike):
         with open(file, "rb") as opened:
-            return opened.read() if count is None else opened.read(count)
+            return opened.read(count)
     file.seek(0)
-    data = file.read() if count is None else file.read(count)
+    data = file.read(count)
     file.seek(0)
     return data
 

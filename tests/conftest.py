@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torchvision.models import ResNet, ResNet18_Weights
 from torchvision.models._api import register_model
 from torchvision.models.resnet import BasicBlock
@@ -42,6 +43,20 @@ def _repeatable():
     torch.manual_seed(0)
     # Two threads on tensors as small as the tests' wait for each other, minutes where it is busy.
     torch.set_num_threads(1)
+
+
+class Fake(nn.Module):
+    """A network that paints by a rule and remembers what it was shown."""
+
+    multiple, takes_hints = 8, False
+
+    def __init__(self, rule=lambda lightness: 0.0):
+        super().__init__()
+        self.rule, self.seen = rule, []
+
+    def forward(self, lightness, hints=None):
+        self.seen.append(lightness)
+        return torch.zeros(len(lightness), 2, *lightness.shape[-2:]) + self.rule(lightness)
 
 
 def make_photo(width=80, height=60, seed=0):

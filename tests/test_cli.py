@@ -8,10 +8,8 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from conftest import make_folder
-from PIL import Image
 
 import colorize
 from colorize.cli import main
@@ -26,11 +24,6 @@ def train(folder, run, *options):
     epochs = [] if "--epochs" in options else ["--epochs", "1"]
     command = ["train", "unet_gan", "--data", folder, "--out", run, *TINY, *HERE, *epochs]
     return main([str(word) for word in (*command, *options)])
-
-
-def photos(run, output, *files, options=()):
-    command = ["photo", *files, "--model", run, "-o", output, "--device", "cpu", *options]
-    return main([str(word) for word in command])
 
 
 @pytest.fixture(scope="module")
@@ -112,44 +105,6 @@ def test_options_say_none_and_name_weights(folder, tmp_path, capsys):
     assert config.patience is None
 
 
-def test_photos_are_painted_and_a_missing_one_does_not_stop_the_others(
-    folder, run, tmp_path, capsys
-):
-    good, gone = folder / "test" / "test0.jpg", folder / "gone.jpg"
-    assert photos(run, tmp_path / "out", gone, good) == 1
-    assert f"colorize: {gone}: no such file\n" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["test0.jpg"]
-    with Image.open(tmp_path / "out" / "test0.jpg") as painted, Image.open(good) as photo:
-        expected = colorize.Colorizer.from_pretrained(run, "cpu")(photo)
-        difference = np.asarray(painted, int) - np.asarray(expected, int)
-    assert painted.size == (80, 60) and np.abs(difference).mean() < 3  # of JPEG
-    assert photos(run, tmp_path / "two", good) == 0
-
-
-def test_nothing_is_replaced_unless_asked_for(folder, run, tmp_path, capsys):
-    photo, out = folder / "test" / "test0.jpg", tmp_path / "out"
-    out.mkdir()
-    (out / "test0.jpg").write_text("precious")
-    assert photos(run, out, photo) == 1
-    assert "is there already; --overwrite replaces it" in capsys.readouterr().err
-    assert (out / "test0.jpg").read_text() == "precious"
-    assert photos(run, out, photo, options=["--overwrite"]) == 0
-    assert (out / "test0.jpg").read_bytes() != b"precious"
-
-    before = photo.read_bytes()
-    assert photos(run, photo.parent, photo, options=["--overwrite"]) == 1
-    assert "would replace itself" in capsys.readouterr().err
-    assert photo.read_bytes() == before
-
-
-def test_the_seed_of_a_photo_decides_its_noise(folder, run, tmp_path):
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        photo = folder / "test" / "test0.jpg"
-        assert photos(run, tmp_path / name, photo, options=["--seed", seed]) == 0
-    a, b, c = ((tmp_path / name / "test0.jpg").read_bytes() for name in "abc")
-    assert a == b != c
-
-
 def test_what_cannot_be_done_is_said_in_one_line(folder, tmp_path, capsys):
     def train_with(*options, preset="unet_gan", data=folder, out=tmp_path / "new"):
         return fails(
@@ -171,8 +126,6 @@ def test_what_cannot_be_done_is_said_in_one_line(folder, tmp_path, capsys):
 
     (tmp_path / "file").write_text("")
     assert "file" in train_with(out=tmp_path / "file")
-    command = ["photo", "a.jpg", "--model", tmp_path, "-o", tmp_path / "file"]
-    assert "-o needs a folder" in fails(capsys, command)
     nowhere = tmp_path / "nowhere"
     command = ["photo", "a.jpg", "--model", nowhere, "-o", tmp_path, "--device", "cpu"]
     assert f"no run in {nowhere}" in fails(capsys, command)
@@ -218,20 +171,6 @@ def test_a_photo_damaged_since_it_was_looked_at_is_named_in_one_line(folder, tmp
     command = ["train", "unet_gan", "--data", folder, "--out", tmp_path / "run", *TINY]
     error = fails(capsys, [*command, "--epochs", "1", "--workers", "1", "--device", "cpu"])
     assert error.startswith(f"colorize: {path}: ")
-
-
-def test_two_photos_of_one_name_do_not_replace_each_other(folder, run, tmp_path, capsys):
-    first, second = folder / "test" / "test0.jpg", tmp_path / "test0.jpg"
-    shutil.copy(folder / "test" / "test1.jpg", second)
-    assert photos(run, tmp_path / "out", first, second, options=["--overwrite"]) == 1
-    assert (
-        f"{second}: {tmp_path / 'out' / 'test0.jpg'} is the painting of" in capsys.readouterr().err
-    )
-
-
-def test_a_folder_among_the_photos_is_named_as_one(folder, run, tmp_path, capsys):
-    assert photos(run, tmp_path / "out", folder) == 1
-    assert f"{folder}: a folder, not a photo" in capsys.readouterr().err
 
 
 def test_a_run_with_other_settings_and_damaged_weights_are_said_in_one_line(folder, run, capsys):

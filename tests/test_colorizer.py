@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import Fake
 from PIL import Image
 from skimage.color import rgb2lab
 from torch import nn
@@ -17,21 +18,8 @@ from colorize.colorizer import Colorizer
 from colorize.config import PRESETS
 from colorize.metrics import bleeding
 from colorize.models import create_model
+from colorize.models.layers import pad_to_multiple
 from colorize.photos import photo_to_rgb, resize
-
-
-class Fake(nn.Module):
-    """A network that paints by a rule and remembers what it was shown."""
-
-    multiple = 8
-
-    def __init__(self, rule=lambda lightness: 0.0):
-        super().__init__()
-        self.rule, self.seen = rule, []
-
-    def forward(self, lightness, hints=None):
-        self.seen.append(lightness)
-        return torch.zeros(len(lightness), 2, *lightness.shape[-2:]) + self.rule(lightness)
 
 
 def noise_photo(width, height, mode="RGB"):
@@ -56,7 +44,18 @@ def test_a_photo_of_any_size_comes_back_in_its_size(size):
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1"])
 def test_a_photo_of_any_mode_is_painted(mode):
     painted = Colorizer(Fake(lambda _: STRONG), 16, "cpu")(noise_photo(20, 30, "L").convert(mode))
-    assert painted.size == (20, 30) and painted.mode == "RGB"
+    assert painted.size == (20, 30)
+    assert painted.mode == ("RGBA" if mode in ("LA", "RGBA") else "RGB")
+
+
+def test_transparency_is_kept_and_the_network_sees_the_photo_on_white():
+    values = np.zeros((16, 16, 4), np.uint8)  # black, the right half transparent
+    values[:, :8, 3] = 255
+    fake = Fake(lambda _: STRONG)
+    painted = Colorizer(fake, 16, "cpu")(Image.fromarray(values))
+    assert painted.getchannel("A").tobytes() == values[..., 3].tobytes()
+    (seen,) = fake.seen
+    assert (seen[..., :8] < -0.999).all() and (seen[..., 8:] > 0.999).all()
 
 
 @pytest.mark.parametrize("size", [(37, 53), (150, 90)])
@@ -107,14 +106,14 @@ def test_the_network_sees_the_photo_by_area_at_its_own_size_and_shape(photo):
 
 def test_what_the_network_cannot_carry_is_padded_by_reflection_and_cut_off_again():
     fake = Fake(lambda lightness: lightness)
-    lightness = torch.rand(2, 1, 21, 30) * 2 - 1
-    ab = Colorizer(fake, 16, "cpu").paint(lightness)
+    (colors,) = Colorizer(fake, 16, "cpu").predict([photo_to_rgb(noise_photo(21, 16))])
     (seen,) = fake.seen
-    assert seen.shape == (2, 1, 24, 32)
-    assert np.array_equal(seen[0, 0], np.pad(lightness[0, 0], ((0, 3), (0, 2)), mode="reflect"))
-    assert torch.equal(ab, lightness.expand(2, 2, 21, 30))
-    tiny = Colorizer(fake, 16, "cpu").paint(torch.rand(1, 1, 2, 3))  # too small to be reflected
-    assert tiny.shape == (1, 2, 2, 3)
+    assert seen.shape == (1, 1, 16, 24) and colors.lightness.shape == (1, 16, 21)
+    reflected = np.pad(colors.lightness[0], ((0, 0), (0, 3)), mode="reflect")
+    assert np.array_equal(seen[0, 0], reflected)
+    assert torch.equal(colors.ab, colors.lightness.expand(1, 2, 16, 21))
+    tiny = pad_to_multiple(torch.rand(1, 1, 2, 3), 8)  # too small to be reflected
+    assert tiny.shape == (1, 1, 8, 8) and tiny[0, 0, 7, 7] == tiny[0, 0, 1, 2]
 
 
 def test_the_painting_in_full_size_is_the_small_one_enlarged_bilinearly():
@@ -168,6 +167,137 @@ def test_the_network_is_used_in_eval_mode_and_a_wrong_size_is_named():
     assert not Colorizer(fake, 16, "cpu").network.training
     with pytest.raises(ValueError, match="multiple of 8 for this network: 16 or 24, not 20"):
         Colorizer(fake, 20, "cpu")
+
+
+def test_several_photos_are_painted_as_one_by_one_those_of_one_shape_together():
+    network = create_model("backbone_unet", backbone="mobilenet_v2", width=16).eval()
+    nn.init.normal_(network.head[0].weight, std=0.5)
+    colorizer = Colorizer(network, 32, "cpu")
+    photos = [noise_photo(*size) for size in ((40, 30), (33, 60), (80, 60))]
+    together = colorizer(photos)
+    assert [one.size for one in together] == [one.size for one in photos]
+    for photo, painted in zip(photos, together, strict=True):
+        alone = np.asarray(colorizer(photo), int)
+        assert np.abs(alone - np.asarray(painted, int)).max() <= 1  # of the order of sums
+    fake = Fake()
+    Colorizer(fake, 16, "cpu")(photos)
+    assert [len(seen) for seen in fake.seen] == [2, 1]
+
+
+def test_the_network_sees_a_photo_at_the_size_that_is_wished():
+    fake = Fake()
+    colorizer = Colorizer(fake, 16, "cpu")
+    assert colorizer(noise_photo(90, 60), size=32).size == (90, 60)
+    assert fake.seen[0].shape == (1, 1, 32, 48)
+    with pytest.raises(ValueError, match="multiple of 8 for this network: 24 or 32, not 30"):
+        colorizer(noise_photo(90, 60), size=30)
+
+
+class Greedy(Fake):
+    """A network that has not enough memory for photos above a size."""
+
+    def __init__(self, most, error):
+        super().__init__(lambda _: STRONG)
+        self.most, self.error = most, error
+
+    def forward(self, lightness, hints=None):
+        if lightness.shape[-1] > self.most:
+            raise self.error
+        return super().forward(lightness)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+)
+def test_out_of_memory_the_network_sees_the_photo_smaller_and_it_is_said(error):
+    photo = noise_photo(50, 50)
+    with pytest.warns(UserWarning, match="out of memory: .* at 16 px instead of 32"):
+        painted = Colorizer(Greedy(16, error), 32, "cpu")(photo)
+    assert painted.size == (50, 50)
+    expected = Colorizer(Fake(lambda _: STRONG), 16, "cpu")(photo)
+    assert painted.tobytes() == expected.tobytes()
+    with pytest.warns(UserWarning), pytest.raises(type(error)):  # not even at the smallest
+        Colorizer(Greedy(4, error), 16, "cpu")(photo)
+    with pytest.raises(RuntimeError, match="another matter"):
+        Colorizer(Greedy(4, RuntimeError("another matter")), 16, "cpu")(photo)
+
+
+@pytest.fixture
+def classes():
+    """A colorizer with classes and hints whose colors differ from place to place."""
+    network = create_model("color_classifier", backbone="mobilenet_v2", width=16, hints=True)
+    nn.init.normal_(network.network.head.weight, std=3)
+    return Colorizer(network, 32, "cpu", "tiny")
+
+
+def test_hints_reach_the_network_where_they_were_given(classes):
+    seen = []
+    forward = classes.network.network.forward
+    classes.network.network.forward = lambda x, hints=None: (seen.append(hints), forward(x, hints))[
+        1
+    ]
+    photo = noise_photo(160, 80)
+    plain = classes(photo)
+    led = classes(photo, hints=[(120, 20, "#aa3311"), (159, 79, (0, 0, 255))])
+    assert seen[0] is None and led.size == plain.size
+    hints = seen[1]
+    assert hints.shape == (1, 3, 32, 64)
+    assert sorted(hints[0, 2].unique().tolist()) == [0, 1] and hints[0, 2].sum() == 2 * 25
+    ab = rgb2lab(np.array([[[0xAA, 0x33, 0x11]]], np.uint8))[0, 0, 1:] / 110
+    assert np.abs(hints[0, :2, 8, 48].numpy() - ab).max() < 1e-3  # at 120 / 160 and 20 / 80
+    assert hints[0, 1, 31, 63] < -0.9  # blue, in the corner
+
+
+@pytest.mark.parametrize(
+    ("hint", "message"),
+    [
+        ((50, 80, "red"), "outside the photo"),
+        ((1, 1, "no"), "'no' is no color"),
+        ((1, 1, (1, 2, 300)), "is no color"),
+        ((1, 1, (1, 2)), "is no color"),
+    ],
+)
+def test_a_hint_that_makes_no_sense_is_named(classes, hint, message):
+    with pytest.raises(ValueError, match=message):
+        classes(noise_photo(50, 80), hints=[hint])
+
+
+def test_samples_and_uncertainty_come_with_the_painting(classes):
+    photo = noise_photo(50, 40)
+    painted, unsure = classes(photo, return_uncertainty=True)
+    assert painted.tobytes() == classes(photo).tobytes()
+    assert unsure.mode == "L" and unsure.size == photo.size
+    three = classes(photo, samples=3, seed=1)
+    assert len({one.tobytes() for one in three}) == 3
+    assert [one.tobytes() for one in classes(photo, samples=3, seed=1)] == [
+        one.tobytes() for one in three
+    ]
+    (drawn, _), (other, _) = classes([photo, photo], samples=2, return_uncertainty=True)
+    assert len(drawn) == len(other) == 2
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"vividness": 1.5}, "vividness must be from 0 to 1, got 1.5"),
+        ({"samples": 0}, "samples must be at least 1, got 0"),
+    ],
+)
+def test_wishes_out_of_range_are_named(classes, photo, wish, message):
+    with pytest.raises(ValueError, match=message):
+        classes(photo, **wish)
+    with pytest.raises(ValueError, match="hints are for one photo, got 2"):
+        classes([photo, photo], hints=[(1, 1, "red")])
+
+
+@pytest.mark.parametrize("wish", [{"vividness": 0.5}, {"samples": 2}, {"return_uncertainty": True}])
+def test_what_a_network_does_not_have_is_named(photo, wish):
+    plain = Colorizer(Fake(), 16, "cpu", "plain")
+    with pytest.raises(ValueError, match=r"need a network with classes.*plain has none"):
+        plain(photo, **wish)
+    with pytest.raises(ValueError, match=r"hints need a network .*plain was not"):
+        plain(photo, hints=[(1, 1, "red")])
 
 
 @pytest.fixture

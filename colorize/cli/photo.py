@@ -123,10 +123,9 @@ def _files(args, colorizer, jobs, options) -> int:
     for report in tqdm(reports, "coloring", len(jobs), unit="photo", disable=len(jobs) == 1):
         counts[report.state] += 1
         if args.json:
-            facts = dataclasses.asdict(report)
-            tqdm.write(json.dumps({key: _plain(value) for key, value in facts.items()}))
+            tqdm.write(json.dumps(dataclasses.asdict(report), default=str))
         elif report.state == "colored":
-            tqdm.write(str(report.target))
+            tqdm.write("\n".join(map(str, report.paintings)))
         if report.reason:
             tqdm.write(f"colorize: {report.reason}", file=sys.stderr)
     left = counts["in color"] + counts["failed"]
@@ -134,12 +133,8 @@ def _files(args, colorizer, jobs, options) -> int:
         words = {"done": "done before", "in color": "in color already (--force)"}
         print(", ".join(f"{n} {words.get(state, state)}" for state, n in counts.items() if n))
     elif counts["done"] and not args.json:
-        print(f"{jobs[0].target} is done already; --overwrite paints it again")
+        print(f"{report.paintings[0]} is done already; --overwrite paints it again")
     return 1 if left else 0
-
-
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
 
 
 def _stream(args, colorizer, options) -> int:

@@ -1,0 +1,176 @@
+"""Files and folders of photos: what goes where, what is done, what stays untouched."""
+
+import numpy as np
+import pytest
+from conftest import Fake, make_photo
+from PIL import Image
+
+from colorize.album import color_photo, color_photos, find_jobs
+from colorize.colorizer import Colorizer, Options
+from colorize.originals import read_note, read_original
+from colorize.photos import PhotoError
+
+
+@pytest.fixture
+def album(tmp_path):
+    """Two grey photos, a toned one and one in color, in folders."""
+    root = tmp_path / "album"
+    (root / "deep" / "er").mkdir(parents=True)
+    grey = make_photo().convert("L")
+    grey.save(root / "a.jpg")
+    grey.rotate(180).save(root / "deep" / "er" / "b.bmp")
+    Image.merge("RGB", [grey.point(lambda v, k=k: v * k) for k in (1.0, 0.85, 0.6)]).save(
+        root / "deep" / "sepia.png"
+    )
+    make_photo().save(root / "deep" / "color.webp")
+    (root / "notes.txt").write_text("1931")
+    (root / ".hidden.jpg").write_text("")
+    return root
+
+
+@pytest.fixture
+def colorizer():
+    return Colorizer(Fake(lambda lightness: 0.3), 16, "cpu", "fake")
+
+
+def run(colorizer, paths, output, options=None, **more):
+    """What becomes of each photo."""
+    jobs = find_jobs(paths, output)
+    reports = list(color_photos(colorizer, jobs, options or Options(), **more))
+    assert [report.source for report in reports] == [job.source for job in jobs]
+    return {report.source.name: report for report in reports}
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_is_colored_into_the_same_tree(album, colorizer, tmp_path):
+    before = {path: path.read_bytes() for path in album.rglob("*") if path.is_file()}
+    out = tmp_path / "out"
+    reports = run(colorizer, [album], out)
+    assert files(out) == {"a.jpg", "deep/sepia.png", "deep/er/b.bmp.png"}
+    states = {name: (report.state, report.tone) for name, report in reports.items()}
+    assert states == {
+        "a.jpg": ("colored", "grey"),
+        "b.bmp": ("colored", "grey"),
+        "sepia.png": ("colored", "toned"),
+        "color.webp": ("in color", "color"),
+    }
+    assert "--force colors it anew" in reports["color.webp"].reason
+    assert {path: path.read_bytes() for path in album.rglob("*") if path.is_file()} == before
+    assert run(colorizer, [album], tmp_path / "all", force=True)["color.webp"].state == "colored"
+
+
+def test_the_tone_of_a_toned_photo_does_not_shine_through(album, colorizer, tmp_path):
+    run(colorizer, [album / "deep" / "sepia.png"], tmp_path / "out")
+    painted = read_original(tmp_path / "out" / "sepia.png").rgb
+    source = read_original(album / "deep" / "sepia.png")
+    lightness_only = colorizer.predict([source.seen])[0].paint(source.rgb)[0]
+    assert np.array_equal(painted, lightness_only)
+    hues = Image.open(tmp_path / "out" / "sepia.png").convert("HSV").getchannel("H")
+    assert np.median(hues) != np.median(
+        Image.open(album / "deep" / "sepia.png").convert("HSV").getchannel("H")
+    )
+
+
+def test_what_is_done_is_not_done_again_and_what_is_wished_otherwise_is_not_lost(
+    album, colorizer, tmp_path
+):
+    out, photo = tmp_path / "out", album / "a.jpg"
+    assert run(colorizer, [photo], out)["a.jpg"].state == "colored"
+    painted = (out / "a.jpg").read_bytes()
+    assert run(colorizer, [photo], out)["a.jpg"].state == "done"
+    for wish in (Options(seed=1), Options(size=24)):
+        report = run(colorizer, [photo], out, wish)["a.jpg"]
+        assert report.state == "failed" and "--overwrite replaces it" in report.reason
+    make_photo(seed=5).convert("L").save(photo)  # another photo of the same name
+    assert run(colorizer, [photo], out)["a.jpg"].state == "failed"
+    assert (out / "a.jpg").read_bytes() == painted
+    assert run(colorizer, [photo], out, overwrite=True)["a.jpg"].state == "colored"
+    assert (out / "a.jpg").read_bytes() != painted
+    (out / "a.jpg").write_text("precious")
+    assert run(colorizer, [photo], out)["a.jpg"].state == "failed"
+    assert (out / "a.jpg").read_text() == "precious"
+
+
+def test_a_photo_is_never_replaced_not_even_by_the_painting_of_another(album, colorizer, tmp_path):
+    grey = album / "a.jpg"
+    other = tmp_path / "other" / "a.jpg"
+    other.parent.mkdir()
+    make_photo(seed=3).convert("L").save(other)
+    before = grey.read_bytes(), other.read_bytes()
+    for paths, out in (([grey], album), ([grey, other], other.parent), ([grey], grey)):
+        first = next(color_photos(colorizer, find_jobs(paths, out), overwrite=True))
+        assert first.state == "failed" and "would replace" in first.reason
+    assert (grey.read_bytes(), other.read_bytes()) == before
+
+
+def test_a_bad_photo_is_named_and_the_rest_goes_on(album, colorizer, tmp_path):
+    (album / "a.jpg").write_bytes(b"\xff\xd8\xff broken")
+    (album / "gone.png").symlink_to(tmp_path / "nowhere")
+    jobs = find_jobs([album, album / "no.jpg"], tmp_path / "out")
+    (album / "deep" / "sepia.png").unlink()  # between looking and reading
+    reports = {r.source.name: r for r in color_photos(colorizer, jobs)}
+    assert reports["a.jpg"].state == reports["sepia.png"].state == "failed"
+    assert "a.jpg" in reports["a.jpg"].reason and "sepia.png" in reports["sepia.png"].reason
+    assert reports["no.jpg"].reason == f"{album / 'no.jpg'}: no such file"
+    assert reports["b.bmp"].state == "colored"
+    assert files(tmp_path / "out") == {"deep/er/b.bmp.png"}
+
+
+def test_names_do_not_collide(album, tmp_path):
+    for name in ("x/a.jpg", "y/A.jpg", "y/b.gif", "y/b.gif.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        make_photo().save(path)
+    paths = [tmp_path / "x" / "a.jpg", tmp_path / "y", tmp_path / "x" / "a.jpg"]
+    targets = [job.target.name for job in find_jobs(paths, tmp_path / "out")]
+    assert targets == ["a.jpg", "A-2.jpg", "b.gif.png", "b.gif-2.png"]
+
+
+def test_where_paintings_go(album, tmp_path, monkeypatch):
+    (job,) = find_jobs([album / "a.jpg"], tmp_path / "colored.png")
+    assert job.target == tmp_path / "colored.png"
+    monkeypatch.chdir(album)
+    assert {job.target.name for job in find_jobs(["deep/*.*"], "out")} == {
+        "sepia.png",
+        "color.webp",
+    }
+    (album / "out").mkdir()
+    make_photo().save(album / "out" / "old.jpg")
+    assert "old.jpg" not in {job.source.name for job in find_jobs(["."], "out")}
+    assert len(find_jobs(["deep"], ".")) == 3  # the output around the photos
+    with pytest.raises(ValueError, match=r"no photos in .*er"):
+        (album / "deep" / "er" / "b.bmp").unlink()
+        find_jobs(["deep/er"], "out")
+    with pytest.raises(ValueError, match=r"notes.txt is a file; several paintings need a folder"):
+        find_jobs(["deep"], "notes.txt")
+
+
+def test_photo_and_painting_side_by_side(album, colorizer, tmp_path):
+    out = tmp_path / "out"
+    assert run(colorizer, [album / "a.jpg"], out)["a.jpg"].state == "colored"
+    assert run(colorizer, [album / "a.jpg"], out, compare=True)["a.jpg"].state == "colored"
+    assert files(out) == {"a.jpg", "compared/a.jpg"}
+    assert run(colorizer, [album / "a.jpg"], out, compare=True)["a.jpg"].state == "done"
+    with Image.open(out / "compared" / "a.jpg") as both:
+        left, right = np.split(np.asarray(both, int), 2, axis=1)
+    assert np.ptp(left, axis=-1).max() < 6 and np.ptp(right, axis=-1).mean() > 30
+    (job,) = find_jobs([album / "a.jpg"], tmp_path / "one.png")
+    assert job.compared == tmp_path / "one-compared.png"
+
+
+def test_a_painting_says_who_invented_its_colors(album, colorizer, tmp_path):
+    run(colorizer, [album / "a.jpg"], tmp_path, Options(seed=7))
+    said = read_note(tmp_path / "a.jpg")
+    assert said.startswith("0.1.0, the colors are invented by fake, seed 7, 16 px (source ")
+
+
+def test_one_picture_without_files(album, colorizer):
+    original = read_original(album / "a.jpg")
+    painted = color_photo(colorizer, original)
+    assert painted.shape == original.rgb.shape and "fake" in original.exif[0x0131]
+    with pytest.raises(PhotoError, match="in color already"):
+        color_photo(colorizer, read_original(album / "deep" / "color.webp"))
+    color_photo(colorizer, read_original(album / "deep" / "color.webp"), force=True)

@@ -1,0 +1,262 @@
+"""A user's files: depth, transparency, EXIF, resolution; and paintings that keep them."""
+
+import io
+import struct
+import zlib
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+import torch
+from conftest import Fake, make_photo
+from PIL import Image, ImageCms, ImageOps
+from skimage.color import rgb2lab
+
+from colorize.colorizer import Colorizer
+from colorize.originals import (
+    KINDS,
+    encode,
+    note,
+    read_note,
+    read_original,
+    write_painting,
+)
+from colorize.photos import PhotoError
+
+CAMERA, DATE, SOFTWARE = 0x8769, 0x9003, 0x0131
+RNG = np.random.default_rng(0)
+DEEP = RNG.integers(0, 65536, (12, 20, 3), dtype=np.uint16)
+SHALLOW = RNG.integers(0, 256, (12, 20, 3), dtype=np.uint8)
+
+
+def values(original):
+    """The pixels of an original, (H, W, 3)."""
+    return original.rgb.permute(1, 2, 0).numpy()
+
+
+def exif(orientation=None):
+    tags = Image.Exif()
+    tags[0x010E], tags[SOFTWARE] = "Grandma, 1931", "Scan 2"
+    tags.get_ifd(CAMERA)[DATE] = "1931:05:01 12:00:00"
+    if orientation:
+        tags[0x0112] = orientation
+    return tags
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif", ".tif"])
+def test_a_painting_is_of_the_same_kind_and_tells_the_same(tmp_path, suffix):
+    source, target = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    make_photo().save(source, exif=exif(), dpi=(300, 240))
+    if suffix == ".tif":  # Pillow's own TIFFs lose the camera's tags; ours do not
+        write_painting(read_original(source), read_original(source).rgb, source)
+    original = read_original(source)
+    note(original, "by a test")
+    write_painting(original, original.rgb, target)
+    with Image.open(target) as painted:
+        assert painted.format == KINDS[suffix] and painted.mode == "RGB"
+        told = painted.getexif()
+        assert told[0x010E] == "Grandma, 1931"
+        assert told[SOFTWARE] == "Scan 2; colorize: by a test"
+        if suffix != ".tif":
+            assert told.get_ifd(CAMERA)[DATE] == "1931:05:01 12:00:00"
+        if suffix in (".jpg", ".png", ".tif"):
+            assert painted.info["dpi"] == pytest.approx((300, 240), abs=0.02)
+        difference = np.asarray(painted, int) - values(original)
+    assert np.abs(difference).mean() <= {".png": 0, ".tif": 0}.get(suffix, 2.5)
+    assert read_note(target) == "by a test" and read_note(source) is None
+
+
+def test_what_was_said_before_of_a_painting_is_replaced():
+    original = read_original(io.BytesIO(encode(read_png(SHALLOW), read_png(SHALLOW).rgb, "PNG")))
+    note(original, "one")
+    note(original, "two")
+    assert original.exif[SOFTWARE] == "colorize: two"
+
+
+def read_png(array):
+    return read_original(io.BytesIO(imagecodecs.png_encode(array)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_picture_stands_upright_as_pillow_would_turn_it(tmp_path, orientation, deep):
+    photo = Image.fromarray(SHALLOW)
+    photo.save(tmp_path / "a.png", exif=exif(orientation))
+    with Image.open(tmp_path / "a.png") as turned:
+        expected = np.asarray(ImageOps.exif_transpose(turned))
+    path = tmp_path / "a.png"
+    if deep:
+        path = tmp_path / "a.tif"
+        array = SHALLOW.astype(np.uint16) * 257
+        tifffile.imwrite(
+            path, array, photometric="rgb", extratags=[(274, "H", 1, orientation, True)]
+        )
+    original = read_original(path)
+    assert np.array_equal(values(original) // (257 if deep else 1), expected)
+    assert 0x0112 not in original.exif
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_stay_16_bits(tmp_path, channels, kind):
+    array = RNG.integers(0, 65535, (9, 7, channels), dtype=np.uint16)
+    path = tmp_path / "a"
+    if kind == "PNG":
+        path.write_bytes(imagecodecs.png_encode(array.squeeze()))
+    else:
+        photometric = "minisblack" if channels < 3 else "rgb"
+        extra = ["unassalpha"] if channels in (2, 4) else None
+        tifffile.imwrite(
+            path,
+            array.squeeze(),
+            photometric=photometric,
+            extrasamples=extra,
+            planarconfig="contig",
+        )
+    original = read_original(path)
+    assert original.kind == kind and original.rgb.dtype == torch.uint16
+    colors = array[..., :3] if channels > 2 else array[..., :1].repeat(3, axis=2)
+    assert np.array_equal(values(original), colors)
+    if channels in (2, 4):
+        assert np.array_equal(original.alpha[0].numpy(), array[..., -1])
+    # And in the file again, read by another program.
+    data = encode(original, original.rgb, kind)
+    again = imagecodecs.png_decode(data) if kind == "PNG" else tifffile.imread(io.BytesIO(data))
+    assert again.dtype == np.uint16 and np.array_equal(again[..., :3], colors)
+    if channels in (2, 4):
+        assert np.array_equal(again[..., 3], array[..., -1])
+    # Where there are no 16 bits, they are rounded.
+    eight = read_original(io.BytesIO(encode(original, original.rgb, "WEBP")))
+    assert eight.rgb.dtype == torch.uint8 and (eight.alpha is None) == (original.alpha is None)
+
+
+@pytest.mark.parametrize(
+    ("array", "options"),
+    [
+        (DEEP[..., 0].astype(np.float32) / 65535, {}),
+        (DEEP[..., 0].astype(np.float64) / 257, {}),  # floats up to 255
+        (DEEP[..., 0].astype(np.uint32) * 65537, {}),
+        (65535 - DEEP[..., 0], {"photometric": "miniswhite"}),
+        (np.moveaxis(DEEP[..., :1].repeat(3, 2), -1, 0), {"planarconfig": "separate"}),
+        (DEEP[..., 0], {"compression": "lzw"}),
+        (DEEP[..., 0], {"byteorder": ">"}),
+        (DEEP[..., 0], {"bigtiff": True}),
+    ],
+)
+def test_deep_tiffs_of_many_kinds_hold_the_same_picture(tmp_path, array, options):
+    options = {"photometric": "rgb" if array.ndim == 3 else "minisblack", **options}
+    tifffile.imwrite(tmp_path / "a.tif", array, **options)
+    found = values(read_original(tmp_path / "a.tif"))
+    assert np.abs(found[..., 1].astype(int) - DEEP[..., 0]).max() <= 1
+
+
+def test_deep_pictures_that_pillow_reads_are_deep_too(tmp_path):
+    Image.fromarray(DEEP[..., 0]).save(tmp_path / "a.pgm")
+    original = read_original(tmp_path / "a.pgm")
+    assert original.kind == "PNG" and np.array_equal(values(original)[..., 2], DEEP[..., 0])
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_profile_is_applied_to_deep_colors_within_one_8_bit_level(grey):
+    # A display with a gamma of 1.8: sRGB lies elsewhere.
+    space = "GRAY" if grey else "RGB"
+    profile = gamma_profile(space)
+    array = DEEP[..., :1] if grey else DEEP
+    data = imagecodecs.png_encode(np.ascontiguousarray(array.squeeze()))
+    data = with_profile(data, profile)
+    original = read_original(io.BytesIO(data))
+    light = (array / 65535.0) ** 1.8
+    expected = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    found = values(original) / 65535
+    assert np.abs(found - expected).max() < 1.5 / 255
+    assert np.abs(array / 65535 - expected).max() > 10 / 255  # it matters
+    assert len(np.unique(found)) > 200  # more than 8 bits
+
+
+def gamma_profile(space):
+    """A minimal profile of sRGB's primaries, or of grey, with a gamma of 1.8."""
+
+    def fixed(number):
+        return struct.pack(">i", round(number * 65536))
+
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(1.8 * 256)) + bytes(2)
+    white = (0.9642, 1.0, 0.8249)
+    tags = {b"wtpt": b"XYZ " + bytes(4) + b"".join(map(fixed, white))}
+    if space == "GRAY":
+        tags[b"kTRC"] = curve
+    else:
+        primaries = {
+            b"rXYZ": (0.43607, 0.22249, 0.01392),
+            b"gXYZ": (0.38515, 0.71687, 0.09708),
+            b"bXYZ": (0.14307, 0.06061, 0.71410),
+        }
+        tags |= {n: b"XYZ " + bytes(4) + b"".join(map(fixed, p)) for n, p in primaries.items()}
+        tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    tags[b"desc"] = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)
+    tags[b"cprt"] = b"text" + bytes(4) + b"none\0" + bytes(3)
+    table, body, offset = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
+    for name, data in tags.items():
+        data += bytes(-len(data) % 4)
+        table += name + struct.pack(">II", offset + len(body), len(data))
+        body += data
+    size = struct.pack(">I", offset + len(body))
+    head = size + bytes(4) + struct.pack(">I", 0x02400000) + b"mntr" + space.ljust(4).encode()
+    head += b"XYZ " + bytes(12) + b"acsp" + bytes(28) + b"".join(map(fixed, white))
+    return head.ljust(128, b"\0") + table + body
+
+
+def with_profile(png, profile):
+    chunk = b"iCCP" + b"test\0\0" + zlib.compress(profile)
+    packed = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return png[:33] + packed + png[33:]
+
+
+def test_the_minimal_profile_of_these_tests_is_one():
+    assert ImageCms.ImageCmsProfile(io.BytesIO(gamma_profile("RGB"))).profile.version == 2.4
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_painting_stored_without_loss_has_the_lightness_of_its_photo(kind, deep, channels):
+    dtype = np.uint16 if deep else np.uint8
+    array = RNG.integers(0, np.iinfo(dtype).max, (37, 53, channels), dtype=dtype)
+    original = read_original(io.BytesIO(imagecodecs.png_encode(array.squeeze())))
+    (colors,) = Colorizer(
+        Fake(lambda _: torch.tensor([0.6, -0.7]).view(1, 2, 1, 1)), 16, "cpu"
+    ).predict([original.seen])
+    (painted,) = colors.paint(original.rgb)
+    data = encode(original, painted, kind)
+    stored = imagecodecs.png_decode(data) if kind == "PNG" else tifffile.imread(io.BytesIO(data))
+    white = np.iinfo(dtype).max
+    assert stored.dtype == dtype
+    before, after = (rgb2lab(v[..., :3] / white) for v in (values(original), stored))
+    assert np.abs(after[..., 0] - before[..., 0]).max() <= 100 / 255
+    assert np.abs(after - before)[..., 1:].max() > 20
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x89PNG\r\n\x1a\n", b"II*\0", b"no picture", b"\xff\xd8\xff"]
+)
+def test_what_is_no_picture_is_named(tmp_path, data):
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(PhotoError, match=r"a\.png"):
+        read_original(tmp_path / "a.png")
+
+
+def test_a_deep_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", DEEP, photometric="rgb")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", None)
+    with pytest.raises(PhotoError, match=r"a\.tif.*240 pixels.*MAX_IMAGE_PIXELS"):
+        read_original(tmp_path / "a.tif")
+
+
+def test_a_kind_that_is_not_written_and_a_full_disk_are_named(tmp_path, monkeypatch):
+    original = read_png(SHALLOW)
+    with pytest.raises(PhotoError, match=r"a\.gif: unknown kind of file; use one of \.jpg"):
+        write_painting(original, original.rgb, tmp_path / "a.gif")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PhotoError, match="cannot be written"):
+        write_painting(original, original.rgb, tmp_path / "file" / "a.png")

@@ -1,0 +1,221 @@
+"""The commands `photo`, `models` and `export`, as a shell uses them."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import make_photo
+from PIL import Image
+from torch import nn
+
+import colorize
+from colorize import pretrained
+from colorize.cli import main
+from colorize.models import create_model
+from colorize.originals import read_original
+from colorize.photos import read_photo
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A network with classes and hints, in the hub's form."""
+    args = {"backbone": "mobilenet_v2", "width": 16, "hints": True}
+    network = create_model("color_classifier", **args)
+    nn.init.normal_(network.network.head.weight, std=3)
+    found = pretrained.Pretrained(network, "color_classifier", args, 32, "tiny")
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    pretrained.save(found, folder, pretrained.model_card(found))
+    return folder
+
+
+@pytest.fixture
+def grey(tmp_path):
+    path = tmp_path / "grandma.png"
+    make_photo().convert("L").save(path)
+    return path
+
+
+@pytest.fixture
+def color(model, tmp_path):
+    """Calls the command; returns its status."""
+
+    def call(*words, out=tmp_path / "out"):
+        command = ["photo", *words, "--model", model, "-o", out, "--device", "cpu"]
+        return main([str(word) for word in command])
+
+    return call
+
+
+def test_a_photo_is_painted_as_python_paints_it(color, grey, model, tmp_path, capsys):
+    assert color(grey) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out' / 'grandma.png'}\n"
+    expected = colorize.Colorizer.from_pretrained(model, "cpu")(read_photo(grey))
+    with Image.open(tmp_path / "out" / "grandma.png") as painted:
+        assert painted.tobytes() == expected.tobytes()
+    assert color(grey) == 0
+    assert "is done already; --overwrite paints it again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        ["--vividness", "1"],
+        ["--size", "64"],
+        ["--hint", "40,30,#aa3311", "--hint", "1,2,teal"],
+    ],
+)
+def test_each_wish_reaches_the_painting(color, grey, wish, model, tmp_path):
+    assert color(grey, *wish, out=tmp_path / "led.png") == 0
+    words = dict(zip(wish[::2], wish[1::2], strict=True))
+    options = {"--vividness": {"vividness": 1.0}, "--size": {"size": 64}}.get(
+        next(iter(words)), {"hints": [(40, 30, "#aa3311"), (1, 2, "teal")]}
+    )
+    expected = colorize.Colorizer.from_pretrained(model, "cpu")(read_photo(grey), **options)
+    with Image.open(tmp_path / "led.png") as painted:
+        assert painted.tobytes() == expected.tobytes()
+
+
+def test_samples_are_numbered_and_follow_from_the_seed(color, grey, tmp_path):
+    def pixels(folder):
+        return [read_original(path).rgb.numpy() for path in sorted(folder.glob("*.png"))]
+
+    drawn = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert color(grey, "--samples", "2", "--seed", seed, out=tmp_path / name) == 0
+        drawn.append(pixels(tmp_path / name))
+    assert {p.name for p in (tmp_path / "a").iterdir()} == {
+        "grandma-sample1.png",
+        "grandma-sample2.png",
+    }
+    a, b, c = drawn
+    assert np.array_equal(a, b) and not np.array_equal(a, c) and not np.array_equal(a[0], a[1])
+
+
+def test_the_status_and_the_last_line_say_what_became_of_the_photos(color, grey, tmp_path, capsys):
+    make_photo().save(tmp_path / "color.jpg")
+    gone = tmp_path / "gone.jpg"
+    assert color(grey, gone, tmp_path / "color.jpg") == 1
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-1] == "1 colored, 1 in color already (--force), 1 failed"
+    assert f"colorize: {gone}: no such file\n" in shown.err
+    assert color(grey, tmp_path / "color.jpg", "--force") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1 colored, 1 done before"
+
+
+def test_programs_get_a_line_of_json_for_each_photo(color, grey, tmp_path, capsys):
+    (tmp_path / "bad.jpg").write_text("")
+    assert color(grey, tmp_path / "bad.jpg", "--json", "--samples", "2") == 1
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first.keys() == {"source", "paintings", "state", "tone", "seconds", "reason"}
+    assert (first["state"], first["tone"], second["state"]) == ("colored", "grey", "failed")
+    assert first["source"] == str(grey) and len(first["paintings"]) == 2
+    assert "bad.jpg" in second["reason"]
+
+
+class Stream(io.BytesIO):
+    """A standard stream, as far as bytes go."""
+
+    @property
+    def buffer(self):
+        return self
+
+
+def test_a_photo_through_a_pipe(color, grey, tmp_path, monkeypatch, capsysbinary):
+    assert color(grey) == 0
+    expected = (tmp_path / "out" / "grandma.png").read_bytes()
+    capsysbinary.readouterr()
+    monkeypatch.setattr(sys, "stdin", Stream(grey.read_bytes()))
+    assert color("-", out="-") == 0
+    piped = capsysbinary.readouterr().out
+    with Image.open(io.BytesIO(piped)) as one, Image.open(io.BytesIO(expected)) as other:
+        assert one.format == "PNG" and one.tobytes() == other.tobytes()
+    assert color(grey, out="-") == 0
+    assert capsysbinary.readouterr().out == piped
+    monkeypatch.setattr(sys, "stdin", Stream(grey.read_bytes()))
+    assert color("-", out=tmp_path / "x.webp") == 0
+    assert (tmp_path / "x.webp").read_bytes()[8:12] == b"WEBP"
+    monkeypatch.setattr(sys, "stdin", Stream(grey.read_bytes()))
+    assert color("-", out=tmp_path / "x.webp") == 2  # it is there
+
+
+def fails(capsys, status):
+    assert status == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_what_cannot_be_done_is_said_in_one_line(color, grey, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    assert "is a file; several paintings need a folder" in fails(
+        capsys, color(grey, tmp_path / "b.png", out=tmp_path / "file")
+    )
+    (tmp_path / "empty").mkdir()
+    assert "no photos in" in fails(capsys, color(tmp_path / "empty"))
+    assert "--hint is for one photo, there are 2" in fails(
+        capsys, color(grey, tmp_path / "b.png", "--hint", "1,1,red")
+    )
+    assert "outside the photo" in fails(capsys, color(grey, "--hint", "1000,1,red"))
+    assert "'mud' is no color" in fails(capsys, color(grey, "--hint", "1,1,mud"))
+    assert "multiple of 32 for this network" in fails(capsys, color(grey, "--size", "50"))
+    assert "vividness must be from 0 to 1, got 2" in fails(capsys, color(grey, "--vividness", "2"))
+    assert "- is for one photo" in fails(capsys, color("-", grey))
+    with pytest.raises(SystemExit):
+        color(grey, "--hint", "here,red")
+    assert "argument --hint: needs X,Y,COLOR, got 'here,red'" in capsys.readouterr().err
+
+
+def test_models_lists_what_is_here_with_its_sum(model, capsys, monkeypatch):
+    monkeypatch.setattr(pretrained, "cached", lambda: {"me/tiny": model})
+    monkeypatch.setattr(pretrained, "BUNDLED", model.parent)
+    assert main(["models"]) == 0
+    digest = pretrained.sha256(model / pretrained.WEIGHTS)
+    size = (model / pretrained.WEIGHTS).stat().st_size / 1e6
+    assert capsys.readouterr().out.splitlines() == [
+        f"tiny  bundled  {size:.1f} MB  sha256 {digest}",
+        f"me/tiny  cached  {size:.1f} MB  sha256 {digest}",
+    ]
+    monkeypatch.setattr(pretrained, "cached", dict)
+    monkeypatch.setattr(pretrained, "BUNDLED", model)
+    assert main(["models"]) == 0 and "no networks" in capsys.readouterr().out
+
+
+def test_a_network_exported_as_a_folder_is_used_like_any(model, grey, tmp_path, capsys):
+    assert main(["export", str(model), "-o", str(tmp_path / "mine")]) == 0
+    digest = pretrained.sha256(tmp_path / "mine" / pretrained.WEIGHTS)
+    assert capsys.readouterr().out == f"{tmp_path / 'mine'}: sha256 {digest}\n"
+    command = ["photo", str(grey), "--model", str(tmp_path / "mine"), "-o", str(tmp_path / "o")]
+    assert main(command) == 0
+    assert "choose another folder" in fails(
+        capsys, main(["export", str(model), "-o", str(tmp_path / "mine")])
+    )
+
+
+@pytest.mark.slow
+def test_a_network_exported_as_onnx_is_used_like_any(model, grey, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "mine.onnx"
+    assert main(["export", str(model), "-o", str(path)]) == 0
+    assert "in CIELAB from what torch paints" in capsys.readouterr().out
+    for name, out in ((path, "a.png"), (model, "b.png")):
+        command = ["photo", str(grey), "--model", str(name), "-o", str(tmp_path / out)]
+        assert main([*command, "--hint", "9,9,red", "--vividness", "0.8"]) == 0
+    a, b = (read_original(tmp_path / name).rgb.int() for name in ("a.png", "b.png"))
+    assert (a - b).abs().max() <= 1
+
+
+def test_help_is_there_at_once_and_loads_nothing_heavy():
+    code = """
+import sys
+from colorize.cli import main
+try:
+    main(["photo", "--help"])
+except SystemExit:
+    heavy = {"torch", "torchvision", "numpy", "PIL", "torchmetrics", "matplotlib"}
+    sys.exit(", ".join(heavy & set(sys.modules)) or None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "16 bits and EXIF" in " ".join(done.stdout.split())

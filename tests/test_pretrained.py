@@ -1,0 +1,164 @@
+"""Trained networks in folders: found, loaded, written, and never taken for what they are not."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from colorize import pretrained
+from colorize.checkpoint import CheckpointError
+from colorize.colorizer import Colorizer
+from colorize.models import create_model
+from colorize.pretrained import CARD, CONFIG, WEIGHTS, Pretrained, load, model_card, save
+
+ARGS = {"depth": 3, "base_channels": 4}
+
+
+@pytest.fixture
+def network():
+    network = create_model("unet", **ARGS).eval()
+    nn.init.normal_(network.head[1].weight, std=0.3)
+    return network
+
+
+@pytest.fixture
+def folder(network, tmp_path):
+    """A network in the hub's form."""
+    found = Pretrained(network, "unet", ARGS, 16, "tiny")
+    save(found, tmp_path / "tiny", model_card(found))
+    return tmp_path / "tiny"
+
+
+def test_a_network_comes_back_as_it_was_in_half_precision(folder, network, photo):
+    assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS, CARD}
+    stored = load_file(folder / WEIGHTS)
+    assert all(v.dtype == torch.float16 for v in stored.values() if v.is_floating_point())
+    found = load(folder)
+    assert (found.model, found.model_args, found.size, found.name) == ("unet", ARGS, 16, "tiny")
+    for name, value in network.state_dict().items():
+        assert found.network.state_dict()[name].dtype == value.dtype
+        assert torch.allclose(found.network.state_dict()[name], value, rtol=1e-3, atol=1e-6)
+    ours, theirs = (Colorizer(one, 16, "cpu")(photo) for one in (network, found.network))
+    assert np.abs(np.asarray(ours, int) - np.asarray(theirs, int)).max() <= 2
+    colorizer = Colorizer.from_pretrained(folder, "cpu")
+    assert colorizer.name == "tiny" and colorizer(photo).tobytes() == theirs.tobytes()
+
+
+def test_the_folder_has_the_form_that_the_hubs_own_mixin_reads(folder, photo):
+    hub = pytest.importorskip("huggingface_hub")
+
+    class Model(nn.Module, hub.PyTorchModelHubMixin):
+        def __init__(self, model, model_args, size):
+            super().__init__()
+            self.inner = create_model(model, **model_args)
+
+        def load_state_dict(self, state, strict=True, assign=False):
+            return self.inner.load_state_dict(state, strict=True)
+
+    theirs = Model.from_pretrained(folder).inner
+    ours = load(folder).network.state_dict()
+    assert theirs.state_dict().keys() == ours.keys()
+    card = hub.ModelCard.load(folder / CARD)
+    assert card.data.library_name == "colorize" and card.data.pipeline_tag == "image-to-image"
+
+
+def test_a_network_of_the_hub_is_asked_for_by_its_name(folder, photo, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    asked = []
+    monkeypatch.setattr(
+        hub, "snapshot_download", lambda name, **options: asked.append((name, options)) or folder
+    )
+    assert load("somebody/tiny").name == "tiny"
+    assert asked == [("somebody/tiny", {"allow_patterns": [CONFIG, WEIGHTS, CARD]})]
+
+    def offline(name, **options):
+        raise hub.errors.LocalEntryNotFoundError("no connection\nmore")
+
+    monkeypatch.setattr(hub, "snapshot_download", offline)
+    with pytest.raises(FileNotFoundError, match=r"no folder some/thing, nor .* hub: no conn\w+$"):
+        load("some/thing")
+
+
+def test_what_was_fetched_from_the_hub_is_listed(folder, tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    assert pretrained.cached() == {}
+    for name, config in (("me--tiny", json.loads((folder / CONFIG).read_text())), ("me--bert", {})):
+        snapshot = cache / f"models--{name}" / "snapshots" / "abc"
+        snapshot.mkdir(parents=True)
+        (snapshot / CONFIG).write_text(json.dumps(config))
+        (snapshot / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes())
+    (found,) = pretrained.cached().items()
+    assert found[0] == "me/tiny" and load(found[1]).size == 16
+
+
+@pytest.mark.parametrize(
+    "damage", ["cut", "one tensor less", "another shape", "nan", "no numbers", "no model", "a list"]
+)
+def test_weights_that_are_damaged_or_of_another_network_never_paint(folder, damage):
+    weights, config = folder / WEIGHTS, folder / CONFIG
+    state = load_file(weights)
+    first = "head.1.weight"
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif damage == "one tensor less":
+        del state[first]
+        save_file(state, weights)
+    elif damage == "another shape":
+        config.write_text(config.read_text().replace('"base_channels": 4', '"base_channels": 6'))
+    elif damage == "nan":
+        state[first].view(-1)[0] = float("nan")
+        save_file(state, weights)
+    elif damage == "no numbers":
+        weights.write_text("not safetensors")
+    elif damage == "no model":
+        config.write_text("{}")
+    else:
+        config.write_text("[1]")
+    with pytest.raises(CheckpointError, match=r"tiny"):
+        load(folder)
+
+
+def test_a_pickle_of_unknown_origin_is_not_opened(tmp_path, monkeypatch):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    monkeypatch.setattr(torch, "load", None)
+    with pytest.raises(FileNotFoundError, match=r"pytorch_model.bin alone .* is not opened"):
+        load(tmp_path)
+
+
+def test_what_is_nowhere_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no run in nowhere: it has no config\.json.*hub"):
+        load("nowhere")
+    with pytest.raises(ValueError, match="weights='best' is for runs"):
+        (tmp_path / "x").mkdir()
+        (tmp_path / "x" / WEIGHTS).write_text("")
+        load("x", weights="best")
+
+
+def test_nothing_is_replaced_and_no_weight_becomes_infinite(folder, network):
+    found = load(folder)
+    with pytest.raises(FileExistsError, match="is there already: choose another folder"):
+        save(found, folder, "")
+    with torch.no_grad():
+        network.head[1].weight.fill_(1e6)
+    with pytest.raises(ValueError, match=r"head\.1\.weight does not fit into 16 bits"):
+        save(Pretrained(network, "unet", ARGS, 16, "tiny"), folder.parent / "other", "")
+    assert not (folder.parent / "other").exists()
+
+
+def test_a_bundled_network_is_known_by_its_name_and_its_sum(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "BUNDLED", tmp_path)
+    monkeypatch.setattr(pretrained, "DEFAULT", "tiny")
+    sums = tmp_path / "SHA256SUMS"
+    sums.write_text(f"{pretrained.sha256(folder / WEIGHTS)}  tiny/{WEIGHTS}\n")
+    assert pretrained.bundled() == ["tiny"]
+    monkeypatch.chdir(tmp_path.parent)
+    assert load().name == load("tiny").name == "tiny"
+    sums.write_text(f"{'0' * 64}  tiny/{WEIGHTS}\n")
+    with pytest.raises(CheckpointError, match="its SHA-256 is another"):
+        load()

@@ -63,17 +63,38 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     _check_channels(rgb, 3, "rgb")
     if rgb.dim() > 3 and rgb.dtype == torch.uint8 and rgb.device.type == "cpu":
         return _one_by_one(rgb)
-    if rgb.dtype == torch.uint8:
-        linear = _look_up(rgb)
-    elif rgb.is_floating_point():
-        linear = _to_linear(rgb.float())
-    else:
-        raise ValueError(f"rgb must be uint8 or floating in [0, 1], got {rgb.dtype}")
-    channels = linear.unbind(-3)
+    channels = _linear(rgb).unbind(-3)
     fx, fy, fz = (_f(_weighted(channels, row)) for row in _RELATIVE_XYZ_FROM_RGB)
     lightness = fy * (116 / L_SCALE) - (16 / L_SCALE + 1)
     ab = torch.stack(((fx - fy) * (500 / AB_SCALE), (fy - fz) * (200 / AB_SCALE)), dim=-3)
     return lightness.unsqueeze(-3), ab
+
+
+def rgb_to_lightness(rgb: Tensor) -> Tensor:
+    """The lightness of `rgb_to_lab` alone, in a fraction of its time.
+
+    Args:
+        rgb: sRGB (..., 3, H, W); uint8, or floating in [0, 1].
+
+    Returns:
+        (..., 1, H, W) as L*/50 - 1, float32.
+    """
+    _check_channels(rgb, 3, "rgb")
+    red, green, blue = rgb.unbind(-3)
+    if rgb.dtype == torch.uint8 and torch.equal(red, green) and torch.equal(green, blue):
+        greys = torch.arange(256, dtype=torch.uint8, device=rgb.device).expand(3, 1, -1)
+        return _taken(rgb_to_lab(greys)[0].flatten(), red).unsqueeze(-3)
+    f = _f(_weighted(_linear(rgb).unbind(-3), _RELATIVE_XYZ_FROM_RGB[1]))
+    return (f * (116 / L_SCALE) - (16 / L_SCALE + 1)).unsqueeze(-3)
+
+
+def _linear(rgb: Tensor) -> Tensor:
+    """Linear light of 8-bit or floating colors."""
+    if rgb.dtype == torch.uint8:
+        return _look_up(rgb)
+    if rgb.is_floating_point():
+        return _to_linear(rgb.float())
+    raise ValueError(f"rgb must be uint8 or floating in [0, 1], got {rgb.dtype}")
 
 
 def _one_by_one(rgb: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +120,10 @@ def lab_to_rgb(lightness: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
         ab: a*b*/110, shape (..., 2, H, W).
         gamut: what becomes of a color outside sRGB. "chroma" reduces its chroma at constant L*
             and hue until the color exists, so that the lightness stays the photo's (within
-            0.01 L*); "clip" cuts each channel at 0 and 1, which shifts hue and lightness.
+            0.01 L*); "table" does so by a table, in a fraction of the time: colors near the border
+            lose some chroma too (0.1 CIELAB units in the mean, below 1 for 99 of 100 colors), the
+            lightness stays within 0.2 L*; "clip" cuts each channel at 0 and 1, which shifts hue
+            and lightness.
 
     Returns:
         sRGB (..., 3, H, W), float32 in [0, 1]; `to_uint8` rounds it.
@@ -109,8 +133,10 @@ def lab_to_rgb(lightness: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
     """
     _check_channels(lightness, 1, "lightness")
     _check_channels(ab, 2, "ab")
-    if gamut not in ("chroma", "clip"):
-        raise ValueError(f'gamut must be "chroma" or "clip", got {gamut!r}')
+    if gamut not in ("chroma", "table", "clip"):
+        raise ValueError(f'gamut must be "chroma", "table" or "clip", got {gamut!r}')
+    if gamut == "table":
+        ab = ab * _chroma_by_table(lightness, ab).unsqueeze(-3)
     fy = (lightness.float().clamp(-1, 1).squeeze(-3) * L_SCALE + L_SCALE + 16) / 116
     a, b = (ab.float() * AB_SCALE).unbind(-3)
     dx, dz = a / 500, b / 200
@@ -119,6 +145,26 @@ def lab_to_rgb(lightness: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
         dx, dz = dx * scale, dz * scale
     linear = torch.stack(_linear_rgb(fy, dx, dz), dim=-3)
     return _to_gamma(linear).clamp(0, 1)
+
+
+def lab_to_rgb8(lightness: Tensor, ab: Tensor) -> Tensor:
+    """`lab_to_rgb` by the table of the gamut, in 8 bits: the fast way to large paintings.
+
+    Args:
+        lightness: (1, H, W) in [-1, 1].
+        ab: (2, H, W), as ab / 110.
+
+    Returns:
+        sRGB (3, H, W), uint8.
+    """
+    fy = lightness[0].clamp(-1, 1) * (L_SCALE / 116) + (L_SCALE + 16) / 116
+    a, b = (ab * _chroma_by_table(lightness, ab)).mul_(AB_SCALE)
+    levels = len(_gamma_levels(ab.device)) - 1
+    rgb = torch.empty(3, *fy.shape, dtype=torch.uint8, device=ab.device)
+    for channel, linear in zip(rgb, _linear_rgb(fy, a / 500, b / 200), strict=True):
+        level = linear.mul_(levels).clamp_(0, levels).int()
+        channel.copy_(_taken(_gamma_levels(ab.device), level))
+    return rgb
 
 
 def to_uint8(rgb: Tensor) -> Tensor:
@@ -197,12 +243,25 @@ def _gamma_table(device: torch.device) -> Tensor:
     return _to_linear(torch.arange(256, dtype=torch.float64) / 255).float().to(device)
 
 
+@functools.cache
+def _gamma_levels(device: torch.device) -> Tensor:
+    """The 8-bit values of linear light in steps so fine that the steepest is a twentieth of one.
+
+    Each stands for the middle of its step: who looks up cuts the fraction off.
+    """
+    return to_uint8(_to_gamma((torch.arange(65536) + 0.5) / 65535)).to(device)
+
+
 def _look_up(rgb: Tensor) -> Tensor:
     """Linear light of 8-bit colors."""
-    table = _gamma_table(rgb.device)
-    if rgb.device.type == "cpu":  # numpy does it in a third of the time
-        return torch.from_numpy(table.numpy().take(rgb.numpy(), mode="clip"))
-    return table.index_select(0, rgb.flatten().int()).view(rgb.shape)
+    return _taken(_gamma_table(rgb.device), rgb)
+
+
+def _taken(table: Tensor, index: Tensor) -> Tensor:
+    """The entries of a table that an index of uint8 or int32 names, in its shape."""
+    if index.device.type == "cpu":  # numpy does it in a third of the time
+        return torch.from_numpy(table.numpy().take(index.numpy(), mode="clip"))
+    return table.index_select(0, index.flatten().int()).view(index.shape)
 
 
 def _weighted(channels: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
@@ -266,6 +325,44 @@ def _chroma_in_gamut(fy: Tensor, dx: Tensor, dz: Tensor) -> Tensor:
             low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
         scale[outside] = low
     return scale
+
+
+_LEVELS, _ANGLES = 512, 1024  # of the table
+
+
+@functools.cache
+def _gamut_table(device: torch.device) -> Tensor:
+    """How far the colors of sRGB reach: |a| + |b|, as ab / 110, for each lightness and direction.
+
+    A direction is b / (|a| + |b|), counted on from 1 to 3 where a is negative: it grows with the
+    hue, and costs no arc tangent. Of a cell's four corners the least counts.
+    """
+    fy = ((torch.linspace(-1, 1, _LEVELS + 1) * L_SCALE + L_SCALE + 16) / 116).unsqueeze(1)
+    angle = torch.linspace(-1, 3, _ANGLES + 1)
+    b = torch.where(angle <= 1, angle, 2 - angle)
+    a = torch.where(angle <= 1, 1 - b.abs(), b.abs() - 1)
+    shape = (_LEVELS + 1, _ANGLES + 1)
+    fy, dx, dz = (t.expand(shape) for t in (fy, a * AB_SCALE / 500, b * AB_SCALE / 200))
+    reach, step = torch.zeros(shape), 1.0
+    for _ in range(_GAMUT_STEPS):
+        reach = torch.where(
+            _exists(fy, dx * (reach + step), dz * (reach + step)), reach + step, reach
+        )
+        step /= 2
+    rows = torch.minimum(reach[1:], reach[:-1])
+    return torch.minimum(rows[:, 1:], rows[:, :-1]).flatten().to(device)
+
+
+@torch.no_grad()
+def _chroma_by_table(lightness: Tensor, ab: Tensor) -> Tensor:
+    """Factor in [0, 1] by which each color's chroma shrinks, by the table of the gamut."""
+    a, b = ab.float().unbind(-3)
+    radius = a.abs().add_(b.abs()).clamp_(min=1e-9)
+    angle = b / radius
+    angle = torch.where(a < 0, 2 - angle, angle).add_(1).mul_(_ANGLES / 4)
+    level = lightness.squeeze(-3).float().add(1).mul_(_LEVELS / 2).int().clamp_(0, _LEVELS - 1)
+    cell = level.mul_(_ANGLES).add_(angle.int().clamp_(max=_ANGLES - 1))
+    return _taken(_gamut_table(ab.device), cell).div_(radius).clamp_(max=1)
 
 
 def _exists(fy: Tensor, dx: Tensor, dz: Tensor) -> Tensor:

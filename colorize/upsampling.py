@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
+from colorize.color import lab_to_rgb, lab_to_rgb8, rgb_to_lightness
 
-_STRIP_PIXELS = 2**16  # pixels joined at a time, so that their LAB stays in the cache
+_STRIP_PIXELS = 2**17  # pixels joined at a time, to bound the memory
 _RADIUS = 1  # windows of 3 x 3
 _EPSILON = 0.001  # variance of lightness: steps of some 3 L* begin to be edges
 
 
-def join(rgb: Tensor, ab: Tensor, guide: Tensor | None = None, gamut: str = "chroma") -> Tensor:
+def join(rgb: Tensor, ab: Tensor, guide: Tensor | None = None) -> Tensor:
     """Paint a full-size photo with the colors of a small painting, keeping its lightness.
 
     With a guide the colors keep to the edges of the photo: around each small pixel they are a line
@@ -28,7 +28,6 @@ def join(rgb: Tensor, ab: Tensor, guide: Tensor | None = None, gamut: str = "chr
         rgb: the photo, uint8 or uint16 (3, H, W).
         ab: the colors, (2, h, w).
         guide: lightness (1, h, w) that the painter of `ab` saw.
-        gamut: as of `lab_to_rgb`.
 
     Returns:
         The painted photo, of the same type and shape. Worked out in strips, to bound the memory.
@@ -43,12 +42,14 @@ def join(rgb: Tensor, ab: Tensor, guide: Tensor | None = None, gamut: str = "chr
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         strip = rgb[:, top : top + rows]
-        deep = strip.dtype == torch.uint16
-        lightness, _ = rgb_to_lab(strip.float() / 65535 if deep else strip)
         slope, offset = _rows(small, top, top + strip.shape[1], height).split(2)
-        strip_ab = slope * lightness + offset
-        strip = lab_to_rgb(lightness, strip_ab, gamut)
-        painted[:, top : top + rows] = (strip * 65535).round() if deep else to_uint8(strip)
+        if rgb.dtype == torch.uint8:
+            lightness = rgb_to_lightness(strip)
+            painted[:, top : top + rows] = lab_to_rgb8(lightness, slope * lightness + offset)
+        else:
+            lightness = rgb_to_lightness(strip.float() / 65535)
+            deep = lab_to_rgb(lightness, slope * lightness + offset, gamut="table")
+            painted[:, top : top + rows] = (deep * 65535).round()
     return painted
 
 
@@ -70,5 +71,9 @@ def _rows(small: Tensor, top: int, bottom: int, height: int) -> Tensor:
     y = (torch.arange(top, bottom) + 0.5) * (small.shape[1] / height) - 0.5
     y = y.clamp(0, small.shape[1] - 1)
     above = y.long()
-    below = (above + 1).clamp(max=small.shape[1] - 1)
-    return torch.lerp(small[:, above], small[:, below], (y - above).unsqueeze(1))
+    first, last = int(above[0]), min(int(above[-1]) + 2, small.shape[1])
+    shares = torch.zeros(bottom - top, last - first + 1)  # of each small row in each large one
+    number = torch.arange(bottom - top)
+    shares[number, above - first] = 1 - (y - above)
+    shares[number, above - first + 1] = y - above
+    return shares[:, : last - first] @ small[:, first:last]

@@ -8,7 +8,15 @@ import pytest
 import torch
 from skimage.color import lab2rgb, rgb2lab
 
-from colorize.color import lab_to_rgb, lightness_to_grey, mean_chroma, rgb_to_lab, to_uint8
+from colorize.color import (
+    lab_to_rgb,
+    lab_to_rgb8,
+    lightness_to_grey,
+    mean_chroma,
+    rgb_to_lab,
+    rgb_to_lightness,
+    to_uint8,
+)
 
 # Both ends, both sides of the gamma's knee (0.04045 * 255 = 10.3) and of the cube root's.
 CORNER_VALUES = (0, 1, 2, 3, 10, 11, 128, 254, 255)
@@ -240,6 +248,36 @@ def test_colors_that_exist_are_left_alone():
     )
     inner = torch.rand(3, 50, 50) * 0.98 + 0.01
     torch.testing.assert_close(lab_to_rgb(*rgb_to_lab(inner)), inner, rtol=0, atol=1e-5)
+
+
+def test_lightness_alone_is_that_of_lab():
+    for rgb in (sampled_colors(), torch.rand(3, 9, 9), torch.randint(0, 256, (2, 3, 4, 5)).byte()):
+        expected, _ = rgb_to_lab(rgb)
+        assert torch.allclose(rgb_to_lightness(rgb), expected, atol=1e-6)
+    grey = torch.arange(256, dtype=torch.uint8).expand(3, 1, -1)
+    assert torch.allclose(rgb_to_lightness(grey), rgb_to_lab(grey)[0], atol=1e-6)
+
+
+def test_the_table_of_the_gamut_keeps_lightness_and_hue_and_nearly_all_chroma():
+    lightness, ab = painted(200_000)
+    l_star, a, b = stars(*rgb_to_lab(lab_to_rgb(lightness, ab, gamut="table"))).unbind(0)
+    assert (l_star - (lightness * 50 + 50)[0]).abs().max() < 0.2
+    _, exact_a, exact_b = stars(*rgb_to_lab(lab_to_rgb(lightness, ab))).unbind(0)
+    lost = torch.hypot(exact_a, exact_b) - torch.hypot(a, b)
+    assert lost.mean() < 0.3 and lost.flatten().quantile(0.98) < 2
+    # Colors well inside are left alone.
+    ab = ab * 0.1
+    inside = (lab_to_rgb(lightness, ab, gamut="clip"), lab_to_rgb(lightness, ab, gamut="table"))
+    middle = lightness[0].abs() < 0.4
+    assert torch.equal(inside[0][:, middle], inside[1][:, middle])
+
+
+def test_the_fast_way_to_8_bits_is_the_table_rounded():
+    lightness, ab = painted()
+    exact = lab_to_rgb(lightness, ab, gamut="table") * 255
+    fast = lab_to_rgb8(lightness, ab)
+    assert fast.dtype == torch.uint8
+    assert (fast - exact).abs().max() < 0.53  # of a level; rounding alone is 0.5
 
 
 @pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")  # negative Z, as scikit-image says

@@ -1,7 +1,6 @@
 """The command `photo`."""
 
 import argparse
-import dataclasses
 import io
 import json
 import sys
@@ -123,7 +122,7 @@ def _files(args, colorizer, jobs, options) -> int:
     for report in tqdm(reports, "coloring", len(jobs), unit="photo", disable=len(jobs) == 1):
         counts[report.state] += 1
         if args.json:
-            tqdm.write(json.dumps(dataclasses.asdict(report), default=str))
+            tqdm.write(json.dumps(vars(report), default=str))
         elif report.state == "colored":
             tqdm.write("\n".join(map(str, report.paintings)))
         if report.reason:

@@ -81,10 +81,10 @@ def pair() -> dict:
 def join() -> dict:
     """A 4000x3000 photo and 192x256 ab to the painted photo, all threads of torch.
 
-    Plain: `torch.nn.functional.interpolate`, scikit-image in float64 on the whole photo; both
-    ways bring chroma outside sRGB back by clipping, so that they are the same function.
+    Plain: `torch.nn.functional.interpolate`, scikit-image in float64 on the whole photo. All
+    painted colors exist, so that both are the same function.
     """
-    rgb = torch.randint(0, 256, (3, 300, 400), dtype=torch.uint8).repeat_interleave(10, 1)
+    rgb = torch.randint(80, 180, (3, 300, 400), dtype=torch.uint8).repeat_interleave(10, 1)
     rgb = rgb.repeat_interleave(10, 2)
     ab = torch.rand(2, 192, 256) * 0.2 - 0.1
 
@@ -95,7 +95,7 @@ def join() -> dict:
         return np.round(lab2rgb(lab) * 255).astype(np.uint8)
 
     def ours():
-        return paint(rgb, ab, gamut="clip").permute(1, 2, 0).numpy()
+        return paint(rgb, ab).permute(1, 2, 0).numpy()
 
     return compare(plain, ours, per=1, unit="ms", tolerance=1, repeats=3)
 

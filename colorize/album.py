@@ -1,9 +1,11 @@
 """Files and folders of photos, colored into a folder: what goes where, and side by side."""
 
+import contextlib
 import dataclasses
 import glob
 import hashlib
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +18,7 @@ from torch import Tensor
 
 import colorize
 from colorize.color import color_spread, mean_chroma, rgb_to_lab, tone
-from colorize.colorizer import Colorizer, Colors, Options
+from colorize.colorizer import Colorizer, Options
 from colorize.originals import KINDS, Original, note, read_note, read_original, write_painting
 from colorize.photos import PhotoError, named_damage, resize
 from colorize.upsampling import join
@@ -27,7 +29,7 @@ SUFFIXES = (
     *(".bmp", ".gif", ".jp2", ".j2k", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".ico"),
 )
 COMPARED = "compared"  # the folder of photos beside their paintings, below the output
-_AHEAD = 1  # photos read before their turn, and paintings waiting to be written
+_WORKERS = 4  # photos at a time, at most: each has its full size in memory several times
 _TONE_SIDE = 256  # px; the side at which it is looked whether a photo has color
 
 
@@ -129,18 +131,6 @@ def _photos(folder: Path, output: Path) -> list[Path]:
     )
 
 
-@dataclass(frozen=True)
-class _Read:
-    """A photo that waits for its colors."""
-
-    job: Job
-    original: Original
-    seen: Tensor
-    tone: str
-    mark: str
-    begun: float
-
-
 def color_photos(
     colorizer: Colorizer,
     jobs: Sequence[Job],
@@ -149,7 +139,7 @@ def color_photos(
     overwrite: bool = False,
     compare: bool = False,
 ) -> Iterator[Report]:
-    """Color photos; files are read and written while the network works.
+    """Color photos, several at a time: some are read and written while the network sees others.
 
     A painting that an earlier call made of the same photo with the same network and wishes is left
     as it is, by what its EXIF says. A photo that cannot be colored does not stop the others.
@@ -167,10 +157,14 @@ def color_photos(
     """
     wish = _wish(colorizer, options)
     sources = {job.source.resolve() for job in jobs}
+    # On a GPU, and where chance is drawn, the network sees one photo after the other.
+    is_alone = colorizer.device.type != "cpu" or colorizer.has_noise or options.samples is not None
+    turn = threading.Lock() if is_alone else contextlib.nullcontext()
 
-    def read(job: Job) -> _Read | Report:
+    def color(job: Job) -> Report:
         begun = time.perf_counter()
         paintings = _targets(job, options.samples)
+        found = None
         try:
             mark = f"{wish} (source {_digest(job.source)})"
             files = _targets(job, options.samples, compare)
@@ -182,19 +176,13 @@ def color_photos(
             original = read_original(job.source)
             seen = original.seen
             found = _tone(seen)
-        except (PhotoError, OSError) as error:
-            return Report(job.source, paintings, "failed", reason=str(error))
-        if found == "color" and not force:
-            reason = f"{job.source} is in color already; --force colors it anew"
-            return Report(job.source, paintings, "in color", found, reason=reason)
-        return _Read(job, original, seen, found, mark, begun)
-
-    def write(photo: _Read, colors: Colors) -> Report:
-        job, original = photo.job, photo.original
-        note(original, photo.mark)
-        painted = colors.paint(original.rgb)
-        paintings = _targets(job, options.samples)
-        try:
+            if found == "color" and not force:
+                reason = f"{job.source} is in color already; --force colors it anew"
+                return Report(job.source, paintings, "in color", found, reason=reason)
+            note(original, mark)
+            with turn:
+                (colors,) = colorizer.predict([seen], options)
+            painted = colors.paint(original.rgb)
             for target, one in zip(paintings, painted, strict=True):
                 write_painting(original, one, target)
             if compare:
@@ -202,27 +190,26 @@ def color_photos(
                 both = dataclasses.replace(original, alpha=None)
                 write_painting(both, torch.cat((grey, *painted), dim=2), job.compared)
         except (PhotoError, OSError) as error:
-            return Report(job.source, paintings, "failed", photo.tone, reason=str(error))
-        seconds = time.perf_counter() - photo.begun
-        return Report(job.source, paintings, "colored", photo.tone, seconds)
+            return Report(job.source, paintings, "failed", found, reason=str(error))
+        return Report(job.source, paintings, "colored", found, time.perf_counter() - begun)
 
-    waiting = deque(jobs)
-    reading: deque[Future] = deque()
-    writing: deque[Future | Report] = deque()
-    with ThreadPoolExecutor(1) as readers, ThreadPoolExecutor(1) as writers:
-        while waiting or reading:
-            while waiting and len(reading) < _AHEAD:
-                reading.append(readers.submit(read, waiting.popleft()))
-            photo = reading.popleft().result()
-            if isinstance(photo, Report):
-                writing.append(photo)
-            else:
-                (colors,) = colorizer.predict([photo.seen], options)
-                writing.append(writers.submit(write, photo, colors))
-            while len(writing) > _AHEAD:
-                yield _result(writing.popleft())
-        while writing:
-            yield _result(writing.popleft())
+    # A photo for each core is faster than all cores for each photo.
+    threads = torch.get_num_threads()
+    workers = max(1, min(_WORKERS, threads, len(jobs)))
+    pool = ThreadPoolExecutor(
+        workers, initializer=torch.set_num_threads, initargs=(threads // workers,)
+    )
+    pending: deque[Future] = deque()
+    try:
+        for job in jobs:
+            pending.append(pool.submit(color, job))
+            if len(pending) > 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # of threads that begin later
 
 
 def color_photo(
@@ -251,10 +238,6 @@ def color_photo(
     note(original, _wish(colorizer, options))
     (colors,) = colorizer.predict([seen], options)
     return colors.paint(original.rgb)[0]
-
-
-def _result(found: Future | Report) -> Report:
-    return found if isinstance(found, Report) else found.result()
 
 
 def _wish(colorizer: Colorizer, options: Options) -> str:
@@ -306,6 +289,8 @@ def _targets(job: Job, samples: int | None, compare: bool = False) -> tuple[Path
 
 
 def _tone(seen: Tensor) -> str:
+    if torch.equal(seen[0], seen[1]) and torch.equal(seen[1], seen[2]):
+        return "grey"
     height, width = seen.shape[1:]
     k = min(1, _TONE_SIDE / max(height, width))
     lightness, ab = rgb_to_lab(resize(seen, max(1, round(height * k)), max(1, round(width * k))))

@@ -80,12 +80,19 @@ def rgb_to_lightness(rgb: Tensor) -> Tensor:
         (..., 1, H, W) as L*/50 - 1, float32.
     """
     _check_channels(rgb, 3, "rgb")
-    red, green, blue = rgb.unbind(-3)
-    if rgb.dtype == torch.uint8 and torch.equal(red, green) and torch.equal(green, blue):
-        greys = torch.arange(256, dtype=torch.uint8, device=rgb.device).expand(3, 1, -1)
-        return _taken(rgb_to_lab(greys)[0].flatten(), red).unsqueeze(-3)
     f = _f(_weighted(_linear(rgb).unbind(-3), _RELATIVE_XYZ_FROM_RGB[1]))
     return (f * (116 / L_SCALE) - (16 / L_SCALE + 1)).unsqueeze(-3)
+
+
+def grey_to_lightness(grey: Tensor) -> Tensor:
+    """The lightness in [-1, 1] of 8-bit grey values of any shape: that of `rgb_to_lab`."""
+    return _taken(_grey_table(grey.device), grey)
+
+
+@functools.cache
+def _grey_table(device: torch.device) -> Tensor:
+    greys = torch.arange(256, dtype=torch.uint8).expand(3, 1, -1)
+    return rgb_to_lab(greys)[0].flatten().to(device)
 
 
 def _linear(rgb: Tensor) -> Tensor:

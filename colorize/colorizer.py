@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from colorize import pretrained
 from colorize.bins import entropy
-from colorize.color import rgb_to_lab, to_uint8
+from colorize.color import rgb_to_lightness, to_uint8
 from colorize.export import load_onnx
 from colorize.hints import Hint, place_hints
 from colorize.models.layers import Noise, check_size, enlarged, pad_to_multiple
@@ -73,6 +73,7 @@ class Colorizer:
         name: of the network, for people.
         has_classes: whether vividness, samples and uncertainty are to be had.
         takes_hints: whether color hints are.
+        has_noise: whether the seed decides something of every painting.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Colorizer:
         self.size, self.name = size, name
         self.has_classes = hasattr(network, "logits")
         self.takes_hints = network.takes_hints
+        self.has_noise = any(isinstance(module, Noise) for module in network.modules())
 
     @classmethod
     def from_pretrained(
@@ -201,11 +203,11 @@ class Colorizer:
     @torch.no_grad()
     def _predict(self, photos: Sequence[Tensor], size: int, options: Options) -> list[Colors]:
         seen = [
-            rgb_to_lab(resize(rgb, *self._network_size(rgb.shape[1:], size)))[0] for rgb in photos
+            rgb_to_lightness(resize(rgb, *self._network_size(rgb.shape[1:], size)))
+            for rgb in photos
         ]
         found: list[Colors | None] = [None] * len(photos)
-        has_noise = any(isinstance(module, Noise) for module in self.network.modules())
-        for batch in _batches([one.shape for one in seen], 1 if has_noise else _AT_ONCE):
+        for batch in _batches([one.shape for one in seen], 1 if self.has_noise else _AT_ONCE):
             lightness = torch.stack([seen[index] for index in batch])
             hints = self._placed(options.hints, photos[batch[0]], lightness)
             seed_all(options.seed)

@@ -4,14 +4,15 @@ He, Sun: Fast Guided Filter, 2015 (arXiv:1505.00996), after He, Sun, Tang: Guide
 ECCV 2010.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colorize.color import lab_to_rgb, lab_to_rgb8, rgb_to_lightness
+from colorize.color import grey_to_lightness, lab_to_rgb, lab_to_rgb8, rgb_to_lightness
 
 _STRIP_PIXELS = 2**17  # pixels joined at a time, to bound the memory
-_RADIUS = 1  # windows of 3 x 3
 _EPSILON = 0.001  # variance of lightness: steps of some 3 L* begin to be edges
 
 
@@ -39,18 +40,66 @@ def join(rgb: Tensor, ab: Tensor, guide: Tensor | None = None) -> Tensor:
         torch.cat((slope, offset)).unsqueeze(0), (ab.shape[-2], width), mode="bilinear"
     )[0]
     painted = torch.empty_like(rgb)
+    is_grey = rgb.dtype == torch.uint8 and torch.equal(rgb[0], rgb[1]) and torch.equal(*rgb[1:])
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         strip = rgb[:, top : top + rows]
         slope, offset = _rows(small, top, top + strip.shape[1], height).split(2)
-        if rgb.dtype == torch.uint8:
+        if is_grey:
+            colors = slope * grey_to_lightness(strip[0]) + offset
+            strip = _palette().paint(strip[0], colors)
+        elif rgb.dtype == torch.uint8:
             lightness = rgb_to_lightness(strip)
-            painted[:, top : top + rows] = lab_to_rgb8(lightness, slope * lightness + offset)
+            strip = lab_to_rgb8(lightness, slope * lightness + offset)
         else:
             lightness = rgb_to_lightness(strip.float() / 65535)
-            deep = lab_to_rgb(lightness, slope * lightness + offset, gamut="table")
-            painted[:, top : top + rows] = (deep * 65535).round()
+            strip = lab_to_rgb(lightness, slope * lightness + offset, gamut="table")
+            strip = (strip * 65535).round()
+        painted[:, top : top + rows] = strip
     return painted
+
+
+class _Palette:
+    """8-bit greys painted with colors, worked out when they first occur: most photos have few.
+
+    A color is known in steps of 1.25 CIELAB units, half of which nobody sees. The lightness is
+    exactly that of the grey.
+    """
+
+    _REACH = 88  # steps from 0 to the end of a and of b
+    _STEPS = 2 * _REACH + 1
+
+    def __init__(self) -> None:
+        self.known = torch.zeros(self._STEPS**2, dtype=torch.bool)
+        # Red, green and blue in one number; memory that is never touched costs none.
+        self.colors = torch.empty(self._STEPS**2, 256, dtype=torch.int32)
+
+    def paint(self, grey: Tensor, ab: Tensor) -> Tensor:
+        """Greys, uint8 (H, W), with the colors ab (2, H, W): uint8 (3, H, W)."""
+        steps = ab.clamp(-1, 1).mul_(self._REACH).add_(self._REACH + 0.5).int()
+        color = steps[0].mul_(self._STEPS).add_(steps[1])
+        self._learn(color)
+        index = color.mul_(256).add_(grey)
+        packed = torch.from_numpy(self.colors.numpy().take(index.numpy(), mode="clip"))
+        return packed.view(torch.uint8).view(*grey.shape, 4)[..., :3].permute(2, 0, 1)
+
+    def _learn(self, color: Tensor) -> None:
+        is_known = torch.from_numpy(self.known.numpy().take(color.numpy(), mode="clip"))
+        if is_known.all():
+            return
+        new = color[~is_known].unique().long()
+        lightness = grey_to_lightness(torch.arange(256, dtype=torch.uint8))
+        ab = torch.stack((new // self._STEPS, new % self._STEPS)) / self._REACH - 1
+        rgb = lab_to_rgb8(lightness.expand(1, len(new), -1), ab.unsqueeze(-1).expand(-1, -1, 256))
+        packed = torch.zeros(len(new), 256, 4, dtype=torch.uint8)
+        packed[..., :3] = rgb.permute(1, 2, 0)
+        self.colors[new] = packed.view(torch.int32).squeeze(-1)
+        self.known[new] = True  # last: another thread may look
+
+
+@functools.cache
+def _palette() -> _Palette:
+    return _Palette()
 
 
 def _slope(ab: Tensor, guide: Tensor) -> Tensor:
@@ -63,7 +112,10 @@ def _slope(ab: Tensor, guide: Tensor) -> Tensor:
 
 def _mean(x: Tensor) -> Tensor:
     """Of the window around each pixel of (C, h, w); at the border, of what lies inside."""
-    return F.avg_pool2d(x, 2 * _RADIUS + 1, stride=1, padding=_RADIUS, count_include_pad=False)
+    total = F.pad(torch.cat((x, torch.ones_like(x[:1]))), [1] * 4)  # and of ones, to count
+    total = total[:, :-2] + total[:, 1:-1] + total[:, 2:]  # a pooling of torch takes ten times that
+    total = total[..., :-2] + total[..., 1:-1] + total[..., 2:]
+    return total[:-1] / total[-1:]
 
 
 def _rows(small: Tensor, top: int, bottom: int, height: int) -> Tensor:
@@ -71,9 +123,5 @@ def _rows(small: Tensor, top: int, bottom: int, height: int) -> Tensor:
     y = (torch.arange(top, bottom) + 0.5) * (small.shape[1] / height) - 0.5
     y = y.clamp(0, small.shape[1] - 1)
     above = y.long()
-    first, last = int(above[0]), min(int(above[-1]) + 2, small.shape[1])
-    shares = torch.zeros(bottom - top, last - first + 1)  # of each small row in each large one
-    number = torch.arange(bottom - top)
-    shares[number, above - first] = 1 - (y - above)
-    shares[number, above - first + 1] = y - above
-    return shares[:, : last - first] @ small[:, first:last]
+    below = (above + 1).clamp(max=small.shape[1] - 1)
+    return torch.lerp(small[:, above], small[:, below], (y - above).unsqueeze(1))

@@ -1,6 +1,7 @@
 """A user's own picture with all its bits, transparency and EXIF; its painting kept likewise."""
 
 import io
+import logging
 import os
 import struct
 import zlib
@@ -287,6 +288,7 @@ def _read_deep_tiff(file: str | os.PathLike | BinaryIO) -> Original | None:
     """A grey or RGB TIFF of more than 8 bits; None for all else, which Pillow reads as well."""
     if not _head(file, 4).startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return None
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
         if page.bitspersample <= 8 or page.photometric not in (0, 1, 2):

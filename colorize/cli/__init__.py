@@ -3,6 +3,7 @@
 import argparse
 import errno
 import sys
+import warnings
 
 import colorize
 from colorize.cli import data, evaluate, models, photo, train
@@ -22,7 +23,9 @@ def main(argv: list[str] | None = None) -> int:
 
     keep_memory()
     try:
-        return args.command(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _say
+            return args.command(args)
     except PhotoError as error:
         # Out of a reading process it comes with that one's traceback; the last line says it all.
         reason = str(error).strip().splitlines()[-1].removeprefix("colorize.photos.PhotoError: ")
@@ -36,6 +39,11 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ncolorize: stopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _say(message: Warning | str, *_) -> None:
+    """A warning as a line for people."""
+    print(f"colorize: {str(message).strip()}", file=sys.stderr)
 
 
 def _parser(argv: list[str]) -> argparse.ArgumentParser:

@@ -30,6 +30,7 @@ from colorize.models import create_model
 from colorize.originals import read_original
 from colorize.photos import PhotoError, read_photo
 from colorize.pretrained import Pretrained, save
+from colorize.runtime import written_beside
 
 _AT_ONCE = 50  # files in a call, so that a crash is soon found
 _SECONDS = 300  # for a call
@@ -321,12 +322,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=2000, metavar="N", help="of files (2000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of their making (0)")
+    parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     table = fuzz(args.count, args.seed)
-    print("| files | colored | refused |\n|---|---:|---:|")
-    meanings = {kind.__name__: kind.__doc__ for kind in KINDS}
-    for kind, row in table.items():
-        print(f"| {meanings[kind].rstrip(chr(46))} | {row['colored']} | {row['failed']} |")
+    rows = [{"files": kind.__doc__.rstrip("."), **table[kind.__name__]} for kind in KINDS]
+    for row in rows:
+        print("  ".join(f"{key} {value}" for key, value in row.items()))
+    if args.json:
+        with written_beside(args.json) as part:
+            part.write_text(json.dumps({"seed": args.seed, "rows": rows}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,14 +13,18 @@ from PIL import Image
 
 from benches.timing import in_turn
 from colorize.album import color_photo, color_photos, find_jobs
+from colorize.bins import shrink_ab
+from colorize.color import rgb_to_lab
 from colorize.colorizer import Colorizer
 from colorize.data.folder import load_samples
+from colorize.metrics import ab_error, bleeding
 from colorize.models import create_model
-from colorize.models.layers import pad_to_multiple
+from colorize.models.layers import enlarged, pad_to_multiple
 from colorize.originals import encode, read_original
-from colorize.photos import read_photo
+from colorize.photos import photo_to_rgb, read_photo, resize
 from colorize.pretrained import bundled
 from colorize.runtime import keep_memory
+from colorize.upsampling import join
 
 _LARGE = (4000, 3000)  # 12 megapixels
 _SMALL, _COUNT = 512, 24  # long side and number of the folder's photos
@@ -78,6 +82,31 @@ def folder() -> dict:
 
         times = in_turn({"plain": network, "ours": ours}, 3)
     return _row(*(times[way] * 1000 / len(seen) for way in ("plain", "ours")), "ms/photo")
+
+
+def edges() -> dict:
+    """How much color lies off the photo's edges (%), of true colors that a network would see.
+
+    Of each embedded photo, 320 px, the true ab at 32 px, as classes have them at 128 px, are
+    brought to the photo's size: plain bilinearly, ours along the edges. Beside it how far both
+    are from the true colors (dab), and how much of the truth's own color lies off the edges.
+    """
+    found = {"plain": [], "ours": [], "truth": [], "plain_dab": [], "ours_dab": []}
+    for photo in load_samples().photos:
+        rgb = photo_to_rgb(read_photo(photo.path))
+        lightness, ab = rgb_to_lab(rgb)
+        k = 128 / min(rgb.shape[1:])
+        guide, _ = rgb_to_lab(resize(rgb, *(round(side * k / 4) * 4 for side in rgb.shape[1:])))
+        coarse = shrink_ab(ab.unsqueeze(0), [side // 4 for side in guide.shape[1:]])
+        small = enlarged(coarse, guide.unsqueeze(0))[0]
+        for name, painted in (("plain", join(rgb, small)), ("ours", join(rgb, small, guide))):
+            _, colors = rgb_to_lab(painted)
+            found[name].append(100 * bleeding(lightness, colors).item())
+            found[f"{name}_dab"].append(ab_error(colors, ab).item())
+        found["truth"].append(100 * bleeding(lightness, ab).item())
+    means = {name: float(np.mean(values)) for name, values in found.items()}
+    row = _row(means.pop("plain"), means.pop("ours"), "%")
+    return row | means | {"network": "none"}
 
 
 def _row(plain: float, ours: float, unit: str) -> dict:
@@ -158,4 +187,4 @@ print(now("VmHWM") - before)
     return float(done.stdout)
 
 
-ROWS = {"photo_time": photo_time, "photo_memory": photo_memory, "folder": folder}
+ROWS = {"photo_time": photo_time, "photo_memory": photo_memory, "folder": folder, "edges": edges}

@@ -1,4 +1,4 @@
-"""The tables of how fast training is, and of what learns four photos by heart."""
+"""The tables of speed: of training, of painting; and of what was fed to them."""
 
 
 def speed_tables(bench: dict) -> dict[str, str]:
@@ -28,6 +28,34 @@ def speed_tables(bench: dict) -> dict[str, str]:
         f"{step['precision']}; fastest convolution {step['peak_gflops']:.0f} GFLOP/s."
     )
     return {"machine": machine, "steps": "\n".join(steps), "end_to_end": "\n".join(ends)}
+
+
+def infer_tables(bench: dict, fuzz: dict) -> dict[str, str]:
+    """What `scripts/bench.py infer` and `scripts/fuzz.py` measured, as Markdown tables."""
+    rows = {row["name"]: row for row in bench["rows"]}
+    lines = ["| from a file to a painting | plain | ours | ratio |", "|---|---:|---:|---:|"]
+    for name in ("photo_time", "photo_memory", "folder"):
+        row = rows[name]
+        values = [f"{row[way]:.0f} {row['unit']}" for way in ("plain", "ours")]
+        lines.append(f"| `{name}` | {' | '.join(values)} | {row['ratio']:.2f} |")
+    found = rows["edges"]
+    edges = [
+        "| colors brought to full size | off the edges | ab error |",
+        "|---|---:|---:|",
+        f"| bilinearly | {found['plain']:.1f} % | {found['plain_dab']:.2f} |",
+        f"| along the edges | {found['ours']:.1f} % | {found['ours_dab']:.2f} |",
+        f"| the true colors | {found['truth']:.1f} % | 0 |",
+    ]
+    kinds = ["| files | colored | refused |", "|---|---:|---:|"]
+    for row in fuzz["rows"]:
+        counts = [str(row.get(state, 0)) for state in ("colored", "failed")]
+        kinds.append(f"| {row['files']} | {' | '.join(counts)} |")
+    machine = (
+        f"torch {bench['torch']}, {bench['gpu'] or 'CPU'}, {bench['threads']} threads; network "
+        f"{rows['photo_time']['network']}."
+    )
+    tables = {"infer": lines, "edges": edges, "fuzz": kinds}
+    return {"machine": machine} | {name: "\n".join(table) for name, table in tables.items()}
 
 
 def overfit_table(found: dict) -> str:

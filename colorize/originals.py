@@ -5,6 +5,7 @@ import logging
 import os
 import struct
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -49,6 +50,7 @@ _TOLD = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 _CAMERA, _PLACE = 0x8769, 0x8825  # further directories
 _ORIENTATION, _SOFTWARE, _PROFILE = 0x0112, 0x0131, 0x8773
 _MARK = "colorize: "  # with it begins what is said of a painting
+_ROWS = 256  # worked on at a time where numbers are floats
 _NODES = 52  # a side of the cube by which deep colors are brought to sRGB: levels 0, 5, .., 255
 
 
@@ -171,9 +173,18 @@ def write_painting(original: Original, painted: Tensor, path: str | os.PathLike)
 
 
 def _to_8_bit(values: Tensor) -> Tensor:
-    return (
-        (values.float() / 257).round().to(torch.uint8) if values.dtype == torch.uint16 else values
-    )
+    """uint16 (C, H, W) as uint8, which it may be already."""
+    if values.dtype == torch.uint8:
+        return values
+    small = torch.empty(values.shape, dtype=torch.uint8)
+    for rows in _strips(values.shape[1]):
+        small[:, rows] = (values[:, rows].float() / 257).round().to(torch.uint8)
+    return small
+
+
+def _strips(height: int) -> Iterator[slice]:
+    """The rows of a picture some at a time: as floats they are twice or four times as much."""
+    return (slice(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS))
 
 
 def _told(exif: Image.Exif) -> Image.Exif:
@@ -208,21 +219,21 @@ def _white(values: np.ndarray) -> float:
 
 def _deep(values, white, icc, orientation, kind, exif, dpi) -> Original:
     """An original of an array (H, W) or (H, W, 1 to 4), of whatever type."""
-    values = values.reshape(*values.shape[:2], -1)
-    values = np.clip(np.nan_to_num(values.astype(np.float32)) / np.float32(white), 0, 1)
-    values = _upright(values, orientation)
-    channels = values.shape[2]
-    alpha = values[..., -1:] if channels in (2, 4) else None
-    colors = torch.from_numpy(np.ascontiguousarray(values[..., : 1 if channels < 3 else 3]))
-    rgb = _deep_to_srgb(colors.permute(2, 0, 1), icc)
-    if alpha is not None:
-        alpha = torch.from_numpy(np.ascontiguousarray(alpha)).permute(2, 0, 1)
-        alpha = _to_16_bit(alpha) if bool((alpha < 1).any()) else None
-    return Original(_to_16_bit(rgb), alpha, kind, exif, dpi)
-
-
-def _to_16_bit(values: Tensor) -> Tensor:
-    return (values * 65535).round().to(torch.uint16)
+    values = _upright(values.reshape(*values.shape[:2], -1), orientation)
+    height, width, channels = values.shape
+    has_alpha = channels in (2, 4)
+    to_srgb = _profile_to_srgb(icc, is_grey=channels < 3)
+    rgb = torch.empty((3, height, width), dtype=torch.uint16)
+    alpha = torch.empty((1, height, width), dtype=torch.uint16) if has_alpha else None
+    for rows in _strips(height):
+        some = np.nan_to_num(values[rows].astype(np.float32)) / np.float32(white)
+        some = torch.from_numpy(some).clamp(0, 1).permute(2, 0, 1)
+        rgb[:, rows] = (to_srgb(some[: 1 if channels < 3 else 3]) * 65535).round()
+        if has_alpha:
+            alpha[:, rows] = (some[-1:] * 65535).round()
+    if has_alpha and bool((alpha.view(torch.int16) == -1).all()):  # all of them 65535
+        alpha = None
+    return Original(rgb, alpha, kind, exif, dpi)
 
 
 def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
@@ -239,34 +250,35 @@ def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
     return turns[orientation](values) if orientation in turns else values
 
 
-def _deep_to_srgb(colors: Tensor, icc: bytes | None) -> Tensor:
-    """Colors (1 or 3, H, W) in [0, 1] of a profile as sRGB (3, H, W).
+def _profile_to_srgb(icc: bytes | None, is_grey: bool) -> Callable[[Tensor], Tensor]:
+    """What brings colors (1 or 3, H, W) in [0, 1] of a profile to sRGB (3, H, W).
 
     Pillow applies profiles to 8 bits only. So it is asked about the nodes of a grid, and between
     them the answer is interpolated: within one 8-bit level, without steps.
     """
     if icc is None:
-        return colors.expand(3, -1, -1)
-    levels = torch.linspace(0, 255, 256 if len(colors) == 1 else _NODES).to(torch.uint8)
-    if len(colors) == 1:
+        return lambda colors: colors.expand(3, -1, -1)
+    levels = torch.linspace(0, 255, 256 if is_grey else _NODES).to(torch.uint8)
+    if is_grey:
         nodes = apply_profile(Image.fromarray(levels.view(1, -1).numpy()), icc).convert("RGB")
-        table = np.asarray(nodes, np.float32)[0].T / 255  # (3, 256)
+        curves = np.asarray(nodes, np.float32)[0].T / 255  # (3, 256)
         steps = np.arange(256, dtype=np.float32) / 255
-        return torch.from_numpy(
-            np.stack([np.interp(colors[0].numpy(), steps, row).astype(np.float32) for row in table])
+        return lambda colors: torch.stack(
+            [torch.from_numpy(np.interp(colors[0].numpy(), steps, row)).float() for row in curves]
         )
     blue, green, red = torch.meshgrid(levels, levels, levels, indexing="ij")
     cube = torch.stack((red, green, blue), -1).view(1, -1, 3).numpy()
     answer = np.asarray(apply_profile(Image.fromarray(cube), icc).convert("RGB"))
     if np.array_equal(answer, cube):  # it is sRGB already
-        return colors
+        return lambda colors: colors
     table = torch.from_numpy(answer.astype(np.float32) / 255).view(1, *[_NODES] * 3, 3)
     table = table.permute(0, 4, 1, 2, 3).contiguous()  # (1, 3, blue, green, red)
-    out = torch.empty_like(colors)
-    for row in range(colors.shape[1]):  # a whole photo would need its size several times
-        places = colors[:, row].T.view(1, 1, 1, -1, 3) * 2 - 1
-        out[:, row] = F.grid_sample(table, places, align_corners=True)[0, :, 0, 0]
-    return out
+
+    def look_up(colors: Tensor) -> Tensor:
+        places = colors.permute(1, 2, 0).unsqueeze(0).unsqueeze(0) * 2 - 1
+        return F.grid_sample(table, places, align_corners=True)[0, :, 0]
+
+    return look_up
 
 
 def _png_depth(file: str | os.PathLike | BinaryIO) -> int:
@@ -364,14 +376,15 @@ def _tiff(values: np.ndarray, exif: Image.Exif, dpi: tuple[float, float] | None)
             # tifffile writes no tags that point elsewhere; it is given the next lower number.
             extratags=told + [(code - 1, "I", 1, offset, True) for code, offset in offsets.items()],
         )
-        data = bytearray(file.getvalue())
+        data = file.getbuffer()
         (first,) = struct.unpack_from("<I", data, 4)
         (count,) = struct.unpack_from("<H", data, first)
         for entry in range(first + 2, first + 2 + 12 * count, 12):
             (code,) = struct.unpack_from("<H", data, entry)
             if code + 1 in offsets:
                 struct.pack_into("<H", data, entry, code + 1)
-        return bytes(data)
+        data.release()
+        return file.getvalue()
 
     if not directories:
         return written({})

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import make_photo
 from PIL import Image
 from torch import nn
@@ -219,3 +220,25 @@ except SystemExit:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "16 bits and EXIF" in " ".join(done.stdout.split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_50_megapixels_need_no_more_than_3_gigabytes(model, tmp_path, suffix):
+    grey = make_photo(80, 62).convert("L").resize((8000, 6250), Image.Resampling.BILINEAR)
+    source = tmp_path / f"large.{suffix}"
+    if suffix == "tif":
+        values = np.asarray(grey).astype(np.uint16) * 257
+        tifffile.imwrite(source, np.repeat(values[..., None], 3, axis=2), photometric="rgb")
+    else:
+        grey.save(source)
+    code = """
+import resource, sys
+from colorize.cli import main
+status = main(sys.argv[1:])
+print(status, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+    words = ["photo", source, "--model", model, "-o", tmp_path / "out"]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    status, megabytes = map(int, done.stdout.splitlines()[-1].split())
+    assert status == 0 and megabytes < 3000

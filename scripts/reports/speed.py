@@ -46,6 +46,13 @@ def infer_tables(bench: dict, fuzz: dict) -> dict[str, str]:
         f"| along the edges | {found['ours']:.1f} % | {found['ours_dab']:.2f} |",
         f"| the true colors | {found['truth']:.1f} % | 0 |",
     ]
+    row = rows["lossy"]
+    stored = [
+        ("JPEG", row["ours"]),
+        *((name.upper(), row[name]) for name in ("webp", "avif", "png")),
+    ]
+    lossy = ["| stored as | lightness off in the mean |", "|---|---:|"]
+    lossy += [f"| {name} | {value:.2f} L* |" for name, value in stored]
     kinds = ["| files | colored | refused |", "|---|---:|---:|"]
     for row in fuzz["rows"]:
         counts = [str(row.get(state, 0)) for state in ("colored", "failed")]
@@ -54,7 +61,7 @@ def infer_tables(bench: dict, fuzz: dict) -> dict[str, str]:
         f"torch {bench['torch']}, {bench['gpu'] or 'CPU'}, {bench['threads']} threads; network "
         f"{rows['photo_time']['network']}."
     )
-    tables = {"infer": lines, "edges": edges, "fuzz": kinds}
+    tables = {"infer": lines, "edges": edges, "lossy": lossy, "fuzz": kinds}
     return {"machine": machine} | {name: "\n".join(table) for name, table in tables.items()}
 
 

@@ -210,10 +210,4 @@ print(now("VmHWM") - before)
     return float(done.stdout)
 
 
-ROWS = {
-    "photo_time": photo_time,
-    "photo_memory": photo_memory,
-    "folder": folder,
-    "edges": edges,
-    "lossy": lossy,
-}
+ROWS = {row.__name__: row for row in (photo_time, photo_memory, folder, edges, lossy)}

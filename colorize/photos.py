@@ -29,7 +29,7 @@ BACKGROUND = (255, 255, 255)
 # What Pillow's plugins raise on damaged files.
 _DAMAGES = (
     *(OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, OverflowError),
-    *(RuntimeError, struct.error, zlib.error),
+    *(RuntimeError, struct.error, zlib.error, MemoryError, ArithmeticError),
 )
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
@@ -92,7 +92,8 @@ def named_damage(file: str | os.PathLike | BinaryIO) -> Iterator[None]:
     except Image.UnidentifiedImageError as error:
         raise PhotoError(f"{name}: not a picture that Pillow can read") from error
     except _DAMAGES as error:
-        raise PhotoError(f"{name}: damaged or cut short ({error})") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PhotoError(f"{name}: damaged or cut short ({reason})") from error
 
 
 def read_rgb(file: str | os.PathLike | BinaryIO, min_side: int | None = None) -> Tensor:

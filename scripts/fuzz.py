@@ -13,6 +13,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +33,8 @@ from colorize.photos import PhotoError, read_photo
 from colorize.pretrained import Pretrained, save
 from colorize.runtime import written_beside
 
-_AT_ONCE = 50  # files in a call, so that a crash is soon found
-_SECONDS = 300  # for a call
+_AT_ONCE = 200  # files in a call, so that a crash is soon found
+_SECONDS = 1200  # for a call
 _BIG = 20_000
 
 Make = Callable[[random.Random, Image.Image], tuple[str, bytes]]
@@ -324,6 +325,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of their making (0)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
+    warnings.simplefilter("ignore")  # of the readers, who look at the files once more
     table = fuzz(args.count, args.seed)
     rows = [{"files": kind.__doc__.rstrip("."), **table[kind.__name__]} for kind in KINDS]
     for row in rows:

@@ -260,3 +260,14 @@ def test_a_kind_that_is_not_written_and_a_full_disk_are_named(tmp_path, monkeypa
     (tmp_path / "file").write_text("")
     with pytest.raises(PhotoError, match="cannot be written"):
         write_painting(original, original.rgb, tmp_path / "file" / "a.png")
+
+
+def test_a_tiff_whose_damage_asks_for_all_memory_is_refused(tmp_path):
+    options = {"compression": "lzw", "byteorder": "<", "bigtiff": True}
+    tifffile.imwrite(tmp_path / "a.tif", DEEP, photometric="rgb", **options)
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    entry = data.index(struct.pack("<HH", 279, 16)) + 12  # of StripByteCounts
+    data[entry : entry + 8] = struct.pack("<Q", 2**60)
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(PhotoError, match=r"a\.tif: damaged or cut short"):
+        read_original(tmp_path / "a.tif")

@@ -21,6 +21,9 @@ class TrainConfig:
     Attributes:
         model: a name in `colorize.models.MODELS`.
         model_args: arguments of the model's constructor, of types that JSON knows.
+        start: trained network whose weights training begins with, as `Colorizer.from_pretrained`
+            finds it: a run, a folder, a name; of a network without a critic they are those of the
+            generator. None begins anew.
         size: side of the square crops in pixels.
         epochs: passes through the training photos, at most.
         batch_size: photos per step, over all processes.
@@ -28,7 +31,7 @@ class TrainConfig:
             normalizes by each micro-batch; nothing else changes.
         lr: Adam's learning rate.
         betas: Adam's decay rates.
-        encoder_lr_scale: an encoder with pretrained weights learns at lr times this.
+        encoder_lr_scale: an encoder that begins with trained weights learns at lr times this.
         schedule: "constant"; "linear": constant for the first half of the epochs, then linearly
             down to 0 (pix2pix); or "cosine", from the first epoch down to 0.
         clip: largest norm of the gradient of all of a network's weights; None does not clip.
@@ -56,6 +59,7 @@ class TrainConfig:
 
     model: str
     model_args: dict[str, Any] = field(default_factory=dict)
+    start: str | None = None
     size: int = 224
     epochs: int = 20
     batch_size: int = 16

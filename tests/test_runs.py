@@ -20,6 +20,7 @@ from colorize.checkpoint import CheckpointError
 from colorize.config import PRESETS, TrainConfig
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.models import create_model
+from colorize.pretrained import load
 from colorize.trainers import create_trainer, open_run
 from colorize.trainers.base import DivergedError
 
@@ -558,3 +559,34 @@ def test_tensorboard_that_is_missing_is_said_before_the_first_step(tmp_path, loa
     with pytest.raises(ValueError, match=r"colorize-photos\[tensorboard\]"):
         trainer.fit(*loaders(), progress=False, tensorboard=True)
     assert trainer.steps == 0
+
+
+def test_a_run_may_start_from_a_trained_network_of_another_size(tmp_path, loaders):
+    first = open_run(tiny("autoencoder", epochs=1), tmp_path / "first", "cpu")
+    first.fit(*loaders(), progress=False)
+    config = tiny("autoencoder", epochs=1, size=64, start=str(tmp_path / "first"), seed=9)
+    second = open_run(config, tmp_path / "second", "cpu")
+    assert same(state_of(second.model), state_of(load(tmp_path / "first").network))
+    rates = [group["lr"] for group in second.optimizers["model"].param_groups]
+    assert rates == [config.lr * config.encoder_lr_scale, config.lr]
+    second.fit(*loaders(), progress=False)
+    shutil.rmtree(tmp_path / "first")  # the run has weights of its own by now
+    again = open_run(config, tmp_path / "second", "cpu")
+    assert same(state_of(again.model), state_of(second.model))
+
+
+def test_a_game_may_start_from_a_generator_and_nothing_from_another_network(tmp_path, loaders):
+    config = tiny("unet_gan", epochs=1)
+    alone = dataclasses.replace(
+        config, model="unet", adversarial=None, distance_weight=1.0, model_args=config.model_args
+    )
+    open_run(alone, tmp_path / "alone", "cpu").fit(*loaders(), progress=False)
+    game = dataclasses.replace(config, start=str(tmp_path / "alone"))
+    trainer = open_run(game, tmp_path / "game", "cpu")
+    expected = load(tmp_path / "alone").network
+    assert same(state_of(trainer.model.generator), state_of(expected))
+    other = tiny("autoencoder", start=str(tmp_path / "alone"))
+    with pytest.raises(CheckpointError, match=r"cannot start from .*alone, it is another"):
+        open_run(other, tmp_path / "other", "cpu")
+    with pytest.raises(FileNotFoundError, match="no run in"):
+        open_run(tiny("autoencoder", start=str(tmp_path / "no")), tmp_path / "other", "cpu")

@@ -52,6 +52,7 @@ ARROWS = {
         "metrics",
         "models",
         "photos",
+        "pretrained",
     },
     "pretrained": {"checkpoint", "config", "models", "runtime"},
     "export": {"checkpoint", "color", "models", "pretrained", "runtime"},

@@ -4,9 +4,11 @@ import os
 
 from torch import nn
 
+from colorize.checkpoint import CheckpointError
 from colorize.config import TrainConfig
 from colorize.losses import CROSS_ENTROPY
 from colorize.models import create_model
+from colorize.pretrained import load
 from colorize.trainers.base import Trainer
 from colorize.trainers.classification import ClassificationTrainer
 from colorize.trainers.gan import GANTrainer
@@ -30,10 +32,27 @@ def open_run(config: TrainConfig, out: str | os.PathLike, device: str = "auto") 
 
     Raises:
         ValueError: if the run in `out` has other settings.
+        FileNotFoundError: if there is no network to start from.
+        CheckpointError: if that network is another one.
         WeightsError: if pretrained weights are asked for and cannot be had.
     """
     args = dict(config.model_args)
-    if RunFolder(out).has_run and "backbone_weights" in args:
-        args["backbone_weights"] = None  # the run has its own by now
+    has_run = RunFolder(out).has_run  # with weights of its own by now
+    if "backbone_weights" in args and (has_run or config.start is not None):
+        args["backbone_weights"] = None
     model = create_model(config.model, seed=config.seed, **args)
+    if config.start is not None and not has_run:
+        _begin_with(model, config.start)
     return create_trainer(model, config, out, device)
+
+
+def _begin_with(model: nn.Module, start: str) -> None:
+    trained = load(start).network
+    if hasattr(model, "generator") and not hasattr(trained, "generator"):
+        model = model.generator
+    try:
+        model.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"cannot start from {start}, it is another network: {error}"
+        ) from error

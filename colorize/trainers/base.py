@@ -127,8 +127,8 @@ class Trainer:
         half = self.precision == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         networks = self.learners()
-        pretrained = config.model_args.get("backbone_weights") is not None
-        encoder_lr = config.lr * (config.encoder_lr_scale if pretrained else 1)
+        start = config.start or config.model_args.get("backbone_weights")
+        encoder_lr = config.lr * (1 if start is None else config.encoder_lr_scale)
         self.optimizers = {}
         for name, network in networks.items():
             lr = config.critic_lr if name == "discriminator" and config.critic_lr else config.lr

@@ -47,6 +47,7 @@ _JUDGED, _REMEMBERED = 100, 1000  # photos, at most, for the table after trainin
 # preset says nothing. Written out, since importing them would make --help wait for torch; a test
 # holds both together.
 _SETTINGS = {
+    "start": (str, "a trained network to start from: a run, a folder, a name", "none"),
     "size": (number(int, 1), "side of the square crops in pixels", "224"),
     "epochs": (number(int, 1), "passes through the training photos, at most", "20"),
     "batch_size": (number(int, 1), "photos per step, over all processes", "16"),

@@ -448,6 +448,10 @@ def test_the_command_judges_a_folder_of_paintings(folder, tmp_path, capsys):
     before = (out / "summary.json").read_bytes()
     assert evaluate(f"true={folder / 'test'}", "--photos", folder, "-o", out) == 0
     assert (out / "summary.json").read_bytes() == before
+    words = (f"true={folder / 'test'}", "--photos", folder, "-o", out)
+    assert evaluate(*words, "--against", "true") == 0
+    told = json.loads((out / "summary.json").read_text())["full"]["grey"]
+    assert told["less true"]["ab_error"]["value"] == told["estimates"]["ab_error"]["value"]
 
 
 @pytest.mark.parametrize(
@@ -460,6 +464,7 @@ def test_the_command_judges_a_folder_of_paintings(folder, tmp_path, capsys):
         (("{root}/test", "{root}/test", "--photos", "{root}"), "two rows named test"),
         (("{root}/test", "--photos", "{root}", "--vividness", "1.5"), "from 0 to 1, got 1.5"),
         (("{root}/test", "--photos", "{root}", "--vividness", "0.5"), "needs a run with classes"),
+        (("{root}/test", "--photos", "{root}", "--against", "b"), "--against must be one of"),
         (("={root}/test", "--photos", "{root}"), "'' cannot be a row's name"),
         (
             ("{root}/test", "--photos", "{root}/test", "--part", "all", "--train", "{root}"),

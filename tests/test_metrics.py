@@ -152,3 +152,27 @@ def test_what_a_painting_does_not_have_is_none(photo):
     assert grey["cast"] is None and grey["bleeding"] is None
     with pytest.raises(ValueError, match=r"painting of \(30, 40\) .* photo of \(60, 80\)"):
         measure(Picture(truth.rgb[:, :30, :40]), truth)
+
+
+def picture(*colors):
+    """A picture of stripes of these colors, for what is measured of a painting."""
+    stripes = [torch.tensor(c, dtype=torch.uint8).view(3, 1, 1).repeat(1, 12, 9) for c in colors]
+    return Picture(torch.cat(stripes, dim=2))
+
+
+def test_both_kinds_of_colorfulness_and_their_errors_by_hand():
+    # Red and green: R-G is 200 and -200, (R+G)/2-B is 100 all over.
+    found = measure(picture((200, 0, 0), (0, 200, 0)), picture((90, 90, 90), (90, 90, 90)))
+    signed = 200 + 0.3 * 100
+    absolute = 0 + 0.3 * math.hypot(200, 100)  # the signs gone, nothing deviates
+    assert found["colorfulness"] == found["colorfulness_error"] == pytest.approx(signed)
+    assert found["colorfulness_absolute"] == pytest.approx(absolute)
+    assert found["colorfulness_absolute_error"] == pytest.approx(absolute)
+
+
+def test_what_has_next_to_no_color_has_no_cast():
+    red = picture((200, 20, 20))
+    tinted, grey = picture((100, 100, 101), (100, 100, 100)), picture((100, 100, 100))
+    assert 0.1 < tinted.chroma < 0.5  # the rounding of 8 bits, all in one direction
+    assert measure(tinted, tinted)["cast"] is None and measure(grey, grey)["cast"] is None
+    assert measure(red, red)["cast"] == pytest.approx(1, abs=1e-3)

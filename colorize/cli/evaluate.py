@@ -47,6 +47,12 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="of networks with classes, more rows at these",
     )
     evaluate.add_argument(
+        "--against",
+        default="mean-ab",
+        metavar="NAME",
+        help="the row from which summary.json tells every row's paired differences (mean-ab)",
+    )
+    evaluate.add_argument(
         "--no-features", action="store_true", help="without FID, KID and LPIPS, which take long"
     )
     evaluate.add_argument(
@@ -127,6 +133,9 @@ def _evaluate(args: argparse.Namespace) -> int:
     taken = rows.keys() & (trivial.keys() | {"truth"})
     if taken:
         raise ValueError(f"{min(taken)} is the name of a row of every table: use NAME=PATH")
+    if args.against not in rows | trivial:
+        known = ", ".join(rows | trivial)
+        raise ValueError(f"--against must be one of the rows {known}, got {args.against!r}")
     judged = judge(
         rows | trivial,
         photos,
@@ -135,7 +144,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         features=not args.no_features,
         full=not args.no_full,
     )
-    print(write_summary(judged, args.output))
+    print(write_summary(judged, args.output, args.against))
     return 0
 
 
@@ -163,11 +172,12 @@ def _blindtest(args: argparse.Namespace) -> int:
 def _row(painter: str, device: str) -> "tuple[str, Row]":
     """[NAME=]PATH as a name and a row."""
     from colorize.evaluation.rows import PaintedFolder, PaintedRun
+    from colorize.pretrained import bundled
 
     name, equals, path = painter.partition("=")
     if not equals or Path(painter).exists():  # there are folders with = in their names
         path, name = painter, Path(painter).resolve().name
-    if Path(path, "config.json").is_file():
+    if Path(path, "config.json").is_file() or path in bundled() or path.endswith(".onnx"):
         return name, PaintedRun(path, device=device)
     return name, PaintedFolder(path)
 

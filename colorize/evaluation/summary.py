@@ -296,8 +296,13 @@ too glaring ones cancel. Runs paint the squares by themselves; those of a folder
 whole paintings. An interval knows the luck of the photos, not that of the training."""
 
 
-def write_summary(judged: Mapping[str, Judged], out: str | os.PathLike) -> str:
-    """Write `summary.json` and `summary.md` into a folder; returns the Markdown."""
+def write_summary(
+    judged: Mapping[str, Judged], out: str | os.PathLike, against: str = "mean-ab"
+) -> str:
+    """Write `summary.json` and `summary.md` into a folder; returns the Markdown.
+
+    In the JSON stand each row's paired differences from the row `against`.
+    """
     parts = {"square": f"On squares of {judged[TRUTH].stamp['size']} px"}
     if judged[TRUTH].full:
         parts["full"] = "In full size"
@@ -305,7 +310,7 @@ def write_summary(judged: Mapping[str, Judged], out: str | os.PathLike) -> str:
     told = {
         "stamp": judged[TRUTH].stamp | {"bootstrap": {"draws": _DRAWS, "seed": 0}},
         "rows": {name: row.stamp["row"] for name, row in judged.items()},
-        **{part: summary.as_dict() for part, summary in summaries.items()},
+        **{part: summary.as_dict(against) for part, summary in summaries.items()},
     }
     with written_beside(Path(out, "summary.json")) as part:
         part.write_text(json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

@@ -24,7 +24,7 @@ _TITLE = {"fontsize": 11, "pad": 6}
 _COLUMN = 2.6  # inches
 # Okabe and Ito's colors, which color-blind eyes tell apart; markers, for those who see none.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "d")
 
 
 class Interval(Protocol):
@@ -176,7 +176,7 @@ def error_against_color(
     figure = Figure(figsize=(7.2, 4.6), layout="constrained")
     axis = figure.subplots()
     axis.axhline(truth, color="#999999", ls="--", lw=1.2)
-    looks = zip(_MARKERS * 2, _COLORS * 2, strict=False)
+    looks = zip(_MARKERS, _COLORS * 2, strict=True)
     for (name, (error, color)), (marker, tint) in zip(points.items(), looks, strict=False):
         axis.errorbar(
             *(error.value, color.value),
@@ -188,9 +188,11 @@ def error_against_color(
         errors, colors = zip(*curve.values(), strict=True)
         line = [estimate.value for estimate in errors], [estimate.value for estimate in colors]
         axis.plot(*line, "-o", color="black", lw=1.2, ms=4, label=f"{next(iter(curve))} …")
-        for name, x, y in zip(curve, *line, strict=True):
+        for number, (name, x, y) in enumerate(zip(curve, *line, strict=True)):
             text = name.rpartition(" ")[2]
-            axis.annotate(text, (x, y), (5, -9), textcoords="offset points", fontsize=8)
+            place, side = ((6, -6), "left") if number % 2 else ((-6, 2), "right")
+            style = {"textcoords": "offset points", "fontsize": 8, "ha": side}
+            axis.annotate(text, (x, y), place, **style)
     axis.annotate(
         "truth", (1, truth), (-4, 4), xycoords=("axes fraction", "data"),
         textcoords="offset points", ha="right", fontsize=9, color="#666666",

@@ -22,8 +22,7 @@ class TrainConfig:
         model: a name in `colorize.models.MODELS`.
         model_args: arguments of the model's constructor, of types that JSON knows.
         start: trained network whose weights training begins with, as `Colorizer.from_pretrained`
-            finds it: a run, a folder, a name; of a network without a critic they are those of the
-            generator. None begins anew.
+            finds it: a run, a folder, a name; a critic begins anew. None begins all anew.
         size: side of the square crops in pixels.
         epochs: passes through the training photos, at most.
         batch_size: photos per step, over all processes.

@@ -13,7 +13,7 @@ from torch import nn
 
 from colorize.checkpoint import CheckpointError, load_checkpoint
 from colorize.config import TrainConfig
-from colorize.models import create_model
+from colorize.models import create_model, generator_of
 from colorize.runtime import written_beside
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -105,7 +105,8 @@ def _load_run(run: Path, weights: str | None) -> Pretrained:
         network.load_state_dict(state["model"])
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit {run / CONFIG}: {error}") from error
-    return Pretrained(network, config.model, args, config.size, run.resolve().name)
+    painter = generator_of(network, config.model, args)  # a critic is of no use any more
+    return Pretrained(*painter, config.size, run.resolve().name)
 
 
 def _load_folder(folder: Path) -> Pretrained:

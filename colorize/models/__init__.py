@@ -1,6 +1,7 @@
 """The networks. One contract: `forward(lightness (N, 1, H, W), hints=None) -> ab (N, 2, H, W)`."""
 
 import inspect
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,6 +38,17 @@ def _color_classifier(temperature: float = 0.38, **network_args) -> ColorClassif
     return ColorClassifier(BackboneUNet(bins=len(bin_centers()), **network_args), temperature)
 
 
+def _classifier_gan(
+    critic_channels: int = 64,
+    critic_attention: int | None = None,
+    temperature: float = 0.38,
+    **generator_args,
+) -> GAN:
+    generator = _color_classifier(temperature, **generator_args)
+    spectral = generator_args.get("spectral_norm", False)
+    return GAN(generator, PatchDiscriminator(critic_channels, 3, spectral, critic_attention))
+
+
 MODELS = {
     "resnet_autoencoder": ResNetAutoencoder,
     "resnet_fcn": ResNetFCN,
@@ -45,6 +57,14 @@ MODELS = {
     "backbone_unet": BackboneUNet,
     "backbone_gan": _backbone_gan,
     "color_classifier": _color_classifier,
+    "classifier_gan": _classifier_gan,
+}
+
+# What paints of each network with a critic; it takes the same arguments, without the critic's.
+GENERATORS = {
+    "unet_gan": "unet",
+    "backbone_gan": "backbone_unet",
+    "classifier_gan": "color_classifier",
 }
 
 
@@ -69,7 +89,18 @@ _PASSED_ON = {
     "unet_gan": UNetGenerator,
     "backbone_gan": BackboneUNet,
     "color_classifier": BackboneUNet,
+    "classifier_gan": BackboneUNet,
 }
+
+
+def generator_of(
+    network: nn.Module, name: str, args: dict[str, Any]
+) -> tuple[nn.Module, str, dict[str, Any]]:
+    """What paints of a network, with its own name and arguments: of a GAN the generator."""
+    if name not in GENERATORS:
+        return network, name, args
+    own = {key: value for key, value in args.items() if not key.startswith("critic_")}
+    return network.generator, GENERATORS[name], own
 
 
 def model_arguments(name: str) -> list[str]:
@@ -85,7 +116,8 @@ def model_arguments(name: str) -> list[str]:
 def create_model(name: str, seed: int = 0, **args) -> nn.Module:
     """Build a network by its name in `MODELS`; arguments as of its class.
 
-    "unet_gan" takes `UNetGenerator`'s, "backbone_gan" and "color_classifier" `BackboneUNet`'s. A
+    "unet_gan" takes `UNetGenerator`'s; "backbone_gan", "color_classifier" and "classifier_gan" take
+    `BackboneUNet`'s. A
     critic is spectrally normalized where its generator is; `critic_attention` is its own, and
     `critic_channels` that of a backbone's critic (a U-Net's is as wide as the U-Net).
 

@@ -48,7 +48,7 @@ def open_run(config: TrainConfig, out: str | os.PathLike, device: str = "auto") 
 
 def _begin_with(model: nn.Module, start: str) -> None:
     trained = load(start).network
-    if hasattr(model, "generator") and not hasattr(trained, "generator"):
+    if hasattr(model, "generator"):
         model = model.generator
     try:
         model.load_state_dict(trained.state_dict())

@@ -1,0 +1,69 @@
+"""How the shipped network comes about, on photos of stamp size."""
+
+import dataclasses
+import json
+
+import pytest
+import ship
+import torch
+from torchvision.models import mobilenet_v2
+
+from colorize.config import PRESETS
+from colorize.models import cost
+from colorize.pretrained import load
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """Every run on 32 px for an epoch or two, narrow; results into a folder of their own."""
+
+    def shrunk(stage):
+        narrow = stage.model_args | {"width": 16}
+        if "critic_channels" in narrow:
+            narrow["critic_channels"] = 4
+        epochs = 2 if stage.phases else 1
+        more = {"size": 32, "batch_size": 2, "precision": "fp32"}
+        return dataclasses.replace(stage, model_args=narrow, epochs=epochs, **more)
+
+    candidates = {name: tuple(map(shrunk, stages)) for name, stages in ship.CANDIDATES.items()}
+    monkeypatch.setattr(ship, "CANDIDATES", candidates)
+    monkeypatch.setattr(ship, "STAGES", tuple(map(shrunk, ship.STAGES[:2])))
+    monkeypatch.setattr(ship, "BATCH", 2)
+    monkeypatch.setattr(ship, "SCORED", 32)
+    monkeypatch.setattr(ship, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr("arena.SIZE", 32)
+    monkeypatch.setattr("colorize.evaluation.judge.EXTRACTORS", {})
+    return tmp_path
+
+
+def test_all_candidates_see_as_many_photos_of_one_size():
+    for stages in ship.CANDIDATES.values():
+        assert sum(stage.epochs for stage in stages) == 6
+        assert {(stage.size, stage.batch_size) for stage in stages} == {(96, ship.BATCH)}
+
+
+def test_the_shipped_network_takes_hints_and_has_classes_small_and_fast_enough():
+    parameters, macs = cost(dataclasses.replace(ship.STAGES[-1], size=256))
+    assert parameters * 2 < 20e6 and macs < 2e9
+    assert ship.STAGES[-1].model_args["hints"]
+    assert ship.STAGES[0].model == PRESETS["colorful"].model
+
+
+@pytest.mark.slow
+def test_choosing_training_and_scoring_from_end_to_end(folder, small, monkeypatch):
+    weights, runs = small / "mobilenet.pth", small / "runs"
+    torch.save(mobilenet_v2().state_dict(), weights)
+
+    def call(what, *words):
+        words = [what, "--data", folder, "--weights", weights, "--out", runs, *words]
+        monkeypatch.setattr("sys.argv", ["ship.py", *map(str, words)])
+        assert ship.main() == 0
+
+    call("choose")
+    rows = json.loads((small / "results" / "choice" / "summary.json").read_text())["square"]
+    assert {"l1", "classes", "classes_nogan", "classes_nogan at 0.9", "mean-ab"} <= rows.keys()
+    call("train")
+    found = load(runs / "shipped-2")
+    assert found.network.takes_hints and found.model == "color_classifier"
+    call("score", "--model", runs / "shipped-2")
+    assert (small / "results" / "test" / "shipped at 0.5.json").exists()

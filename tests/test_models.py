@@ -9,7 +9,15 @@ import torchvision
 from torch import nn
 
 from colorize.color import lab_to_rgb
-from colorize.models import GAN, MODELS, ResNetAutoencoder, ResNetFCN, create_model
+from colorize.models import (
+    GAN,
+    GENERATORS,
+    MODELS,
+    ResNetAutoencoder,
+    ResNetFCN,
+    create_model,
+    generator_of,
+)
 from colorize.models.backbone import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -26,6 +34,7 @@ TINY = {
     "backbone_unet": {"backbone": "mobilenet_v3_small", "width": 16},
     "backbone_gan": {"backbone": "resnet18", "width": 16, "critic_channels": 4},
     "color_classifier": {"backbone": "resnet18", "width": 16},
+    "classifier_gan": {"backbone": "mobilenet_v2", "width": 16, "critic_channels": 4},
 }
 
 
@@ -61,6 +70,15 @@ def test_every_network_has_a_tiny_form_here():
     assert set(MODELS) == set(TINY)
 
 
+@pytest.mark.parametrize("gan", GENERATORS)
+def test_what_paints_of_a_gan_is_a_network_by_its_own_name(gan):
+    network = create_model(gan, **TINY[gan])
+    painter, name, args = generator_of(network, gan, TINY[gan])
+    assert painter is network.generator
+    create_model(name, **args).load_state_dict(painter.state_dict())
+    assert generator_of(painter, name, args) == (painter, name, args)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 32, 32), (2, 1, 64, 96), (3, 1, 96, 32)])
 def test_every_network_keeps_the_size_and_the_range(network, shape):
     convs = [m for m in painter(network).modules() if isinstance(m, nn.modules.conv._ConvNd)]
@@ -68,7 +86,7 @@ def test_every_network_keeps_the_size_and_the_range(network, shape):
     ab = network.eval()(random_lightness(*shape))
     assert ab.shape == (shape[0], 2, *shape[2:]) and ab.dtype == torch.float32
     # Colors decoded from classes lie between the bins.
-    assert (0.1 if hasattr(network, "logits") else 0.99) < ab.abs().max() <= 1
+    assert (0.1 if hasattr(painter(network), "logits") else 0.99) < ab.abs().max() <= 1
 
 
 def test_the_gradient_reaches_every_parameter(network):

@@ -1,6 +1,5 @@
 """Networks as ONNX files, for programs without torch; and such a file as a network."""
 
-import copy
 import json
 import logging
 import os
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from colorize.checkpoint import CheckpointError
 from colorize.color import AB_SCALE
+from colorize.models import create_model
 from colorize.models.color_classifier import ColorClassifier
 from colorize.models.layers import Noise, enlarged, pad_to_multiple
 from colorize.pretrained import Pretrained
@@ -70,7 +70,7 @@ def export_onnx(found: Pretrained, path: str | os.PathLike) -> float:
     except ImportError as error:
         raise ImportError(f"to export: {_EXTRA} ({error})") from error
 
-    network = _Exported(_folded(found.network)).eval()
+    network = _Exported(_folded(found)).eval()
     has_classes = hasattr(found.network, "logits")
     example = [torch.rand(2, 1, 96, 128) * 2 - 1]
     names = ["lightness"]
@@ -180,9 +180,12 @@ class OnnxNetwork(nn.Module):
         return torch.from_numpy(self.session.run([self.output], given)[0])
 
 
-def _folded(network: nn.Module) -> nn.Module:
+def _folded(found: Pretrained) -> nn.Module:
     """A copy with spectral norms folded into the weights and without noise."""
-    network = copy.deepcopy(network).cpu().eval()
+    # Not a deep copy: it would share its classes, from which folding takes the weights.
+    network = create_model(found.model, **found.model_args)
+    network.load_state_dict(found.network.state_dict())
+    network.eval()
     for module in network.modules():
         for name in list(getattr(module, "parametrizations", {})):
             nn.utils.parametrize.remove_parametrizations(module, name)

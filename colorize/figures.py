@@ -16,7 +16,16 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from colorize.color import AB_SCALE, lab_to_rgb, lightness_to_grey, rgb_to_lab, to_uint8
+from colorize.color import (
+    AB_SCALE,
+    GREY_CHROMA,
+    TONED_SHARE,
+    TONED_SPREAD,
+    lab_to_rgb,
+    lightness_to_grey,
+    rgb_to_lab,
+    to_uint8,
+)
 from colorize.photos import photo_to_rgb, rgb_to_photo, write_photo
 from colorize.runtime import written_beside
 
@@ -228,27 +237,23 @@ def ab_histograms(colors: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def color_judgement(
-    points: Mapping[str, Sequence[tuple[float, float]]],
-    grey: float,
-    toned: float,
-    toned_share: float,
-) -> Figure:
-    """Where photos in color, grey and toned ones lie, and where the thresholds cut.
+def color_judgement(points: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
+    """Where photos in color, grey and toned ones lie, and where `color.tone` cuts.
 
     Args:
         points: mean chroma and color spread of photos, by kind.
-        grey: below this mean chroma a photo is grey.
-        toned: below this spread,
-        toned_share: and below this share of its mean chroma, it is toned.
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axis = figure.subplots()
     right = 1.05 * max(chroma for pairs in points.values() for chroma, _ in pairs)
     top = 1.05 * max(spread for pairs in points.values() for _, spread in pairs)
-    axis.axvspan(0, grey, color="#dddddd", lw=0, label="left out: grey")
-    knee = toned / toned_share
-    corners = [(grey, toned_share * grey), (knee, toned), (max(right, knee), toned)]
+    axis.axvspan(0, GREY_CHROMA, color="#dddddd", lw=0, label="left out: grey")
+    knee = TONED_SPREAD / TONED_SHARE
+    corners = [
+        (GREY_CHROMA, TONED_SHARE * GREY_CHROMA),
+        (knee, TONED_SPREAD),
+        (max(right, knee), TONED_SPREAD),
+    ]
     chromas, spreads = zip(*corners, strict=True)
     axis.fill_between(chromas, spreads, color="#eadfce", lw=0, label="left out: toned")
     looks = zip("o^sD", ("#c4452d", "#444444", "#8a5a2b", "#2b5f8a"), strict=True)

@@ -43,7 +43,7 @@ def test_an_exported_network_paints_photos_of_any_size_as_torch_does(name, tmp_p
     assert export_onnx(found, path) < 1e-3
     theirs = Colorizer.from_pretrained(path, "cpu")
     assert (theirs.size, theirs.name) == (32, name)
-    ours = Colorizer(export._folded(found.network), 32, "cpu")
+    ours = Colorizer(export._folded(found), 32, "cpu")
     wishes = [{}]
     if theirs.has_classes:
         wishes += [{"vividness": 0.9}, {"samples": 2}, {"return_uncertainty": True}]

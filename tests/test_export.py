@@ -59,6 +59,7 @@ def test_an_exported_network_paints_photos_of_any_size_as_torch_does(name, tmp_p
     batch = torch.rand(3, 1, 32, 64) * 2 - 1
     with torch.no_grad():
         assert theirs.network(batch).shape == (3, 2, 32, 64)
+        assert found.network(batch).shape == (3, 2, 32, 64)  # as it was, its spectral norms too
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from colorize.upsampling import join
 # What is taken for a photo in a folder; a file that is named is tried whatever it is called.
 SUFFIXES = (
     *KINDS,
-    *(".bmp", ".gif", ".jp2", ".j2k", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".ico"),
+    *(".bmp", ".gif", ".jp2", ".j2k", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"),
 )
 COMPARED = "compared"  # the folder of photos beside their paintings, below the output
 _WORKERS = 4  # photos at a time, at most: each has its full size in memory several times

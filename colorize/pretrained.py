@@ -65,6 +65,8 @@ def load(source: str | os.PathLike | None = None, weights: str | None = None) ->
 
 def _find(source: str | os.PathLike | None) -> Path:
     """Where a network lies."""
+    if source is None and DEFAULT not in bundled():
+        raise FileNotFoundError("no network is bundled: name one, such as the folder of a run")
     name = DEFAULT if source is None else os.fspath(source)
     path = Path(name)
     if (path / WEIGHTS).is_file() or (path / CONFIG).is_file():

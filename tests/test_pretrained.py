@@ -134,6 +134,9 @@ def test_what_is_nowhere_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no run in nowhere: it has no config\.json.*hub"):
         load("nowhere")
+    monkeypatch.setattr(pretrained, "BUNDLED", tmp_path)
+    with pytest.raises(FileNotFoundError, match="no network is bundled: name one"):
+        load()
     with pytest.raises(ValueError, match="weights='best' is for runs"):
         (tmp_path / "x").mkdir()
         (tmp_path / "x" / WEIGHTS).write_text("")

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 import colorize
-from colorize.color import color_spread, mean_chroma, rgb_to_lab, tone
 from colorize.colorizer import Colorizer, Options
 from colorize.originals import KINDS, Original, note, read_note, read_original, write_painting
-from colorize.photos import PhotoError, named_damage, resize
+from colorize.photos import PhotoError, named_damage, photo_tone
 from colorize.upsampling import join
 
 # What is taken for a photo in a folder; a file that is named is tried whatever it is called.
@@ -28,9 +27,9 @@ SUFFIXES = (
     *KINDS,
     *(".bmp", ".gif", ".jp2", ".j2k", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"),
 )
-COMPARED = "compared"  # the folder of photos beside their paintings, below the output
+COMPARED = Path("compared")  # the folder of photos beside their paintings, below the output
+_WIDEST = 16383  # px, of WebP; wider comparisons have the painting below the photo
 _WORKERS = 4  # photos at a time, at most: each has its full size in memory several times
-_TONE_SIDE = 256  # px; the side at which it is looked whether a photo has color
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Report:
             or "failed".
         tone: "grey", "toned" or "color"; None if it was not read.
         seconds: from reading to writing.
-        reason: why it failed or was left alone.
+        reason: why it failed or was left alone, or what of the file is not in the painting.
     """
 
     source: Path
@@ -77,38 +76,60 @@ def find_jobs(paths: Iterable[str | os.PathLike], output: str | os.PathLike) -> 
         ".png" behind it; and a number where two photos have one name.
 
     Raises:
-        ValueError: if a folder holds no photos, or `output` is a file where a folder is needed.
+        ValueError: if a folder holds no photos, or `output` is a file where a folder is needed, or
+            one of an unknown kind.
     """
     output = Path(output)
-    found: dict[Path, Path] = {}  # the photo and its place below the output
+    found: dict[Path, tuple[Path, Path]] = {}  # each photo once, and its place below the output
     for given in paths:
-        for path in _matching(given):
+        for path in matching(given):
             if path.is_dir():
                 inside = _photos(path, output)
                 if not inside:
                     raise ValueError(f"no photos in {path}: it has no {', '.join(SUFFIXES)}")
-                found |= {photo: photo.relative_to(path) for photo in inside}
+                places = {photo: photo.relative_to(path) for photo in inside}
             else:
-                found.setdefault(path, Path(path.name))
-    if len(found) == 1 and output.suffix.lower() in KINDS and not output.is_dir():
-        compared = output.with_name(f"{output.stem}-compared{output.suffix}")
-        return [Job(next(iter(found)), output, compared)]
+                places = {path: Path(path.name)}
+            for photo, place in places.items():
+                found.setdefault(photo.resolve(), (photo, place))
+    if not output.is_dir() and output.suffix.lower() in SUFFIXES:
+        return [_single(found, output)]
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file; several paintings need a folder")
-    jobs, taken = [], set()
-    for source, place in found.items():
+    taken: set[str] = set()
+    targets = {}
+    for source, place in found.values():
         if place.suffix.lower() not in KINDS:
             place = place.with_name(f"{place.name}.png")
-        number, target = 1, place
-        while str(target).casefold() in taken:
-            number += 1
-            target = place.with_name(f"{place.stem}-{number}{place.suffix}")
-        taken.add(str(target).casefold())
-        jobs.append(Job(source, output / target, output / COMPARED / target))
-    return jobs
+        targets[source] = _free(place, taken)
+    return [
+        Job(source, output / target, output / _free(COMPARED / target, taken))
+        for source, target in targets.items()
+    ]
 
 
-def _matching(given: str | os.PathLike) -> list[Path]:
+def _single(found: Mapping[Path, tuple[Path, Path]], output: Path) -> Job:
+    """The job of one photo and the file that it goes to."""
+    if len(found) != 1:
+        raise ValueError(f"{output} is the name of one file; {len(found)} photos need a folder")
+    if output.suffix.lower() not in KINDS:
+        raise ValueError(f"{output}: unknown kind of file; use one of {', '.join(KINDS)}")
+    ((source, _),) = found.values()
+    return Job(source, output, output.with_name(f"{output.stem}-compared{output.suffix}"))
+
+
+def _free(place: Path, taken: set[str]) -> Path:
+    """A place, with a number if another photo has it already; then it is taken."""
+    number, free = 1, place
+    while str(free).casefold() in taken:
+        number += 1
+        free = place.with_name(f"{place.stem}-{number}{place.suffix}")
+    taken.add(str(free).casefold())
+    return free
+
+
+def matching(given: str | os.PathLike) -> list[Path]:
+    """The file or folder of a name, or all that a pattern names; never none."""
     path = Path(given)
     if path.exists():
         return [path]
@@ -175,7 +196,7 @@ def color_photos(
                 return Report(job.source, paintings, "done")
             original = read_original(job.source)
             seen = original.seen
-            found = _tone(seen)
+            found = photo_tone(seen)
             if found == "color" and not force:
                 reason = f"{job.source} is in color already; --force colors it anew"
                 return Report(job.source, paintings, "in color", found, reason=reason)
@@ -187,11 +208,17 @@ def color_photos(
                 write_painting(original, one, target)
             if compare:
                 grey = join(original.rgb, torch.zeros(2, 1, 1))
-                both = dataclasses.replace(original, alpha=None)
-                write_painting(both, torch.cat((grey, *painted), dim=2), job.compared)
+                dim = 1 if grey.shape[2] * (1 + len(painted)) > _WIDEST else 2
+                alpha = original.alpha
+                alpha = None if alpha is None else torch.cat([alpha] * (1 + len(painted)), dim)
+                both = dataclasses.replace(original, alpha=alpha)
+                write_painting(both, torch.cat((grey, *painted), dim), job.compared)
         except (PhotoError, OSError) as error:
             return Report(job.source, paintings, "failed", found, reason=str(error))
-        return Report(job.source, paintings, "colored", found, time.perf_counter() - begun)
+        left = original.pictures - 1
+        reason = f"{job.source} holds {left + 1} pictures, the first is colored" if left else ""
+        seconds = time.perf_counter() - begun
+        return Report(job.source, paintings, "colored", found, seconds, reason)
 
     # A photo for each core is faster than all cores for each photo.
     threads = torch.get_num_threads()
@@ -233,7 +260,7 @@ def color_photo(
         PhotoError: if it is in color already.
     """
     seen = original.seen
-    if _tone(seen) == "color" and not force:
+    if photo_tone(seen) == "color" and not force:
         raise PhotoError("the photo is in color already; --force colors it anew")
     note(original, _wish(colorizer, options))
     (colors,) = colorizer.predict([seen], options)
@@ -241,16 +268,7 @@ def color_photo(
 
 
 def _wish(colorizer: Colorizer, options: Options) -> str:
-    """What is asked of which network, in words; the same words mean the same painting."""
-    asked = [f"seed {options.seed}", f"{options.size or colorizer.size} px"]
-    if options.vividness is not None:
-        asked.append(f"vividness {options.vividness:g}")
-    if options.samples is not None:
-        asked.append("a sample")
-    asked += [f"hint {x:g},{y:g},{color}" for x, y, color in options.hints]
-    return (
-        f"{colorize.__version__}, the colors are invented by {colorizer.name}, {', '.join(asked)}"
-    )
+    return f"{colorize.__version__}, {colorizer.wish(options)}"
 
 
 def _are_done(targets: Sequence[Path], source: Path, mark: str) -> bool:
@@ -286,15 +304,6 @@ def _targets(job: Job, samples: int | None, compare: bool = False) -> tuple[Path
         names = [f"{stem}-sample{number}{suffix}" for number in range(1, samples + 1)]
         targets = [job.target.with_name(name) for name in names]
     return (*targets, job.compared) if compare else tuple(targets)
-
-
-def _tone(seen: Tensor) -> str:
-    if torch.equal(seen[0], seen[1]) and torch.equal(seen[1], seen[2]):
-        return "grey"
-    height, width = seen.shape[1:]
-    k = min(1, _TONE_SIDE / max(height, width))
-    lightness, ab = rgb_to_lab(resize(seen, max(1, round(height * k)), max(1, round(width * k))))
-    return tone(mean_chroma(ab).item(), color_spread(lightness, ab).item())
 
 
 def _digest(path: Path) -> str:

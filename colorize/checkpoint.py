@@ -62,6 +62,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except FileNotFoundError as error:
         raise CheckpointError(f"no checkpoint {path}: has the run finished an epoch?") from error
+    except pickle.UnpicklingError as error:  # torch's own words advise to open it all the same
+        raise CheckpointError(
+            f"{path} is damaged or holds more than weights; an unknown pickle is not opened"
+        ) from error
     except _DAMAGES as error:
         reason = str(error) or type(error).__name__
         raise CheckpointError(f"{path} is damaged or no checkpoint: {reason}") from error

@@ -115,10 +115,13 @@ class Colorizer:
 
         Raises:
             FileNotFoundError: if there is no such network.
+            ValueError: if weights of an ONNX file are asked for, which has one set.
             ImportError: if a package is missing that the source needs.
             CheckpointError: if its weights are missing, damaged, or of another network.
         """
         if source is not None and Path(source).suffix == ".onnx":
+            if weights is not None:
+                raise ValueError(f"{source} has one set of weights, {weights!r} is of a run")
             found = load_onnx(source)
         else:
             found = pretrained.load(source, weights)
@@ -159,6 +162,11 @@ class Colorizer:
         """
         options = Options(seed, vividness, size, hints, samples, return_uncertainty)
         photos = [photo] if isinstance(photo, Image.Image) else list(photo)
+        for some in photos:
+            if not isinstance(some, Image.Image):
+                raise ValueError(
+                    f"a photo is a PIL image, such as colorize.read_photo gives, not {type(some)}"
+                )
         parts = [split_alpha(some) for some in photos]
         found = self.predict([on_paper(rgb, alpha) for rgb, alpha in parts], options)
         answers = []
@@ -175,24 +183,31 @@ class Colorizer:
     ) -> list[Colors]:
         """The colors of photos at the network's size.
 
-        Where the device's memory does not suffice, the network sees the photos smaller, and a
-        warning says so.
+        Where the device's memory does not suffice, the network sees fewer photos at a time, at
+        last a single one smaller, and a warning says so.
 
         Args:
             photos: uint8 (3, H, W) each.
             options: what is wished; errors as of painting.
         """
-        self._check(options, len(photos))
-        size = options.size or self.size
+        self.check(options, len(photos))
+        size = self.size if options.size is None else options.size
+        at_once = 1 if self.has_noise else _AT_ONCE
         while True:
             try:
-                return self._predict(photos, size, options)
+                return self._predict(photos, size, options, at_once)
             except RuntimeError as error:
                 # The CPU's allocator has no error class of its own.
                 is_memory = "allocate memory" in str(error) or "not enough memory" in str(error)
                 smaller = size // 2 // self.network.multiple * self.network.multiple
-                if not (isinstance(error, torch.OutOfMemoryError) or is_memory) or not smaller:
+                if not (isinstance(error, torch.OutOfMemoryError) or is_memory):
                     raise
+                at_once = min(at_once, len(photos)) // 2
+                if not at_once and not smaller:
+                    raise
+            if at_once:
+                continue
+            at_once = 1
             warnings.warn(
                 f"out of memory: the network sees the photo at {smaller} px instead of {size}; "
                 "the painting keeps the photo's size",
@@ -201,13 +216,15 @@ class Colorizer:
             size = smaller
 
     @torch.no_grad()
-    def _predict(self, photos: Sequence[Tensor], size: int, options: Options) -> list[Colors]:
+    def _predict(
+        self, photos: Sequence[Tensor], size: int, options: Options, at_once: int
+    ) -> list[Colors]:
         seen = [
             rgb_to_lightness(resize(rgb, *self._network_size(rgb.shape[1:], size)))
             for rgb in photos
         ]
         found: list[Colors | None] = [None] * len(photos)
-        for batch in _batches([one.shape for one in seen], 1 if self.has_noise else _AT_ONCE):
+        for batch in _batches([one.shape for one in seen], at_once):
             lightness = torch.stack([seen[index] for index in batch])
             hints = self._placed(options.hints, photos[batch[0]], lightness)
             seed_all(options.seed)
@@ -216,8 +233,27 @@ class Colorizer:
                 found[index] = self._decoded(answer, seen[index], options)
         return found
 
-    def _check(self, options: Options, count: int) -> None:
-        """Refuse what this network does not have."""
+    def wish(self, options: Options) -> str:
+        """What is asked of this network, in words; the same words mean the same painting."""
+        size = self.size if options.size is None else options.size
+        asked = [f"seed {options.seed}", f"{size} px"]
+        if options.vividness is not None:
+            asked.append(f"vividness {options.vividness:g}")
+        if options.samples is not None:
+            asked.append("a sample")
+        asked += [f"hint {x:g},{y:g},{color}" for x, y, color in options.hints]
+        return f"the colors are invented by {self.name}, {', '.join(asked)}"
+
+    def check(self, options: Options, count: int = 1) -> None:
+        """Refuse what this network does not have.
+
+        Args:
+            options: what is wished.
+            count: of photos.
+
+        Raises:
+            ValueError: for each of these.
+        """
         vividness, samples = options.vividness, options.samples
         wants_classes = vividness is not None or samples is not None or options.uncertainty
         if wants_classes and not self.has_classes:
@@ -227,8 +263,11 @@ class Colorizer:
             )
         if vividness is not None and not 0 <= vividness <= 1:
             raise ValueError(f"vividness must be from 0 to 1, got {vividness}")
-        if samples is not None and samples < 1:
-            raise ValueError(f"samples must be at least 1, got {samples}")
+        if samples is not None and (not isinstance(samples, int) or samples < 1):
+            raise ValueError(f"samples must be a whole number from 1 up, got {samples}")
+        for hint in options.hints:
+            if not isinstance(hint, (tuple, list)) or len(hint) != 3:
+                raise ValueError(f"a hint is (x, y, color), got {hint!r}")
         if options.size is not None:
             check_size(options.size, self.network.multiple)
         if options.hints and not self.takes_hints:

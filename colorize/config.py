@@ -47,6 +47,8 @@ class TrainConfig:
             None is both from the beginning.
         score_every: steps of a joint phase after which the turn is looked for; None never.
         old_photos: share of the photos whose input is aged (`colorize.aging`), from 0 to 1.
+        without_hints: share of the photos that get no hint, beside the paper's one in eight, from
+            0 to 1; for a network that takes hints and is to paint well without.
         patience: stop after so many epochs in a row without a better validation loss; None never.
         seed: of the weights, the order, the crops, the dropout.
         precision: "fp32"; "bf16"; "fp16", with a scaled loss, on CUDA only; or "auto", bf16 where
@@ -77,6 +79,7 @@ class TrainConfig:
     phases: tuple[tuple[str, int, float], ...] | None = None
     score_every: int | None = None
     old_photos: float = 0.0
+    without_hints: float = 0.0
     patience: int | None = None
     seed: int = 0
     precision: str = "auto"
@@ -103,6 +106,8 @@ class TrainConfig:
         _check("distance", self.distance, LOSSES)
         if not 0 <= self.old_photos <= 1:
             raise ValueError(f"old_photos must be from 0 to 1, got {self.old_photos}")
+        if not 0 <= self.without_hints <= 1:
+            raise ValueError(f"without_hints must be from 0 to 1, got {self.without_hints}")
         if self.adversarial is not None:
             _check("adversarial", self.adversarial, ADVERSARIAL)
         else:

@@ -21,8 +21,8 @@ ALL = 0.01  # share of photos whose colors are all given
 GIVEN = 5  # px; side of the patch by which a user's point is given, the mean of those drawn
 
 
-def draw_hints(ab: Tensor) -> Tensor:
-    """Hints for a batch, from torch's generator: none for one photo in eight.
+def draw_hints(ab: Tensor, without: float = 0.0) -> Tensor:
+    """Hints for a batch, from torch's generator: none for one photo in eight, or for more.
 
     The number of points is geometric, their place Gaussian around the middle with a quarter of
     the side as its deviation, the side of a patch uniform from 1 to 9 px; its color is the mean in
@@ -30,6 +30,7 @@ def draw_hints(ab: Tensor) -> Tensor:
 
     Args:
         ab: the truth (N, 2, H, W).
+        without: share of the photos that get none whatever was drawn.
 
     Returns:
         (N, 3, H, W): ab where it is given, elsewhere 0, and a mask of ones there.
@@ -51,7 +52,23 @@ def draw_hints(ab: Tensor) -> Tensor:
             patch = (slice(top, top + side), slice(left, left + side))
             mean = ab[number][:, *patch].mean((1, 2), keepdim=True)
             hints[number][:2, *patch], hints[number][2, *patch] = mean, 1
+    if without > 0:
+        hints[torch.rand(count) < without] = 0
     return hints
+
+
+def read_hint(text: str) -> Hint:
+    """A user's hint of the text "x,y,color".
+
+    Raises:
+        ValueError: if it is none; whether there is such a color is seen when it is placed.
+    """
+    x, _, rest = text.partition(",")
+    y, _, color = rest.partition(",")
+    try:
+        return float(x), float(y), color.strip()
+    except ValueError as error:
+        raise ValueError(f"a hint is X,Y,COLOR, such as 120,80,teal; got {text!r}") from error
 
 
 def place_hints(hints: Sequence[Hint], photo_size: Sequence[int], size: Sequence[int]) -> Tensor:
@@ -93,6 +110,8 @@ def _ab(color: str | tuple[int, int, int]) -> Tensor:
     """
     try:
         rgb = ImageColor.getrgb(color)[:3] if isinstance(color, str) else color
+        if not all(isinstance(level, int) for level in rgb):
+            raise ValueError("levels are whole numbers")
         pixel = torch.tensor(rgb, dtype=torch.uint8).view(3, 1, 1)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(

@@ -44,11 +44,16 @@ _SAVE_OPTIONS = {
     "PNG": {"compress_level": 4},
 }
 
-# Of EXIF's first directory, what tells of the photo: description, maker, camera, software, dates,
-# artist, copyright. The rest of a TIFF's tags tells how its pixels are stored.
-_TOLD = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
+# Of EXIF's first directory, what tells of the photo: name, description, maker, camera, software,
+# dates, artist, rating, copyright, Windows' title to subject. The rest is of how pixels are stored.
+_TOLD = (
+    *(0x010D, 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x4746, 0x8298),
+    *range(0x9C9B, 0x9CA0),
+)
 _CAMERA, _PLACE = 0x8769, 0x8825  # further directories
+_OF_PIXELS = (0xA001, 0xA002, 0xA003, 0xA005)  # in the camera's: color space, width, height, more
 _ORIENTATION, _SOFTWARE, _PROFILE = 0x0112, 0x0131, 0x8773
+_RESOLUTION, _INCH, _CM = (0x011A, 0x011B, 0x0128), 2, 3
 _MARK = "colorize: "  # with it begins what is said of a painting
 _ROWS = 256  # worked on at a time where numbers are floats
 _NODES = 52  # a side of the cube by which deep colors are brought to sRGB: levels 0, 5, .., 255
@@ -64,6 +69,7 @@ class Original:
         kind: of file it was, a value of `KINDS`; "PNG" for all others.
         exif: what it tells of the photo, without the orientation.
         dpi: dots per inch, across and down; None if it does not say.
+        pictures: how many the file holds; this is the first.
     """
 
     rgb: Tensor
@@ -71,6 +77,7 @@ class Original:
     kind: str = "PNG"
     exif: Image.Exif = field(default_factory=Image.Exif)
     dpi: tuple[float, float] | None = None
+    pictures: int = 1
 
     @property
     def seen(self) -> Tensor:
@@ -97,7 +104,9 @@ def read_original(file: str | os.PathLike | BinaryIO) -> Original:
         if deep is not None:
             return deep
         with Image.open(file) as image:
-            dpi = _resolution(image.info.get("dpi"))
+            dpi = _resolution(image.info.get("dpi")) or _exif_resolution(image.getexif())
+            # Of a camera's JPEG the others are previews.
+            pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             kind = {"MPO": "JPEG"}.get(image.format, image.format)
             kind = kind if kind in KINDS.values() else "PNG"
             is_png = image.format == "PNG" and _png_depth(file) == 16
@@ -105,11 +114,12 @@ def read_original(file: str | os.PathLike | BinaryIO) -> Original:
                 exif = image.getexif()
                 values = imagecodecs.png_decode(_head(file)) if is_png else np.asarray(image)
                 icc, orientation = image.info.get("icc_profile"), exif.get(_ORIENTATION, 1)
-                return _deep(values, _white(values), icc, orientation, kind, _told(exif), dpi)
+                told = _told(exif)
+                return _deep(values, _white(values), icc, orientation, kind, told, dpi, pictures)
             ImageOps.exif_transpose(image, in_place=True)
             image.load()
             rgb, alpha = split_alpha(image)
-            return Original(rgb, alpha, kind, _told(image.getexif()), dpi)
+            return Original(rgb, alpha, kind, _told(image.getexif()), dpi, pictures)
 
 
 def note(original: Original, text: str) -> None:
@@ -145,10 +155,16 @@ def encode(original: Original, painted: Tensor, kind: str) -> bytes:
         painted, alpha = on_paper(painted, alpha), None
     photo = with_alpha(rgb_to_photo(painted), alpha)
     options = dict(_SAVE_OPTIONS[kind])
-    if len(original.exif):
-        options["exif"] = original.exif
-    if original.dpi is not None and kind in ("JPEG", "PNG"):
-        options["dpi"] = original.dpi
+    exif = original.exif
+    if original.dpi is not None:
+        if kind in ("JPEG", "PNG"):
+            options["dpi"] = original.dpi
+        else:  # these have no other place for it
+            exif = Image.Exif()
+            exif.load(original.exif.tobytes())
+            exif.update(zip(_RESOLUTION, (*original.dpi, _INCH), strict=True))
+    if len(exif):
+        options["exif"] = exif
     file = io.BytesIO()
     photo.save(file, kind, **options)
     return file.getvalue()
@@ -196,7 +212,7 @@ def _told(exif: Image.Exif) -> Image.Exif:
     for tag in (_CAMERA, _PLACE):
         more = exif.get_ifd(tag)
         if more:
-            kept.get_ifd(tag).update(more)
+            kept.get_ifd(tag).update({key: more[key] for key in more if key not in _OF_PIXELS})
     return kept
 
 
@@ -209,6 +225,12 @@ def _resolution(dpi: tuple | None) -> tuple[float, float] | None:
     return (across, down) if 0 < across < 1e5 and 0 < down < 1e5 else None
 
 
+def _exif_resolution(exif: Image.Exif) -> tuple[float, float] | None:
+    across, down, unit = (exif.get(tag) for tag in _RESOLUTION)
+    found = _resolution((across, down))
+    return tuple(number * 2.54 for number in found) if found and unit == _CM else found
+
+
 def _white(values: np.ndarray) -> float:
     """What counts as white: the largest value of the type, or 1 of floats, 255 where larger."""
     if values.dtype.kind == "f":
@@ -217,7 +239,7 @@ def _white(values: np.ndarray) -> float:
     return next(white for white in (255, 65535, 2**32 - 1) if peak <= white or white == 2**32 - 1)
 
 
-def _deep(values, white, icc, orientation, kind, exif, dpi) -> Original:
+def _deep(values, white, icc, orientation, kind, exif, dpi, pictures) -> Original:
     """An original of an array (H, W) or (H, W, 1 to 4), of whatever type."""
     values = _upright(values.reshape(*values.shape[:2], -1), orientation)
     height, width, channels = values.shape
@@ -233,7 +255,7 @@ def _deep(values, white, icc, orientation, kind, exif, dpi) -> Original:
             alpha[:, rows] = (some[-1:] * 65535).round()
     if has_alpha and bool((alpha.view(torch.int16) == -1).all()):  # all of them 65535
         alpha = None
-    return Original(rgb, alpha, kind, exif, dpi)
+    return Original(rgb, alpha, kind, exif, dpi, pictures)
 
 
 def _upright(values: np.ndarray, orientation: int) -> np.ndarray:
@@ -321,12 +343,14 @@ def _read_deep_tiff(file: str | os.PathLike | BinaryIO) -> Original | None:
         if page.photometric == 0:
             values = white - values
         tags = {tag.code: tag.value for tag in page.tags}
+        pictures = sum(not page.is_reduced for page in tiff.pages)
         dpi = None
         if page.resolutionunit in (2, 3):
             inches = 1 if page.resolutionunit == 2 else 2.54
             dpi = _resolution(tuple(number * inches for number in page.resolution))
     orientation = int(tags.get(_ORIENTATION, 1))
-    return _deep(values, white, tags.get(_PROFILE), orientation, "TIFF", _exif(file), dpi)
+    profile, exif = tags.get(_PROFILE), _exif(file)
+    return _deep(values, white, profile, orientation, "TIFF", exif, dpi, pictures)
 
 
 def _exif(file: str | os.PathLike | BinaryIO) -> Image.Exif:
@@ -354,9 +378,18 @@ def _png_chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
+def _tiff_tag(code: int, value: str | int | bytes) -> tuple:
+    """As tifffile takes it."""
+    if isinstance(value, int):
+        return code, "H", 1, value, True
+    if isinstance(value, bytes):
+        return code, "B", len(value), value, True
+    return code, "s", 0, str(value), True
+
+
 def _tiff(values: np.ndarray, exif: Image.Exif, dpi: tuple[float, float] | None) -> bytes:
     """A TIFF of (H, W, C); the camera's tags stand behind the pixels."""
-    told = [(code, "s", 0, str(value), True) for code, value in exif.items() if code in _TOLD]
+    told = [_tiff_tag(code, value) for code, value in exif.items() if code in _TOLD]
     directories = {code: exif.get_ifd(code) for code in (_CAMERA, _PLACE) if exif.get_ifd(code)}
 
     def written(offsets: dict[int, int]) -> bytes:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
+from colorize.color import color_spread, mean_chroma, rgb_to_lab, tone
 from colorize.runtime import written_beside
 
 try:
@@ -25,6 +26,8 @@ except ImportError:
 
 # What a transparent pixel shows: the white of paper.
 BACKGROUND = (255, 255, 255)
+
+_TONE_SIDE = 256  # px; the long side at which it is looked whether a photo has color
 
 # What Pillow's plugins raise on damaged files.
 _DAMAGES = (
@@ -184,6 +187,16 @@ def resize(rgb: Tensor, height: int, width: int) -> Tensor:
     bilinear. As Pillow's BILINEAR, within one level.
     """
     return F.interpolate(rgb.unsqueeze(0), (height, width), mode="bilinear", antialias=True)[0]
+
+
+def photo_tone(rgb: Tensor) -> str:
+    """Whether a uint8 photo (3, H, W) is "grey", "toned" or in "color"."""
+    if torch.equal(rgb[0], rgb[1]) and torch.equal(rgb[1], rgb[2]):
+        return "grey"
+    height, width = rgb.shape[1:]
+    k = min(1, _TONE_SIDE / max(height, width))
+    lightness, ab = rgb_to_lab(resize(rgb, max(1, round(height * k)), max(1, round(width * k))))
+    return tone(mean_chroma(ab).item(), color_spread(lightness, ab).item())
 
 
 def photo_to_rgb(photo: Image.Image) -> Tensor:

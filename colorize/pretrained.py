@@ -14,11 +14,13 @@ from torch import nn
 from colorize.checkpoint import CheckpointError, load_checkpoint
 from colorize.config import TrainConfig
 from colorize.models import create_model, generator_of
+from colorize.models.layers import check_size
 from colorize.runtime import written_beside
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 BUNDLED = Path(__file__).parent / "weights"  # a folder for each network
 DEFAULT = "colorful"
+_PICKLES = (".bin", ".ckpt", ".pth", ".pt")
 _SUMS = "SHA256SUMS"  # of the bundled weights, as `sha256sum --check` reads it
 
 
@@ -74,13 +76,7 @@ def _find(source: str | os.PathLike | None) -> Path:
     if name in bundled():
         return BUNDLED / name
     if path.exists():
-        pickles = [file.name for file in path.glob("*") if file.suffix in (".bin", ".pth", ".pt")]
-        advice = (
-            f": {pickles[0]} alone is not enough, and a pickle of unknown origin is not opened"
-            if pickles
-            else ""
-        )
-        raise FileNotFoundError(f"no run in {path}: it has no {CONFIG}{advice}")
+        raise FileNotFoundError(f"no run in {path}: it has no {CONFIG}{_about_pickles(path)}")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _from_hub(name)
     known = ", ".join(bundled()) or "none"
@@ -90,8 +86,19 @@ def _find(source: str | os.PathLike | None) -> Path:
     )
 
 
+def _about_pickles(folder: Path) -> str:
+    names = sorted(file.name for file in folder.glob("*") if file.suffix in _PICKLES)
+    return f"; {names[0]} is a pickle of unknown origin and is not opened" if names else ""
+
+
 def _load_run(run: Path, weights: str | None) -> Pretrained:
-    config = TrainConfig.load(run / CONFIG)
+    try:
+        config = TrainConfig.load(run / CONFIG)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{run} is neither a run nor a network of colorize: {CONFIG} is of something else, and "
+            f"there is no {WEIGHTS}{_about_pickles(run)}"
+        ) from error
     args = _without_start(config.model_args)
     network = create_model(config.model, **args)
     path = run / f"{weights or config.weights_name}.pt"
@@ -117,6 +124,7 @@ def _load_folder(folder: Path) -> Pretrained:
         config = json.loads((folder / CONFIG).read_text())
         model, args, size = config["model"], _without_start(config["model_args"]), config["size"]
         network = create_model(model, **args)
+        check_size(size, network.multiple)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{folder / CONFIG} does not describe a network of colorize: {error}"

@@ -3,6 +3,8 @@
 import contextlib
 import ctypes
 import os
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,6 +137,11 @@ def written_beside(path: str | os.PathLike) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def exit_when_terminated() -> None:
+    """Let SIGTERM end the program as an error would: what is half written is tidied up."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 # Of glibc's mallopt(3).

@@ -14,7 +14,8 @@ from PIL import Image
 from reports import story
 from reports.arena import Arena, as_json
 from reports.pages import REPORT, fill_in, read_json
-from reports.speed import infer_tables, overfit_table, speed_tables
+from reports.shipped import shipped_tables
+from reports.speed import film_tables, infer_tables, overfit_table, speed_tables
 
 from colorize import Colorizer, load_samples, read_photo
 from colorize.figures import loss_curves, save_figure, triptychs, turn_curve
@@ -27,13 +28,15 @@ def draw(report: Path = REPORT) -> None:
     arena = Arena(results / "arena")
     arena.draw(report, truths)
     painted = {name: arena.painted(name) for name in story.FOLDERS if name in arena.runs}
-    chosen = story.draw(painted, truths, report)
-    fill_in(report / "README.md", arena.tables() | chosen)
+    best = {key: read_photo(results / "ship" / "painted" / f"{key}.jpg") for key in truths}
+    chosen = story.draw(painted, best, truths, report)
+    fill_in(report / "README.md", arena.tables() | chosen | shipped_tables(results / "ship"))
     with written_beside(report / "arena.json") as part:
         part.write_text(as_json(arena))
     fill_in(report / "training.md", speed_tables(read_json(results / "bench_train.json")))
     bench, fuzz = (read_json(results / f"{name}.json") for name in ("bench_infer", "fuzz"))
     fill_in(report / "photos.md", infer_tables(bench, fuzz))
+    fill_in(report / "films.md", film_tables(read_json(results / "bench_film.json")))
     save_figure(turn_curve(read_json(results / "nogan_quick_scores.json")), report / "turn.png")
     fill_in(report / "methods.md", {"overfit": overfit_table(read_json(results / "overfit.json"))})
     print(f"drew {report}")

@@ -1,87 +1,122 @@
-"""Choose, train and score the network that is shipped with the package.
+"""Choose, train, score and pack the network that is shipped with the package.
 
     python scripts/ship.py choose --data PHOTOS --weights MOBILENET_V2   three methods, one budget
     python scripts/ship.py train  --data PHOTOS --weights MOBILENET_V2   the chosen one, for long
-    python scripts/ship.py score  --data PHOTOS                          once, by the test photos
+    python scripts/ship.py tune   --data PHOTOS   its size and vividness, by the validation photos
+    python scripts/ship.py pack                   into colorize/weights/, as they were chosen
+    python scripts/ship.py score  --data PHOTOS   once, by the test photos
 
 `PHOTOS` is as of `scripts/arena.py`, the validation photos too. All goes on where it was stopped.
-In two processes two cores learn nearly twice as fast as in one:
+In two processes two cores learn faster than in one, with 16 photos each (with fewer, a process of
+one thread leaves oneDNN for torch's slow convolution):
 
     python -m torch.distributed.run --nproc_per_node=2 scripts/ship.py train ...
 """
 
 import argparse
+import json
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from arena import split
+import torch
+from arena import LOSSES, SIZE, split
+from torch import Tensor
+from tqdm import tqdm
 
+from colorize import load_samples, read_photo
+from colorize.color import lab_to_rgb, rgb_to_lab, rgb_to_lightness, to_uint8
+from colorize.colorizer import Colorizer
 from colorize.config import PRESETS, TrainConfig
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.evaluation.judge import judge
 from colorize.evaluation.rows import Memory, PaintedRun, trivial_rows
 from colorize.evaluation.summary import write_summary
-from colorize.runtime import keep_memory, many_processes, rank, world_size
+from colorize.figures import save_pictures
+from colorize.metrics import ab_error, colorfulness
+from colorize.models.layers import enlarged
+from colorize.photos import resize
+from colorize.pretrained import BUNDLED, CONFIG, DEFAULT, WEIGHTS, load, model_card, save, sha256
+from colorize.runtime import keep_memory, many_processes, rank, world_size, written_beside
 from colorize.trainers import open_run
 
 RESULTS = Path(__file__).parents[1] / "report" / "results" / "ship"
-BATCH = 16
 VIVIDNESS = (0.0, 0.3, 0.5, 0.62, 0.7, 0.8, 0.9, 1.0)
-SCORED = 256  # px; the size at which it is scored, and at which it will see photos
+CHOOSING = (0.3, 0.62, 0.9)  # fewer, and by fewer photos: the choice is between methods
+CHOSEN_BY = 500  # validation photos
+TUNED_BY = 200  # validation photos
+SIZES = (128, 160, 192, 224)  # px, at which it could see photos
+BALANCES, TUNED_AT = (1.0, 0.8, 0.7, 0.6), (0.0, 0.3, 0.62, 0.8)
+SCORED = 256  # px
 
-_BODY = {"backbone": "mobilenet_v2", "padding": "same", "width": 192, "hints": True}
-_CLASSES = replace(
-    PRESETS["colorful"], model_args=_BODY, betas=(0.5, 0.999), size=96, batch_size=BATCH
-)
+# By the table of `tune`: how it is shipped.
+SEEN, BALANCE, TEMPERATURE = 160, 0.7, 0.38
+
+# Two of the arena's runs (found here as l1-1 and classes-1, they are not trained again), and a game
+# that begins with the weights of a run of classes. Each sees as many crops of 96 px.
 _NOGAN = replace(
-    _CLASSES,
+    LOSSES["classes"],
     model="classifier_gan",
-    model_args=_BODY | {"critic_channels": 32},
+    model_args=LOSSES["classes"].model_args | {"critic_channels": 32},
     distance="l1",
     adversarial="vanilla",
     distance_weight=10.0,
     phases=(("critic", 1, 1.0), ("both", 1, 0.2)),
     epochs=2,
 )
-
-# Each sees as many crops of 96 px; a run that follows another begins with its weights.
 CANDIDATES = {
-    "l1": (
-        replace(
-            _CLASSES,
-            model="backbone_unet",
-            model_args=_BODY | {"to_stride": 4},
-            distance="l1",
-            epochs=6,
-        ),
-    ),
-    "classes": (replace(_CLASSES, epochs=6),),
-    "classes_nogan": (replace(_CLASSES, epochs=4), _NOGAN),
+    "l1": (LOSSES["l1"],),
+    "classes": (LOSSES["classes"],),
+    "classes_nogan": (replace(LOSSES["classes"], epochs=4), _NOGAN),
 }
 
-# The chosen method, at growing sizes.
+# The chosen method, wider and with hints, at growing sizes; at last as it will be used: mostly
+# without hints, and for old photos too.
+_CLASSES = replace(
+    PRESETS["colorful"],
+    model_args={"backbone": "mobilenet_v2", "padding": "same", "width": 192, "hints": True},
+    betas=(0.5, 0.999),
+    lr=4e-4,
+    size=96,
+    batch_size=32,
+)
 STAGES = (
-    replace(_CLASSES, epochs=30),
-    replace(_CLASSES, size=128, epochs=20, lr=2e-4),
-    replace(_CLASSES, size=192, epochs=6, lr=1e-4),
+    replace(_CLASSES, epochs=12),
+    replace(_CLASSES, size=128, epochs=8, lr=3e-4),
+    replace(_CLASSES, size=160, epochs=12, lr=2e-4, without_hints=0.5, old_photos=0.25),
 )
 
 
 def train(
-    name: str, stages: Sequence[TrainConfig], data: Path, weights: str, out: Path, device: str
+    name: str,
+    stages: Sequence[TrainConfig],
+    data: Path,
+    weights: str,
+    out: Path,
+    device: str,
+    start: str | None = None,
 ) -> Path:
-    """Train one stage after the other; returns the last one's run."""
+    """Train one stage after the other; returns the last one's run.
+
+    With `start`, a network that has learned in the first stage, from the second stage on.
+    """
     photos = split(data)
-    start = None
     for number, stage in enumerate(stages, 1):
+        if start is not None and number == 1:
+            continue
+        large = {
+            part: [photo for photo in some if min(photo.width, photo.height) >= stage.size]
+            for part, some in photos.items()
+        }
         args = stage.model_args | ({"backbone_weights": weights} if start is None else {})
         config = replace(stage, model_args=args, start=start)
         run = out / f"{name}-{number}"
         open_run(config, run, device).fit(
-            train_loader(photos["train"], config.size, BATCH, config.seed),
-            eval_loader(photos["val"], config.size, BATCH // world_size()),
+            train_loader(large["train"], config.size, config.batch_size, config.seed),
+            eval_loader(large["val"], config.size, config.batch_size // world_size()),
         )
         start = str(run)
     return run
@@ -97,15 +132,77 @@ def choose(data: Path, weights: str, out: Path, device: str) -> None:
     rows = {name: PaintedRun(run) for name, run in runs.items()}
     for name, row in list(rows.items()):
         if row.colorizer.has_classes:
-            rows |= {f"{name} at {v:g}": row.at(v) for v in VIVIDNESS}
+            rows |= {f"{name} at {v:g}": row.at(v) for v in CHOOSING}
     photos = split(data)
     rows |= trivial_rows(Memory(photos["train"], out / "training.pt"))
-    judged = judge(rows, photos["val"], CANDIDATES["l1"][0].size, out / "choice", full=False)
+    judged = judge(
+        rows, photos["val"][:CHOSEN_BY], CANDIDATES["l1"][0].size, out / "choice", full=False
+    )
     print(write_summary(judged, _made(RESULTS / "choice")))
 
 
+def tune(data: Path, model: str) -> None:
+    """Measure the network by validation photos in squares of 256 px, seen and painted variously.
+
+    Of each size, balance and vividness the mean ab error in CIELAB units, and the mean
+    colorfulness. The best is that of the lowest error whose colorfulness is within a tenth of the
+    true one.
+    """
+    network = Colorizer.from_pretrained(model).network
+    measures: dict[str, list[Tensor]] = {}
+
+    def measure(row: str, lightness: Tensor, ab: Tensor, truth: Tensor) -> None:
+        colors = colorfulness(to_uint8(lab_to_rgb(lightness, ab, gamut="table")))
+        measures.setdefault(row, []).append(torch.stack((ab_error(ab, truth), colors)))
+
+    large = [photo for photo in split(data)["val"] if min(photo.width, photo.height) >= SCORED]
+    for rgb in tqdm(eval_loader(large[:TUNED_BY], SCORED, 10), "tuning"):
+        lightness, truth = rgb_to_lab(rgb)
+        measure("truth", lightness, truth, truth)
+        measure("grey", lightness, torch.zeros_like(truth), truth)
+        for size in SIZES:
+            seen = rgb_to_lightness(torch.stack([resize(one, size, size) for one in rgb]))
+            for network.balance in BALANCES:
+                with torch.no_grad():
+                    logits = network.logits(seen)
+                for vividness in TUNED_AT:
+                    ab = enlarged(network.decode(logits, 1 - vividness), lightness)
+                    row = f"{size} px, balance {network.balance:g} at {vividness:g}"
+                    measure(row, lightness, ab, truth)
+    table = {row: torch.cat(some, dim=1).mean(1).tolist() for row, some in measures.items()}
+    with written_beside(_made(RESULTS) / "tuning.json") as part:
+        part.write_text(json.dumps(table, indent=1) + "\n")
+    for row, (error, color) in table.items():
+        print(f"{row:32}  ab error {error:6.2f}  colorfulness {color:5.1f}")
+    true = table["truth"][1]
+    near = [row for row in table if " px" in row and abs(table[row][1] / true - 1) < 0.1]
+    print(f"best: {min(near, key=lambda row: table[row][0])}")
+
+
+def pack(model: str) -> None:
+    """Write the network into the package: fp16 weights and SHA-256; the card is written by hand.
+
+    What it paints of the embedded test photos goes to the results.
+    """
+    found = load(model)
+    args = found.model_args | {"temperature": TEMPERATURE, "balance": BALANCE}
+    shipped = replace(found, model_args=args, size=SEEN, name=DEFAULT)
+    with tempfile.TemporaryDirectory() as folder:
+        save(shipped, folder, model_card(shipped))
+        for name in (CONFIG, WEIGHTS):
+            with written_beside(BUNDLED / DEFAULT / name) as part:
+                shutil.copyfile(Path(folder) / name, part)
+    digest = sha256(BUNDLED / DEFAULT / WEIGHTS)
+    with written_beside(BUNDLED / "SHA256SUMS") as part:
+        part.write_text(f"{digest}  {DEFAULT}/{WEIGHTS}\n")
+    colorizer = Colorizer.from_pretrained()
+    photos = {photo.id: read_photo(photo.path) for photo in load_samples().select("test").photos}
+    painted = {name: colorizer(photo) for name, photo in photos.items()}
+    save_pictures(painted, RESULTS / "painted")
+
+
 def score(data: Path, model: str, out: Path) -> None:
-    """Judge a network by the test photos, at every vividness."""
+    """Judge a network by the test photos, at every vividness; and as the arena judged its runs."""
     photos = split(data)
     row = PaintedRun(model)
     rows = {"shipped": row} | {f"shipped at {v:g}": row.at(v) for v in VIVIDNESS}
@@ -113,6 +210,8 @@ def score(data: Path, model: str, out: Path) -> None:
     judged = judge(rows, photos["test"], SCORED, out / "score")
     for name, found in judged.items():
         found.save(_made(RESULTS / "test") / f"{name}.json")
+    as_others = judge({"shipped": row}, photos["test"], SIZE, out / "score-arena")
+    as_others["shipped"].save(RESULTS / "arena.json")
     print(write_summary(judged, RESULTS / "test"))
 
 
@@ -124,15 +223,26 @@ def _made(folder: Path) -> Path:
 def main() -> int:
     usage = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=usage)
-    parser.add_argument("what", choices=("choose", "train", "score"))
-    parser.add_argument("--data", required=True, type=Path, metavar="PHOTOS")
+    parser.add_argument("what", choices=("choose", "train", "tune", "pack", "score"))
+    parser.add_argument("--data", type=Path, metavar="PHOTOS")
     parser.add_argument("--weights", metavar="FILE", help="of a torchvision MobileNetV2")
     parser.add_argument("--out", type=Path, default=Path("runs/ship"), metavar="DIR")
-    parser.add_argument("--model", metavar="MODEL", help="to score; the last stage")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="to train from its second stage on, tune or pack (the last), or score (the packed)",
+    )
     args = parser.parse_args()
     keep_memory()
+    last = str(args.out / f"shipped-{len(STAGES)}")
+    if args.data is None and args.what != "pack":
+        parser.error(f"{args.what} needs --data, a folder of photos")
     if args.what == "score":
-        score(args.data, args.model or str(args.out / f"shipped-{len(STAGES)}"), args.out)
+        score(args.data, args.model or DEFAULT, args.out)
+    elif args.what == "tune":
+        tune(args.data, args.model or last)
+    elif args.what == "pack":
+        pack(args.model or last)
     elif args.weights is None:
         parser.error(f"{args.what} needs --weights, the file of a MobileNetV2")
     else:
@@ -140,7 +250,7 @@ def main() -> int:
             if args.what == "choose":
                 choose(args.data, args.weights, args.out, device)
             else:
-                train("shipped", STAGES, args.data, args.weights, args.out, device)
+                train("shipped", STAGES, args.data, args.weights, args.out, device, args.model)
     return 0
 
 

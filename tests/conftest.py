@@ -1,6 +1,8 @@
 import contextlib
 import dataclasses
 import json
+import shutil
+import time
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from torchvision.models._api import register_model
 from torchvision.models.resnet import BasicBlock
 
 import colorize.data.unsplash as unsplash
+from colorize import pretrained
 from colorize.data.folder import PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
+from colorize.models import create_model
 from colorize.photos import write_photo
 from colorize.trainers import open_run
 
@@ -164,3 +168,53 @@ def same(one, other):
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    """A network with classes and hints, in the hub's form."""
+    args = {"backbone": "mobilenet_v2", "width": 16, "hints": True}
+    network = create_model("color_classifier", **args)
+    nn.init.normal_(network.network.head.weight, std=3)
+    found = pretrained.Pretrained(network, "color_classifier", args, 32, "tiny")
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    pretrained.save(found, folder, pretrained.model_card(found))
+    return folder
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Chromium without a window; what it downloads goes to `tmp_path / "got"`."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    driver = shutil.which("chromedriver")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if not (driver and program):
+        pytest.skip("Chromium and its chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)  # the sandbox does not start as root, in a container
+    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path / "got")})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    browser.set_script_timeout(30)
+    yield browser
+    browser.quit()
+
+
+def screen(browser, width, height, touch=False):
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": touch}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": touch})
+
+
+def js(browser, expression):
+    return browser.execute_script(f"return {expression}")
+
+
+def until(condition, limit=20.0):
+    end = time.monotonic() + limit
+    while not (value := condition()):
+        assert time.monotonic() < end, "what was awaited did not come"
+        time.sleep(0.02)
+    return value

@@ -129,6 +129,36 @@ def test_names_do_not_collide(album, tmp_path):
     assert targets == ["a.jpg", "A-2.jpg", "b.gif.png", "b.gif-2.png"]
 
 
+def test_comparisons_do_not_collide_with_paintings(tmp_path):
+    for name in ("a.png", "compared/a.png"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True, parents=True)
+        make_photo().convert("L").save(tmp_path / "in" / name)
+    jobs = find_jobs([tmp_path / "in"], tmp_path / "out")
+    files = [file for job in jobs for file in (job.target, job.compared)]
+    assert len(set(files)) == 4
+
+
+def test_a_photo_that_is_named_twice_is_one(album, tmp_path, monkeypatch):
+    monkeypatch.chdir(album)
+    jobs = find_jobs(["a.jpg", album / "a.jpg", "deep/../a.jpg"], tmp_path / "out")
+    assert [job.target for job in jobs] == [tmp_path / "out" / "a.jpg"]
+
+
+def test_an_output_that_is_named_as_a_file_is_one(album, tmp_path):
+    with pytest.raises(ValueError, match=r"b\.gif: unknown kind of file; use one of \.jpg"):
+        find_jobs([album / "a.jpg"], tmp_path / "b.gif")
+    with pytest.raises(ValueError, match=r"b\.png is the name of one file; 4 photos need a folder"):
+        find_jobs([album], tmp_path / "b.png")
+
+
+def test_a_comparison_too_wide_for_its_kind_is_put_one_below_the_other(colorizer, tmp_path):
+    Image.new("L", (9000, 20), 120).save(tmp_path / "wide.webp")
+    report = run(colorizer, [tmp_path / "wide.webp"], tmp_path / "out", compare=True)["wide.webp"]
+    assert report.state == "colored"
+    with Image.open(tmp_path / "out" / "compared" / "wide.webp") as compared:
+        assert compared.size == (9000, 40)
+
+
 def test_where_paintings_go(album, tmp_path, monkeypatch):
     (job,) = find_jobs([album / "a.jpg"], tmp_path / "colored.png")
     assert job.target == tmp_path / "colored.png"
@@ -159,6 +189,24 @@ def test_photo_and_painting_side_by_side(album, colorizer, tmp_path):
     assert np.ptp(left, axis=-1).max() < 6 and np.ptp(right, axis=-1).mean() > 30
     (job,) = find_jobs([album / "a.jpg"], tmp_path / "one.png")
     assert job.compared == tmp_path / "one-compared.png"
+
+
+def test_side_by_side_transparent_places_stay_so(colorizer, tmp_path):
+    photo = make_photo().convert("LA")
+    photo.putalpha(Image.linear_gradient("L").resize(photo.size))
+    photo.save(tmp_path / "a.png")
+    run(colorizer, [tmp_path / "a.png"], tmp_path / "out", compare=True)
+    alpha = np.asarray(photo)[..., 1]
+    with Image.open(tmp_path / "out" / "compared" / "a.png") as both:
+        assert np.array_equal(np.asarray(both)[..., 3], np.hstack((alpha, alpha)))
+
+
+def test_of_several_pictures_in_a_file_it_is_said_that_one_is_colored(colorizer, tmp_path):
+    page = make_photo().convert("L")
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
+    report = run(colorizer, [tmp_path / "a.tif"], tmp_path / "out")["a.tif"]
+    assert report.state == "colored"
+    assert report.reason.endswith("a.tif holds 2 pictures, the first is colored")
 
 
 def test_a_painting_says_who_invented_its_colors(album, colorizer, tmp_path):

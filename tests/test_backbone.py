@@ -9,7 +9,7 @@ from torch import nn
 
 from colorize.models import BackboneUNet, PatchDiscriminator, create_model
 from colorize.models.backbone import Backbone
-from colorize.models.layers import SelfAttention, spectrally_normalized
+from colorize.models.layers import SelfAttention, join_hints, spectrally_normalized
 
 FAMILIES = ["resnet18", "mobilenet_v2", "mobilenet_v3_small", "convnext_tiny", "efficientnet_b0"]
 
@@ -89,21 +89,34 @@ def test_folded_statistics_are_frozen_and_others_are_not(tmp_path):
     assert Backbone("resnet18", frozen_norm=True).frozen_norm
 
 
-@torch.no_grad()
-def test_hints_change_nothing_before_they_are_learned(tmp_path):
-    torch.manual_seed(0)
-    torch.save(randomize_statistics(torchvision.models.resnet18()).state_dict(), tmp_path / "w.pth")
-    plain, hinted = (
-        create_model(
-            "backbone_unet", backbone="resnet18", backbone_weights=tmp_path / "w.pth", hints=hints,
-            width=16,
-        ).encoder.eval()
-        for hints in (False, True)
-    )  # fmt: skip
-    lightness = random_lightness(1, 1, 32, 32)
-    x = torch.cat((lightness, torch.rand(1, 3, 32, 32)), dim=1)
-    for one, other in zip(plain(lightness), hinted(x), strict=True):
-        assert torch.allclose(one, other, atol=1e-5)
+def test_hints_are_joined_as_the_mean_of_the_given_colors_of_each_place():
+    hints = torch.zeros(1, 3, 8, 8)
+    hints[0, :, 0, 1] = torch.tensor([0.4, -0.2, 1])
+    hints[0, :, 3, 3] = torch.tensor([0.2, 0.0, 1])
+    hints[0, :, 4, 7] = torch.tensor([-0.5, 0.1, 1])
+    x = torch.rand(1, 2, 2, 2)
+    joined = join_hints(x, hints)
+    assert torch.equal(joined[:, :2], x)
+    # ab / 110 times 11 is a*b* / 10.
+    expected = torch.tensor([[[3.3, 0], [0, -5.5]], [[-1.1, 0], [0, 1.1]], [[1, 0], [0, 1.0]]])
+    torch.testing.assert_close(joined[0, 2:], expected)
+    assert (join_hints(x, None)[:, 2:] == 0).all()
+
+
+def test_each_block_of_the_decoder_is_told_the_hints():
+    network = create_model("backbone_unet", backbone="resnet18", hints=True, width=16).eval()
+    lightness, hints = random_lightness(1, 1, 64, 64), torch.zeros(1, 3, 64, 64)
+    hints[:, :, 20:24, 40:44] = torch.tensor([0.5, -0.5, 1]).view(3, 1, 1)
+    told = {}
+    for number, block in enumerate(network.body.blocks):
+        block.first.register_forward_pre_hook(
+            lambda _, x, number=number: told.update({number: x[0][0, -3:]})
+        )
+    network(lightness, hints)
+    assert len(told) == 5
+    for given in told.values():
+        y, x = (int(at * given.shape[-1] / 64) for at in (20, 40))
+        torch.testing.assert_close(given[:, y, x], torch.tensor([5.5, -5.5, 1]))
 
 
 @pytest.mark.parametrize("name", ["unet", "backbone_unet", "backbone_gan", "color_classifier"])
@@ -118,9 +131,6 @@ def test_a_network_with_hints_is_automatic_without_them(name):
 
     assert torch.equal(paint(None), paint(hints))
     hints[:, 2], hints[:, 0] = 1, 0.5
-    for module in network.modules():
-        if type(module).__name__ == "LightnessStem":
-            nn.init.normal_(module.conv.weight)
     assert not torch.allclose(paint(None), paint(hints))
     with pytest.raises(ValueError, match=r"hints must be \(2, 3, 32, 32\).*got \(2, 2, 32, 32\)"):
         network(lightness, hints[:, :2])
@@ -135,7 +145,7 @@ def test_upsampling_leaves_no_checkerboard():
         side = x.shape[-1] * 2
         skips = dict(zip(network.encoder.strides, network.encoder.channels, strict=True))
         skip = torch.ones(1, skips[stride], side, side) if stride in skips else None
-        x = block(x, skip)
+        x = block(x, skip, None)
     inner = x[..., 150:-150, 150:-150]  # the borders see the padding
     assert inner.std(dim=(2, 3)).max() < 1e-5 * inner.abs().max()
     assert inner.abs().max() > 0

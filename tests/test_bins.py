@@ -138,3 +138,19 @@ def test_the_entropy_is_0_for_sure_and_1_for_no_idea():
     half = torch.full((1, 261, 1, 1), -1000.0)
     half[0, :2] = 0
     assert entropy(half).item() == pytest.approx(math.log(2) / math.log(261), rel=1e-5)
+
+
+@torch.no_grad()
+def test_balance_takes_the_preference_of_the_loss_back():
+    """By Bayes: what was learned of a world weighed by `weights`, divided by these."""
+    args = {"backbone": "mobilenet_v2", "width": 16}
+    network = create_model("color_classifier", **args).eval()
+    network.weights.copy_(torch.rand(261) * 5 + 0.1)
+    lightness = torch.rand(1, 1, 32, 32)
+    rebalanced = network.logits(lightness).softmax(1)
+    network.balance = 0.0
+    expected = rebalanced / network.weights.view(1, -1, 1, 1)
+    expected = expected / expected.sum(1, keepdim=True)
+    torch.testing.assert_close(network.logits(lightness).softmax(1), expected)
+    with pytest.raises(ValueError, match=r"balance must be from 0 to 1, got 1\.1"):
+        create_model("color_classifier", balance=1.1, **args)

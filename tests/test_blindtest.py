@@ -5,15 +5,13 @@ import io
 import json
 import random
 import re
-import shutil
-import time
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_photo
+from conftest import js, make_photo, screen, until
 from PIL import Image
 
 from colorize.blindtest import TEMPLATE, write_blind_test
@@ -194,35 +192,6 @@ let standing = false;
 """
 
 
-@pytest.fixture
-def browser(tmp_path):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    driver = shutil.which("chromedriver")
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if not (driver and program):
-        pytest.skip("Chromium and its chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)  # the sandbox does not start as root, in a container
-    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path / "got")})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    browser.set_script_timeout(30)
-    yield browser
-    browser.quit()
-
-
-def screen(browser, width, height, touch=False):
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": touch}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": touch})
-
-
-def js(browser, expression):
-    return browser.execute_script(f"return {expression}")
-
-
 def words(browser, name):
     """The text of an element that one can see."""
     return js(browser, f"document.getElementById('{name}').innerText").strip()
@@ -232,14 +201,6 @@ def press(browser, *keys):
     from selenium.webdriver import ActionChains
 
     ActionChains(browser).send_keys(*keys).perform()
-
-
-def until(condition, limit=20.0):
-    end = time.monotonic() + limit
-    while not (value := condition()):
-        assert time.monotonic() < end, "what was awaited did not come"
-        time.sleep(0.02)
-    return value
 
 
 def wait_for_question(browser):

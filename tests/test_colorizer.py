@@ -223,6 +223,19 @@ def test_out_of_memory_the_network_sees_the_photo_smaller_and_it_is_said(error):
         Colorizer(Greedy(4, RuntimeError("another matter")), 16, "cpu")(photo)
 
 
+def test_out_of_memory_for_many_the_network_sees_fewer_at_a_time(recwarn):
+    def rule(lightness):
+        if len(lightness) > 2:
+            raise torch.OutOfMemoryError("CUDA")
+        return 0.1
+
+    network = Fake(rule)
+    painted = Colorizer(network, 32, "cpu")([noise_photo(40, 40)] * 6)
+    assert len(painted) == 6 and not recwarn
+    assert [len(seen) for seen in network.seen] == [6, 3, 1, 1, 1, 1, 1, 1]
+    assert {seen.shape[-1] for seen in network.seen} == {32}
+
+
 @pytest.fixture
 def classes():
     """A colorizer with classes and hints whose colors differ from place to place."""
@@ -281,7 +294,7 @@ def test_samples_and_uncertainty_come_with_the_painting(classes):
     ("wish", "message"),
     [
         ({"vividness": 1.5}, "vividness must be from 0 to 1, got 1.5"),
-        ({"samples": 0}, "samples must be at least 1, got 0"),
+        ({"samples": 0}, "samples must be a whole number from 1 up, got 0"),
     ],
 )
 def test_wishes_out_of_range_are_named(classes, photo, wish, message):

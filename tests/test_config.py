@@ -70,6 +70,7 @@ GAME = {"adversarial": "vanilla"}
         ({"critic_lr": 1.0}, "critic_lr does nothing where there is no"),
         ({"phases": (("both", 20, 1),)}, "phases does nothing where there is no"),
         ({"score_every": 5}, "score_every does nothing where there is no"),
+        ({"without_hints": -0.5}, "without_hints must be from 0 to 1, got -0.5"),
         ({"old_photos": 1.5}, "old_photos must be from 0 to 1, got 1.5"),
         (GAME | {"score_every": 0}, "score_every must be positive, or none, got 0"),
         (GAME | {"phases": (("painter", 20, 1),)}, "a phase must be one of generator, critic"),

@@ -55,3 +55,11 @@ def test_the_same_seed_draws_the_same_and_another_another():
         torch.manual_seed(seed)
         drawn.append(draw_hints(ab))
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+def test_as_many_photos_as_asked_for_get_no_hint():
+    ab = torch.rand(400, 2, 16, 16)
+    torch.manual_seed(0)
+    given = draw_hints(ab, without=0.5)[:, 2].flatten(1).any(1)
+    assert given.float().mean() == pytest.approx(0.5 * 7 / 8, abs=0.07)
+    assert not draw_hints(ab, without=1.0).any()

@@ -10,26 +10,12 @@ import pytest
 import tifffile
 from conftest import make_photo
 from PIL import Image
-from torch import nn
 
 import colorize
 from colorize import pretrained
 from colorize.cli import main
-from colorize.models import create_model
 from colorize.originals import read_original
 from colorize.photos import read_photo
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A network with classes and hints, in the hub's form."""
-    args = {"backbone": "mobilenet_v2", "width": 16, "hints": True}
-    network = create_model("color_classifier", **args)
-    nn.init.normal_(network.network.head.weight, std=3)
-    found = pretrained.Pretrained(network, "color_classifier", args, 32, "tiny")
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    pretrained.save(found, folder, pretrained.model_card(found))
-    return folder
 
 
 @pytest.fixture
@@ -140,6 +126,9 @@ def test_a_photo_through_a_pipe(color, grey, tmp_path, monkeypatch, capsysbinary
     assert (tmp_path / "x.webp").read_bytes()[8:12] == b"WEBP"
     monkeypatch.setattr(sys, "stdin", Stream(grey.read_bytes()))
     assert color("-", out=tmp_path / "x.webp") == 2  # it is there
+    capsysbinary.readouterr()
+    assert color(grey.parent / "grandm*.png", out="-") == 0
+    assert capsysbinary.readouterr().out == piped
 
 
 def fails(capsys, status):
@@ -163,9 +152,16 @@ def test_what_cannot_be_done_is_said_in_one_line(color, grey, tmp_path, capsys, 
     assert "multiple of 32 for this network" in fails(capsys, color(grey, "--size", "50"))
     assert "vividness must be from 0 to 1, got 2" in fails(capsys, color(grey, "--vividness", "2"))
     assert "- is for one photo" in fails(capsys, color("-", grey))
+    (tmp_path / "twice").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "twice" / name).write_bytes(grey.read_bytes())
+    assert "- is for one photo" in fails(capsys, color(tmp_path / "twice" / "*.png", out="-"))
     with pytest.raises(SystemExit):
         color(grey, "--hint", "here,red")
-    assert "argument --hint: needs X,Y,COLOR, got 'here,red'" in capsys.readouterr().err
+    assert (
+        "argument --hint: a hint is X,Y,COLOR, such as 120,80,teal; got 'here,red'"
+        in capsys.readouterr().err
+    )
 
 
 def test_models_lists_what_is_here_with_its_sum(model, capsys, monkeypatch):
@@ -200,6 +196,9 @@ def test_a_network_exported_as_onnx_is_used_like_any(model, grey, tmp_path, caps
     path = tmp_path / "mine.onnx"
     assert main(["export", str(model), "-o", str(path)]) == 0
     assert "in CIELAB from what torch paints" in capsys.readouterr().out
+    assert "--overwrite replaces it" in fails(capsys, main(["export", str(model), "-o", str(path)]))
+    with pytest.raises(ValueError, match="'best' is of a run"):
+        colorize.Colorizer.from_pretrained(path, weights="best")
     for name, out in ((path, "a.png"), (model, "b.png")):
         command = ["photo", str(grey), "--model", str(name), "-o", str(tmp_path / out)]
         assert main([*command, "--hint", "9,9,red", "--vividness", "0.8"]) == 0

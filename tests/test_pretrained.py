@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from colorize import pretrained
-from colorize.checkpoint import CheckpointError
+from colorize.checkpoint import CheckpointError, load_checkpoint
 from colorize.colorizer import Colorizer
 from colorize.models import create_model
 from colorize.pretrained import CARD, CONFIG, WEIGHTS, Pretrained, load, model_card, save
@@ -83,9 +83,9 @@ def test_a_network_of_the_hub_is_asked_for_by_its_name(folder, photo, monkeypatc
 
 
 def test_what_was_fetched_from_the_hub_is_listed(folder, tmp_path, monkeypatch):
-    constants = pytest.importorskip("huggingface_hub.constants")
+    manager = pytest.importorskip("huggingface_hub.utils._cache_manager")
     cache = tmp_path / "cache"
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(manager, "HF_HUB_CACHE", str(cache))
     assert pretrained.cached() == {}
     for name, config in (("me--tiny", json.loads((folder / CONFIG).read_text())), ("me--bert", {})):
         snapshot = cache / f"models--{name}" / "snapshots" / "abc"
@@ -126,8 +126,28 @@ def test_weights_that_are_damaged_or_of_another_network_never_paint(folder, dama
 def test_a_pickle_of_unknown_origin_is_not_opened(tmp_path, monkeypatch):
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     monkeypatch.setattr(torch, "load", None)
-    with pytest.raises(FileNotFoundError, match=r"pytorch_model.bin alone .* is not opened"):
+    with pytest.raises(FileNotFoundError, match=r"pytorch_model.bin is a pickle of unknown"):
         load(tmp_path)
+    (tmp_path / CONFIG).write_text('{"architectures": ["Bert"]}')
+    with pytest.raises(
+        CheckpointError, match=r"neither a run nor .* pytorch_model.bin is a pickle"
+    ):
+        load(tmp_path)
+
+
+def test_of_a_pickle_that_wants_more_than_weights_nobody_is_advised_to_open_it(tmp_path):
+    (tmp_path / "best.pt").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+    with pytest.raises(CheckpointError, match="an unknown pickle is not opened") as raised:
+        load_checkpoint(tmp_path / "best.pt")
+    assert "weights_only" not in str(raised.value)
+
+
+@pytest.mark.parametrize("size", ["128", 0, -32, 33, None])
+def test_a_size_that_no_network_can_carry_is_named(folder, size):
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | {"size": size}))
+    with pytest.raises(CheckpointError, match=r"config.json does not describe .* size"):
+        load(folder)
 
 
 def test_what_is_nowhere_is_named(tmp_path, monkeypatch):

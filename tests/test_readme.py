@@ -19,11 +19,6 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SMALL = {
     "quick/unet_gan": ("unet_gan", {"depth": 4, "base_channels": 8}, "last"),
-    "colorful": (
-        "color_classifier",
-        {"backbone": "mobilenet_v2", "width": 16, "hints": True},
-        "best",
-    ),
 }
 
 
@@ -44,7 +39,7 @@ def place(tmp_path, monkeypatch):
     for name, (model, arguments, weights) in SMALL.items():
         run = tmp_path / "runs" / name
         config = dataclasses.replace(
-            PRESETS["unet_gan" if model == "unet_gan" else "colorful"],
+            PRESETS[model],
             size=32,
             model_args=arguments,
         )
@@ -84,12 +79,24 @@ def test_every_command_of_the_readme_is_understood():
         assert callable(_parser(words).parse_args(words).command)
 
 
-@pytest.mark.parametrize("words", [w for w in commands() if w[0] in ("photo", "models", "presets")])
-def test_commands_of_the_readme_that_need_no_training_run(place, words):
+SOON = ("photo", "video", "models", "presets", "export")
+
+
+@pytest.mark.parametrize("words", [w for w in commands() if w[0] in SOON])
+def test_commands_of_the_readme_that_need_no_training_run(place, words, monkeypatch):
+    if words[0] == "video":
+        clip = pytest.importorskip("clip", reason="needs the extra video")
+        monkeypatch.setattr("sys.argv", ["clip.py", "film.mp4", "--photos", "1", "--frames", "4"])
+        clip.main()
+    if words[0] == "export" and words[-1].endswith(".onnx"):
+        pytest.importorskip("onnxscript", reason="needs the extra export")
     assert main(words) == 0
-    if words[0] == "photo":
-        assert (place / "colored" / "grandma.tif").exists()
-        assert (place / "colored" / "1931" / "a.jpg").exists()
+    made = {
+        "photo": ("colored/grandma.tif", "colored/1931/a.jpg"),
+        "video": ("colored.mp4",),
+        "export": (words[-1],),
+    }
+    assert all((place / name).exists() for name in made.get(words[0], ()))
 
 
 def test_every_file_that_the_readme_names_is_there():

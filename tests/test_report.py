@@ -18,7 +18,7 @@ from colorize.evaluation.summary import Summary
 
 REPORT = Path(__file__).parents[1] / "report"
 RESULTS = REPORT / "results" / "arena"
-PAGES = ("README.md", "training.md", "methods.md", "photos.md")
+PAGES = ("README.md", "training.md", "methods.md", "photos.md", "films.md")
 NAMES = sorted(photo.id for photo in load_samples().photos if photo.part == "test")
 RUNS = sorted(path.parent for path in RESULTS.glob("*/config.json"))
 

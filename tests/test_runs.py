@@ -23,6 +23,7 @@ from colorize.models import create_model
 from colorize.pretrained import load
 from colorize.trainers import create_trainer, open_run
 from colorize.trainers.base import DivergedError
+from colorize.trainers.statistics import MovingAverage
 
 RESNET = {"backbone": "resnet_narrow", "backbone_weights": None}
 MODEL_ARGS = {"autoencoder": RESNET, "fcn": RESNET, "unet_gan": {"depth": 3, "base_channels": 4}}
@@ -477,6 +478,21 @@ def test_the_moving_average_warms_up_and_paints(tmp_path):
     assert not torch.allclose(trainer.painter.color.weight, weights[-1], atol=1e-7)
     best = torch.load(tmp_path / "best.pt", weights_only=True)["model"]
     assert torch.equal(best["color.weight"], trainer.painter.color.weight)
+
+
+def test_the_moving_average_has_running_statistics_of_its_own():
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)).train()
+    average, expected = MovingAverage(network, 0.5), None
+    for n in range(12):
+        network(torch.rand(4, 1, 3, 3) * (n + 1))
+        average.update_parameters(network)
+        now = torch.cat((network[1].running_mean, network[1].running_var))
+        keep = min(0.5, (1 + n) / (10 + n))
+        expected = now if expected is None else keep * expected + (1 - keep) * now
+        norm = average.module[1]
+        found = torch.cat((norm.running_mean, norm.running_var))
+        torch.testing.assert_close(found, expected)
+        assert not torch.equal(found, now) or n == 0
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,6 @@ def small(monkeypatch, tmp_path):
     candidates = {name: tuple(map(shrunk, stages)) for name, stages in ship.CANDIDATES.items()}
     monkeypatch.setattr(ship, "CANDIDATES", candidates)
     monkeypatch.setattr(ship, "STAGES", tuple(map(shrunk, ship.STAGES[:2])))
-    monkeypatch.setattr(ship, "BATCH", 2)
     monkeypatch.setattr(ship, "SCORED", 32)
     monkeypatch.setattr(ship, "RESULTS", tmp_path / "results")
     monkeypatch.setattr("arena.SIZE", 32)
@@ -39,7 +38,7 @@ def small(monkeypatch, tmp_path):
 def test_all_candidates_see_as_many_photos_of_one_size():
     for stages in ship.CANDIDATES.values():
         assert sum(stage.epochs for stage in stages) == 6
-        assert {(stage.size, stage.batch_size) for stage in stages} == {(96, ship.BATCH)}
+        assert {(stage.size, stage.batch_size) for stage in stages} == {(96, 16)}
 
 
 def test_the_shipped_network_takes_hints_and_has_classes_small_and_fast_enough():

@@ -6,7 +6,7 @@ import sys
 import warnings
 
 import colorize
-from colorize.cli import data, evaluate, models, photo, train
+from colorize.cli import data, demo, evaluate, models, photo, train, video
 
 # What says by itself what is wrong; an ImportError names the extra to install.
 _KNOWN = (ValueError, OSError, ArithmeticError, ImportError)
@@ -37,7 +37,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"colorize: {error}{advice}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ncolorize: stopped; the same command goes on from here", file=sys.stderr)
+        goes_on = getattr(args, "goes_on", True)
+        advice = "; the same command goes on from here" if goes_on else ""
+        print(f"\ncolorize: stopped{advice}", file=sys.stderr)
         return 130
 
 
@@ -53,6 +55,8 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     data.add(commands)
     train.add(commands, argv)
     photo.add(commands)
+    video.add(commands)
+    demo.add(commands)
     models.add(commands)
     evaluate.add(commands)
     return parser

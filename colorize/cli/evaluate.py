@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import colorize
-from colorize.cli.options import count, number, positive
+from colorize.cli.options import add_device, count, number, positive
 
 if TYPE_CHECKING:
     from colorize.data.folder import Photo
@@ -58,7 +58,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     evaluate.add_argument(
         "--no-full", action="store_true", help="the squares alone, not the full sizes"
     )
-    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add_device(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
     blind = commands.add_parser(
@@ -79,7 +79,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     blind.add_argument(
         "--seconds", type=number(float, 0.1), default=1.0, metavar="X", help="shown for (1)"
     )
-    blind.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add_device(blind)
     blind.set_defaults(command=_blindtest)
 
 

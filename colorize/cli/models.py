@@ -25,6 +25,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         metavar="OUT",
         help="a file whose name ends in .onnx, or a new folder",
     )
+    export.add_argument("--overwrite", action="store_true", help="replace an ONNX file")
     export.set_defaults(command=_export)
 
 
@@ -48,6 +49,8 @@ def _export(args: argparse.Namespace) -> int:
     from colorize.export import export_onnx
 
     found = pretrained.load(args.model)
+    if args.output.is_file() and not args.overwrite:
+        raise ValueError(f"{args.output} is there already; --overwrite replaces it")
     if args.output.suffix == ".onnx":
         difference = export_onnx(found, args.output)
         print(f"{args.output}: at most {difference:.1g} in CIELAB from what torch paints")

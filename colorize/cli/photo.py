@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import colorize
-from colorize.cli.options import number, positive
+from colorize.cli.options import add_network, add_wishes, positive
 
 _STREAM = Path("-")
 
@@ -35,18 +35,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         metavar="OUT",
         help="a folder (colored); of one photo also a file; - is the standard output",
     )
-    photo.add_argument(
-        "--model",
-        metavar="MODEL",
-        help="a bundled network (see `colorize models`), a run's folder, a folder or ONNX file "
-        "that `colorize export` wrote, or OWNER/NAME on the Hugging Face hub",
-    )
-    photo.add_argument(
-        "--vividness",
-        type=number(float, 0),
-        metavar="X",
-        help="from 0, dull, to 1, vivid and spotty; of a network with classes (its own)",
-    )
+    add_network(photo)
+    add_wishes(photo)
     photo.add_argument(
         "--samples",
         type=positive,
@@ -62,15 +52,6 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="a color at a pixel of the photo, such as '120,80,#aa3311' or 120,80,teal; may be "
         "given several times; of a network with hints",
     )
-    photo.add_argument(
-        "--size",
-        type=positive,
-        metavar="N",
-        help="short side in px that the network sees (its own)",
-    )
-    photo.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of samples and of networks with noise (0)"
-    )
     photo.add_argument("--force", action="store_true", help="also photos that are in color already")
     photo.add_argument("--overwrite", action="store_true", help="replace other files in OUT")
     photo.add_argument(
@@ -79,25 +60,24 @@ def add(commands: argparse._SubParsersAction) -> None:
     photo.add_argument(
         "--json", action="store_true", help="a line of JSON for each photo, for programs"
     )
-    photo.add_argument(
-        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps (auto)"
-    )
     photo.set_defaults(command=_photo)
 
 
-def _hint(text: str) -> tuple[float, float, str]:
-    x, _, rest = text.partition(",")
-    y, _, color = rest.partition(",")
+def _hint(text: str):
+    from colorize.hints import read_hint
+
     try:
-        return float(x), float(y), color
+        return read_hint(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"needs X,Y,COLOR, got {text!r}") from error
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _photo(args: argparse.Namespace) -> int:
     from colorize.album import find_jobs
     from colorize.colorizer import Options
+    from colorize.runtime import exit_when_terminated
 
+    exit_when_terminated()
     is_stream = "-" in args.paths or args.output == _STREAM
     if is_stream and (len(args.paths) > 1 or args.json or args.compare or args.samples):
         raise ValueError("- is for one photo, without --samples, --compare and --json")
@@ -138,16 +118,26 @@ def _files(args, colorizer, jobs, options) -> int:
 
 def _stream(args, colorizer, options) -> int:
     """Color one photo from the standard input, or to the standard output."""
-    from colorize.album import color_photo
+    from colorize.album import color_photo, matching
     from colorize.originals import encode, read_original, write_painting
 
-    source = args.paths[0]
-    file = io.BytesIO(sys.stdin.buffer.read()) if source == "-" else source
+    (given,) = args.paths
+    found = [given] if given == "-" else matching(given)
+    if len(found) > 1:
+        raise ValueError(f"- is for one photo, {given} are {len(found)}")
+    file = io.BytesIO(sys.stdin.buffer.read()) if given == "-" else found[0]
     original = read_original(file)
     painted = color_photo(colorizer, original, options, args.force)
+    if original.pictures > 1:
+        print(
+            f"colorize: {given} holds {original.pictures} pictures, the first is colored",
+            file=sys.stderr,
+        )
     if args.output in (None, _STREAM):
         sys.stdout.buffer.write(encode(original, painted, original.kind))
     else:
+        if args.output.is_dir():
+            raise ValueError(f"{args.output} is a folder; of - the output is a file")
         if args.output.exists() and not args.overwrite:
             raise ValueError(f"{args.output} is there already; --overwrite replaces it")
         write_painting(original, painted, args.output)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import colorize
-from colorize.cli.options import count, number
+from colorize.cli.options import add_device, count, number
 
 
 def _betas(text: str) -> tuple[float, ...]:
@@ -70,6 +70,7 @@ _SETTINGS = {
     "phases": (_phases, "epochs and rates, such as generator:20,critic:4,both:2:0.1", "none"),
     "score_every": (number(int, 1, none=True), "steps between looks for the turn", "none"),
     "old_photos": (number(float, 0), "share of photos whose input is aged", "0.0"),
+    "without_hints": (number(float, 0), "share of photos that get no hint", "0.0"),
     "patience": (number(int, 1, none=True), "epochs without improvement", "none"),
     "seed": (count, "of weights, order, crops, dropout", "0"),
     "precision": (str, "auto, fp32, bf16 or fp16", "auto"),
@@ -125,7 +126,7 @@ def add(commands: argparse._SubParsersAction, argv: Sequence[str]) -> None:
     train.add_argument(
         "--tensorboard", action="store_true", help="log for TensorBoard too, in RUN/tensorboard"
     )
-    train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add_device(train)
     train.set_defaults(command=_train)
 
 

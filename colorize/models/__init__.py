@@ -34,8 +34,11 @@ def _backbone_gan(
     return GAN(generator, PatchDiscriminator(critic_channels, 3, spectral, critic_attention))
 
 
-def _color_classifier(temperature: float = 0.38, **network_args) -> ColorClassifier:
-    return ColorClassifier(BackboneUNet(bins=len(bin_centers()), **network_args), temperature)
+def _color_classifier(
+    temperature: float = 0.38, balance: float = 1.0, **network_args
+) -> ColorClassifier:
+    network = BackboneUNet(bins=len(bin_centers()), **network_args)
+    return ColorClassifier(network, temperature, balance)
 
 
 def _classifier_gan(

@@ -32,31 +32,26 @@ class LightnessStem(nn.Module):
     same padding surrounds with zeros. A bias alone would be wrong at the borders.
     """
 
-    def __init__(self, conv: nn.Conv2d, hints: bool = False):
-        """Fold `conv`, a convolution of three channels, with ImageNet's normalization.
-
-        With `hints` it takes three channels more, whose filters begin at 0.
-        """
+    def __init__(self, conv: nn.Conv2d):
+        """Fold `conv`, a convolution of three channels, with ImageNet's normalization."""
         super().__init__()
         bias = conv.bias is not None
-        channels = 5 if hints else 2
         self.conv = nn.Conv2d(
-            channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=bias
+            2, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=bias
         )
         mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
         std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
         with torch.no_grad():
             weight = conv.weight / std
             grey, ones = weight.sum(1), -(weight * mean).sum(1)
-            self.conv.weight.zero_()
-            self.conv.weight[:, :2] = torch.stack((grey, ones), dim=1)
+            self.conv.weight.copy_(torch.stack((grey, ones), dim=1))
             if bias:
                 self.conv.bias.copy_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Lightness (N, 1, H, W), or with hints (N, 4, H, W), to the convolution's output."""
-        grey = lightness_to_grey(x[:, :1])
-        return self.conv(torch.cat((grey, torch.ones_like(grey), x[:, 1:]), dim=1))
+        """Lightness (N, 1, H, W) to the convolution's output."""
+        grey = lightness_to_grey(x)
+        return self.conv(torch.cat((grey, torch.ones_like(grey)), dim=1))
 
 
 class Backbone(nn.Module):
@@ -77,7 +72,6 @@ class Backbone(nn.Module):
         weights: str | os.PathLike | None = None,
         padding: str = "symmetric",
         frozen_norm: bool | None = None,
-        hints: bool = False,
         stages: int | None = None,
     ):
         """Build the first `stages` stages of a network.
@@ -93,7 +87,6 @@ class Backbone(nn.Module):
             frozen_norm: whether BatchNorm keeps the statistics of the weights in training; None:
                 where these are the identity (mean 0, variance 1), folded into the convolutions,
                 so that statistics of a batch would undo what the network learned.
-            hints: whether it takes three more channels, whose weights begin at 0.
             stages: how many; None for all.
 
         Raises:
@@ -114,12 +107,12 @@ class Backbone(nn.Module):
         self.register_buffer("frozen_norm", torch.tensor(frozen_norm))
         blocks = nn.Sequential(*_blocks(network))
         path, first = _first_convolution(blocks)
-        _set(blocks, path, LightnessStem(first, hints))
+        _set(blocks, path, LightnessStem(first))
         if padding == "same":
             for path, conv in list(blocks.named_modules()):
                 if isinstance(conv, nn.Conv2d) and conv.stride[0] == 2 and conv.padding[0] > 0:
                     _set(blocks, path, _same_padded(conv))
-        sizes, self.channels = _shapes(blocks, 4 if hints else 1)
+        sizes, self.channels = _shapes(blocks)
         ends = [i + 1 for i in range(len(sizes)) if sizes[i : i + 1] != sizes[i + 1 : i + 2]]
         ends = ends[:stages]
         self.channels = [self.channels[end - 1] for end in ends]
@@ -139,7 +132,7 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Lightness (N, 1, H, W), or with hints (N, 4, H, W), to features, finest first."""
+        """Lightness (N, 1, H, W) to features, finest first."""
         features = []
         for stage in self.stages:
             x = stage(x)
@@ -185,10 +178,10 @@ def _same_padded(conv: nn.Conv2d) -> nn.Module:
 
 
 @torch.no_grad()
-def _shapes(blocks: nn.Sequential, channels: int) -> tuple[list[int], list[int]]:
+def _shapes(blocks: nn.Sequential) -> tuple[list[int], list[int]]:
     """Side and channels after each block, of an input of `_PROBE` px."""
     was = blocks.training
-    x = torch.zeros(1, channels, _PROBE, _PROBE)
+    x = torch.zeros(1, 1, _PROBE, _PROBE)
     sides, widths = [], []
     for block in blocks.eval():
         x = block(x)

@@ -15,8 +15,8 @@ from colorize.models.layers import (
     SelfAttention,
     check_input,
     enlarged,
+    join_hints,
     spectrally_normalized,
-    with_hints,
 )
 
 
@@ -39,6 +39,7 @@ class UNetBody(nn.Module):
         to_stride: int = 1,
         attention: int | None = None,
         spectral_norm: bool = False,
+        hints: bool = False,
     ):
         """Build the decoder of an encoder.
 
@@ -50,6 +51,8 @@ class UNetBody(nn.Module):
             attention: stride at which the decoder has self-attention; None nowhere.
             spectral_norm: whether the decoder's convolutions are spectrally normalized, instead
                 of BatchNorm.
+            hints: whether each block of the decoder also takes the color hints, at its size. (The
+                encoder does not: it is a classifier of lightness, and learns slowly.)
 
         Raises:
             ValueError: if the decoder has no such stride.
@@ -65,7 +68,8 @@ class UNetBody(nn.Module):
             stride //= 2
             strides.append(stride)
             out = max(width >> len(self.blocks), width // 8)
-            block = _DecoderBlock(channels, skips.get(stride, 0), out, spectral_norm)
+            joined = skips.get(stride, 0) + (3 if hints else 0)
+            block = _DecoderBlock(channels, joined, out, spectral_norm, hints)
             if stride == attention:
                 block.attention = SelfAttention(out, spectral_norm)
             self.blocks.append(block)
@@ -76,29 +80,32 @@ class UNetBody(nn.Module):
             )
         self.strides, self.channels = strides, channels
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The encoder's input to features (N, channels, H / to_stride, W / to_stride)."""
-        features = self.encoder(x)
+    def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
+        """Lightness, and hints, to features (N, channels, H / to_stride, W / to_stride)."""
+        features = self.encoder(lightness)
         skips = dict(zip(self.encoder.strides, features, strict=True))
         x = features[-1]
         for stride, block in zip(self.strides, self.blocks, strict=True):
-            x = block(x, skips.get(stride))
+            x = block(x, skips.get(stride), hints)
         return x
 
 
 class _DecoderBlock(nn.Module):
     """Twice the size, joined with the encoder's features of that size, convolved twice."""
 
-    def __init__(self, channels: int, skipped: int, out: int, spectral: bool):
+    def __init__(self, channels: int, joined: int, out: int, spectral: bool, takes_hints: bool):
         super().__init__()
-        self.first = _convolved(channels + skipped, out, spectral)
+        self.takes_hints = takes_hints
+        self.first = _convolved(channels + joined, out, spectral)
         self.second = _convolved(out, out, spectral)
         self.attention = nn.Identity()
 
-    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor | None, hints: Tensor | None) -> Tensor:
         x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
         if skip is not None:
             x = torch.cat((x, skip), dim=1)
+        if self.takes_hints:
+            x = join_hints(x, hints)
         return self.attention(self.second(self.first(x)))
 
 
@@ -154,7 +161,7 @@ class BackboneUNet(nn.Module):
             width: of the decoder, as of `UNetBody`.
             attention: the stride of self-attention, as of `UNetBody`.
             spectral_norm: of the decoder, as of `UNetBody`.
-            hints: whether it takes color hints, see `with_hints`.
+            hints: whether it takes color hints, as of `UNetBody`.
             bins: with this many color bins its head gives logits, of the decoder's size; None
                 gives ab of the photo's own.
             to_stride: at which the decoder ends, as of `UNetBody`; None is 1, and with bins 4. The
@@ -162,10 +169,10 @@ class BackboneUNet(nn.Module):
         """
         super().__init__()
         self.takes_hints = hints
-        encoder = Backbone(backbone, backbone_weights, padding, frozen_norm, hints)
+        encoder = Backbone(backbone, backbone_weights, padding, frozen_norm)
         if to_stride is None:
             to_stride = 1 if bins is None else 4
-        self.body = UNetBody(encoder, width, to_stride, attention, spectral_norm)
+        self.body = UNetBody(encoder, width, to_stride, attention, spectral_norm, hints)
         channels = self.body.channels
         self.head = RegressionHead(channels) if bins is None else ClassHead(channels, bins)
         self.multiple, self.has_bins = self.body.multiple, bins is not None
@@ -178,6 +185,5 @@ class BackboneUNet(nn.Module):
     def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
         """Lightness (N, 1, H, W), and hints (N, 3, H, W), to the head's output."""
         check_input(lightness, hints, self.multiple, self.takes_hints)
-        x = with_hints(lightness, hints) if self.takes_hints else lightness
-        x = self.head(self.body(x))
+        x = self.head(self.body(lightness, hints))
         return x if self.has_bins else enlarged(x, lightness)

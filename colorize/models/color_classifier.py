@@ -17,24 +17,30 @@ class ColorClassifier(nn.Module):
         network: lightness to logits (N, bins, h, w).
         weights: of the bins in the loss, from the training photos; part of the state.
         temperature: at which it paints; settable from 0 to 1.
+        balance: how much the loss's preference for rare colors counts when it paints.
         multiple: heights and widths must be multiples of it.
         takes_hints: whether the network was built for color hints.
     """
 
-    def __init__(self, network: nn.Module, temperature: float = 0.38):
+    def __init__(self, network: nn.Module, temperature: float = 0.38, balance: float = 1.0):
         """Take a network of as many channels as there are bins.
 
         Args:
             network: such as a `BackboneUNet` with `bins`.
             temperature: of the annealed mean; the paper's 0.38.
+            balance: 1 paints as the paper does, from the distribution of a world in which rare
+                colors are more frequent; 0 from that of the photos, duller and with less error
+                (Menon et al.: Long-Tail Learning via Logit Adjustment, ICLR 2021, equation 9).
 
         Raises:
-            ValueError: if the temperature is not from 0 to 1.
+            ValueError: if the temperature or the balance is not from 0 to 1.
         """
         super().__init__()
         if not 0 <= temperature <= 1:
             raise ValueError(f"temperature must be from 0 (mode) to 1 (mean), got {temperature}")
-        self.network, self.temperature = network, temperature
+        if not 0 <= balance <= 1:
+            raise ValueError(f"balance must be from 0 to 1, got {balance}")
+        self.network, self.temperature, self.balance = network, temperature, balance
         self.multiple, self.takes_hints = network.multiple, network.takes_hints
         self.register_buffer("weights", torch.ones(len(bins.bin_centers())))
 
@@ -45,7 +51,10 @@ class ColorClassifier(nn.Module):
 
     def logits(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
         """Lightness (N, 1, H, W) to logits (N, bins, h, w), at the network's own resolution."""
-        return self.network(lightness, hints)
+        logits = self.network(lightness, hints)
+        if self.balance == 1:
+            return logits
+        return logits - (1 - self.balance) * self.weights.log().view(-1, 1, 1)
 
     def decode(
         self, logits: Tensor, temperature: float | None = None, sample: bool = False

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+_HINT_STEPS = 11  # ab / 110 in steps of 10 CIELAB units
+
 
 def check_size(size: int, multiple: int) -> None:
     """Refuse a side of training crops that a network cannot carry.
@@ -14,6 +16,8 @@ def check_size(size: int, multiple: int) -> None:
     Raises:
         ValueError: if `size` is no multiple of `multiple`; the nearest good ones are named.
     """
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"size must be a whole number of pixels, got {size!r}")
     if size % multiple:
         good = " or ".join(str(side) for side, _ in _nearest(size, size, multiple))
         raise ValueError(
@@ -66,16 +70,21 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, right, 0, bottom), mode=mode)
 
 
-def with_hints(lightness: Tensor, hints: Tensor | None) -> Tensor:
-    """Lightness and hints as one input (N, 4, H, W); no hints are zeros, also in the mask.
+def join_hints(x: Tensor, hints: Tensor | None) -> Tensor:
+    """Features (N, C, h, w) with the hints of each place as three channels more.
 
     Args:
-        lightness: (N, 1, H, W).
-        hints: (N, 3, H, W): ab where a color is given, elsewhere 0, and a mask of ones there.
+        x: the features.
+        hints: (N, 3, H, W): ab where a color is given, elsewhere 0, and a mask of ones there. Of a
+            place of `x`, the mean of those given in it, in steps of 10 CIELAB units: as large as
+            features are, not lost among them. None is no hints at all.
     """
-    if hints is None:
-        hints = lightness.new_zeros(lightness.shape[0], 3, *lightness.shape[-2:])
-    return torch.cat((lightness, hints), dim=1)
+    given = x.new_zeros(x.shape[0], 3, *x.shape[-2:])
+    if hints is not None:
+        mean = F.adaptive_avg_pool2d(hints, x.shape[-2:])
+        given = mean / mean[:, 2:].clamp(min=1e-6)
+        given = torch.cat((given[:, :2] * _HINT_STEPS, given[:, 2:]), dim=1).to(x.dtype)
+    return torch.cat((x, given), dim=1)
 
 
 class SelfAttention(nn.Module):

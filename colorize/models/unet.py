@@ -12,8 +12,8 @@ from colorize.models.layers import (
     SelfAttention,
     check_input,
     init_normal,
+    join_hints,
     spectrally_normalized,
-    with_hints,
 )
 
 
@@ -46,7 +46,7 @@ class UNetGenerator(nn.Module):
             dropout: probability in the decoder's first three blocks.
             attention: stride at which the decoder has self-attention (SAGAN); None nowhere.
             spectral_norm: whether all convolutions are spectrally normalized too (SAGAN).
-            hints: whether it takes color hints, see `with_hints`.
+            hints: whether it takes color hints, see `join_hints`.
 
         Raises:
             ValueError: if there are fewer than two halvings, too few for a skip, or the decoder
@@ -96,7 +96,7 @@ class UNetGenerator(nn.Module):
     def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
         """Lightness (N, 1, H, W), and hints (N, 3, H, W), to ab (N, 2, H, W) in [-1, 1]."""
         check_input(lightness, hints, self.multiple, self.takes_hints)
-        x = with_hints(lightness, hints) if self.takes_hints else lightness
+        x = join_hints(lightness, hints) if self.takes_hints else lightness
         skips = []
         for block in self.encoder_blocks:
             x = block(x)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import inspect
 import math
 import os
 import signal
@@ -37,7 +38,7 @@ from colorize.runtime import (
     world_size,
 )
 from colorize.trainers.run import RunFolder
-from colorize.trainers.statistics import RunningStatistics, moving_average
+from colorize.trainers.statistics import MovingAverage, RunningStatistics
 
 _SHOWN = 4  # validation photos that are painted after each epoch
 _TOLD = 10  # steps after which the bar tells the losses again
@@ -137,7 +138,7 @@ class Trainer:
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
-        self.average = None if config.ema is None else moving_average(self.model, config.ema)
+        self.average = None if config.ema is None else MovingAverage(self.model, config.ema)
         self.statistics = {
             name: RunningStatistics(network, pieces) for name, network in networks.items()
         }
@@ -378,7 +379,9 @@ class Trainer:
         if world_size() == 1:
             return network
         # Running statistics are ours to keep (`RunningStatistics`), so buffers are not sent around.
-        return DistributedDataParallel(network, broadcast_buffers=False)
+        known = inspect.signature(DistributedDataParallel).parameters
+        name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        return DistributedDataParallel(network, **{name: False})  # renamed in torch 2.15
 
     def _steps_of(self, loader: DataLoader) -> range:
         return range(len(loader) // self.config.accumulate)
@@ -466,7 +469,7 @@ class Trainer:
         seed_all(self.config.seed, self.crops, self.done, number)
         if self.config.old_photos > 0:
             lightness = age(rgb, self.config.old_photos)
-        hints = draw_hints(ab) if self.model.takes_hints else None
+        hints = draw_hints(ab, self.config.without_hints) if self.model.takes_hints else None
         return Batch(lightness, ab, number, last, hints)
 
     def _all_sums(self) -> dict[str, Tensor]:

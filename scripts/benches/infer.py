@@ -167,10 +167,17 @@ def _ours(data: bytes) -> bytes:
 
 
 def _plain(data: bytes) -> bytes:
+    painted = plain_painting(_colorizer(), Image.open(io.BytesIO(data)))
+    file = io.BytesIO()
+    painted.save(file, "JPEG", quality=95, subsampling=0)
+    return file.getvalue()
+
+
+def plain_painting(colorizer: Colorizer, photo: Image.Image) -> Image.Image:
+    """Pillow and scikit-image around the network, colors enlarged bilinearly."""
     from skimage.color import lab2rgb, rgb2lab
 
-    colorizer = _colorizer()
-    lab = rgb2lab(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+    lab = rgb2lab(np.asarray(photo.convert("RGB")))
     height, width = lab.shape[:2]
     size = tuple(colorizer.size * side // min(height, width) for side in (width, height))
     star = Image.fromarray(lab[..., 0].astype(np.float32))
@@ -182,10 +189,7 @@ def _plain(data: bytes) -> bytes:
     ab = ab[..., : seen.shape[-2], : seen.shape[-1]]
     wide = torch.nn.functional.interpolate(ab, (height, width), mode="bilinear")[0]
     lab[..., 1:] = wide.permute(1, 2, 0).numpy() * 110
-    file = io.BytesIO()
-    painted = Image.fromarray((lab2rgb(lab) * 255).round().astype(np.uint8))
-    painted.save(file, "JPEG", quality=95, subsampling=0)
-    return file.getvalue()
+    return Image.fromarray((lab2rgb(lab) * 255).round().astype(np.uint8))
 
 
 def _peak(way: str, small: Path, large: Path) -> float:

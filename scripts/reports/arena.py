@@ -34,7 +34,8 @@ OTHER = {
     "hints": "hints, none given",
     "old_photos": "old photos",
 }
-TITLES = ATTEMPTS | LOSSES | OTHER
+SHIPPED = "shipped"  # trained for longer than the others
+TITLES = ATTEMPTS | LOSSES | OTHER | {SHIPPED: "the shipped network"}
 
 
 Rows = Judged | list[Judged]
@@ -50,10 +51,14 @@ class Arena:
 
     def __init__(self, results: Path):
         self.results = results
-        self.runs = {method: self._seeds(method) for method in TITLES}
+        self.runs = {method: self._seeds(method) for method in ATTEMPTS | LOSSES | OTHER}
         self.runs = {method: seeds for method, seeds in self.runs.items() if seeds}
         trivial = {name: self._load("trivial", name) for name in (TRUTH, *TRIVIAL)}
-        self.rows = {TRUTH: trivial.pop(TRUTH)} | self.runs | trivial
+        self.rows = {TRUTH: trivial.pop(TRUTH)} | self.runs
+        shipped = results.parent / "ship" / "arena.json"
+        if shipped.exists():
+            self.rows[SHIPPED] = Judged.load(shipped)
+        self.rows |= trivial
 
     def _seeds(self, method: str) -> list[Judged]:
         folders = sorted(self.results.glob(f"{method}-?"))
@@ -177,7 +182,7 @@ class Arena:
     def _stamp(self) -> str:
         told = self.rows[TRUTH].stamp
         versions = ", ".join(f"{name} {number}" for name, number in told["versions"].items())
-        missing = [TITLES[name] for name in TITLES if name not in self.runs]
+        missing = [TITLES[name] for name in TITLES if name not in (*self.runs, SHIPPED)]
         waiting = f" Not run yet: {', '.join(missing)}." if missing else ""
         return (
             f"{told['photos']} test photos, squares of {told['size']} px ({told['crop']}), "
@@ -187,7 +192,7 @@ class Arena:
     def draw(self, report: Path, truths: Mapping[str, Image.Image]) -> None:
         """Draw the arena's figures."""
         painted = {method: self.painted(method) for method in self.runs}
-        for name, methods in {"comparison": ATTEMPTS, "losses": LOSSES, "others": OTHER}.items():
+        for name, methods in {"losses": LOSSES, "others": OTHER}.items():
             columns = {
                 title: [painted[method][key] for key in truths]
                 for method, title in methods.items()
@@ -227,4 +232,11 @@ class Arena:
 def as_json(arena: Arena) -> str:
     """Every number of the report's tables, for programs."""
     found = {part: Summary(arena.rows, part).as_dict() for part in ("square", "full")}
-    return json.dumps({"stamp": arena.rows[TRUTH].stamp, **found}, indent=1) + "\n"
+    return json.dumps({"stamp": arena.rows[TRUTH].stamp, **_rounded(found)}, indent=1) + "\n"
+
+
+def _rounded(found):
+    """The same with 9 digits of each number: the last ones depend on the machine."""
+    if isinstance(found, dict):
+        return {name: _rounded(value) for name, value in found.items()}
+    return float(f"{found:.9g}") if isinstance(found, float) else found

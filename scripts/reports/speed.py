@@ -65,6 +65,26 @@ def infer_tables(bench: dict, fuzz: dict) -> dict[str, str]:
     return {"machine": machine} | {name: "\n".join(table) for name, table in tables.items()}
 
 
+def film_tables(bench: dict) -> dict[str, str]:
+    """What `scripts/bench.py film` measured, as Markdown tables."""
+    rows = {row["name"]: row for row in bench["rows"]}
+    speed, found = rows["film"], rows["flicker"]
+    steady = [
+        "| colors | change from frame to frame | ab error |",
+        "|---|---:|---:|",
+        f"| painted one by one | {found['plain']:.2f} | {found['painted_dab']:.1f} |",
+        f"| steady | {found['ours']:.2f} | {found['steady_dab']:.1f} |",
+        f"| true | {found['truth']:.2f} | 0 |",
+    ]
+    times = [
+        "| a frame of 1280 x 720 | ms |",
+        "|---|---:|",
+        f"| plain | {speed['plain']:.0f} |",
+        f"| ours | {speed['ours']:.0f} |",
+    ]
+    return {"flicker": "\n".join(steady), "film": "\n".join(times)}
+
+
 def overfit_table(found: dict) -> str:
     """What `scripts/overfit.py` measured, as a Markdown table."""
     rows = {row["preset"].removesuffix("_quick"): row for row in found["rows"]}

@@ -12,11 +12,19 @@ from colorize.photos import photo_to_rgb
 
 FOLDERS = {"autoencoder": "autoencoder", "fcn": "fcn", "unet_gan": "gan"}
 
+ATTEMPTS = ("first", "second", "third")
+
 Photos = Mapping[str, Image.Image]
 
 
-def draw(painted: Mapping[str, Photos], truths: Photos, report: Path) -> dict[str, str]:
-    """Draw what the attempts painted; returns the lines that say what was chosen."""
+def draw(
+    painted: Mapping[str, Photos], best: Photos, truths: Photos, report: Path
+) -> dict[str, str]:
+    """Draw what the attempts painted, and the best network; returns what was chosen, in words."""
+    columns = {name: painted[key] for name, key in zip(ATTEMPTS, FOLDERS, strict=True)}
+    columns = {name: [pictures[key] for key in truths] for name, pictures in columns.items()}
+    columns |= {"best": [best[key] for key in truths]}
+    save_figure(comparison(columns, list(truths.values())), report / "comparison.jpg")
     errors = {name: _errors(painted[name], truths) for name in painted}
     for name, folder in FOLDERS.items():
         figure = triptychs([painted[name][key] for key in truths], list(truths.values()))

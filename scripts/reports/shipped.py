@@ -1,0 +1,45 @@
+"""What is known of the network that comes with the package."""
+
+from pathlib import Path
+
+from colorize.evaluation.judge import TRUTH, Judged
+from colorize.evaluation.summary import Summary
+from reports.arena import TRIVIAL
+from reports.pages import read_json
+
+_COLUMNS = ("ab_error", "delta_e", "colorfulness", "colorfulness_error")
+
+
+def shipped_tables(results: Path) -> dict[str, str]:
+    """How it was tuned, and how it fares by the test photos, as Markdown tables."""
+    return {"tuning": _tuning(results / "tuning.json"), "shipped": _scores(results / "test")}
+
+
+def _tuning(path: Path) -> str:
+    found = read_json(path)
+    rows: dict[str, dict[str, list[float]]] = {}
+    for row, measures in found.items():
+        size, _, vividness = row.partition(" at ")
+        rows.setdefault(size, {})[vividness] = measures
+    columns = list(next(part for row, part in rows.items() if " px" in row))
+    lines = [
+        f"| seen at, vividness | {' | '.join(columns)} |",
+        f"|---|{'---:|' * len(columns)}",
+    ]
+    for size in rows:
+        if size not in (TRUTH, "grey"):
+            cells = (f"{error:.1f} / {color:.0f}" for error, color in rows[size].values())
+            lines.append(f"| {size} | {' | '.join(cells)} |")
+    true, grey = found[TRUTH][1], found["grey"][0]
+    return "\n".join(lines) + f"\n\nTrue colorfulness: {true:.0f}. Error of grey: {grey:.1f}."
+
+
+def _scores(folder: Path) -> str:
+    if not folder.exists():
+        return "Not scored yet: the test photos are looked at once, when its training has ended."
+    rows = {
+        path.stem: Judged.load(path) for path in folder.glob("*.json") if path.stem != "summary"
+    }
+    shipped = sorted(name for name in rows if name.startswith("shipped"))
+    names = [name for name in (TRUTH, *shipped, *TRIVIAL) if name in rows]
+    return Summary({name: rows[name] for name in names}).table(_COLUMNS)

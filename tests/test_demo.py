@@ -1,0 +1,338 @@
+"""The web page: what it does with a photo, and a visitor in a real browser."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from conftest import js, make_photo, screen, until
+from PIL import Image
+
+from colorize import load_samples, pretrained
+from colorize.colorizer import Colorizer
+from colorize.figures import grey_photo
+from colorize.models import create_model
+from colorize.originals import read_note, read_original
+from colorize.photos import read_photo
+
+gradio = pytest.importorskip("gradio", reason="needs the extra demo")
+
+
+@pytest.fixture
+def studio(model, tmp_path):
+    from colorize.demo import Studio
+
+    folder = tmp_path / "paintings"
+    folder.mkdir()
+    return Studio(Colorizer.from_pretrained(model, "cpu"), folder)
+
+
+@pytest.fixture
+def grey(tmp_path):
+    path = tmp_path / "grandma.png"
+    make_photo().convert("L").save(path)
+    return str(path)
+
+
+def pixels(photo):
+    photo = photo if isinstance(photo, Image.Image) else read_photo(photo)
+    return np.asarray(photo.convert("RGB"), int)
+
+
+def test_a_photo_is_painted_as_python_paints_it(studio, grey):
+    (before, after), marked, target, last = studio.paint(grey, 0.9, "", None)
+    assert np.array_equal(pixels(before), pixels(grey))
+    expected = studio.colorizer(read_photo(grey), vividness=0.9)
+    assert np.array_equal(pixels(after), pixels(expected))
+    assert np.array_equal(pixels(marked), pixels(after))
+    assert target == last and Path(target).name == "grandma-colored.png"
+    assert np.array_equal(pixels(target), pixels(expected))
+    assert "vividness 0.9" in read_note(target)
+
+
+def test_only_the_last_painting_is_kept(studio, grey):
+    *_, last = studio.paint(grey, None, "", None)
+    *_, newer = studio.paint(grey, None, "", last)
+    assert not Path(last).exists() and Path(newer).exists() and Path(grey).exists()
+    assert studio.paint(None, None, "", newer) == (None, None, None, None)
+    assert not Path(newer).exists()
+
+
+def test_what_is_taken_home_is_whole_and_of_the_photos_kind(studio, tmp_path):
+    deep = np.tile(np.linspace(0, 65535, 1600).astype(np.uint16), (900, 1))
+    tifffile.imwrite(tmp_path / "scan.tif", deep)
+    (before, after), _, target, _ = studio.paint(str(tmp_path / "scan.tif"), None, "", None)
+    assert before.size == after.size == (1280, 720)
+    assert Path(target).name == "scan-colored.tif"
+    assert tifffile.imread(target).shape == (900, 1600, 3)
+    assert tifffile.imread(target).dtype == np.uint16
+    Image.new("L", (40, 30), 100).save(tmp_path / "old.bmp")
+    *_, target = studio.paint(str(tmp_path / "old.bmp"), None, "", None)
+    assert Path(target).name == "old-colored.png"
+
+
+def test_a_click_becomes_a_hint_in_pixels_of_the_photo(studio, tmp_path):
+    path = tmp_path / "large.png"
+    Image.new("L", (2560, 1280), 128).save(path)  # shown at half its size
+    text = studio.add_hint("", str(path), "#aa3311", (100, 50))
+    assert text == "201,101,#aa3311"
+    text = studio.add_hint(text + "\n", str(path), "teal", (0, 639))
+    assert text == "201,101,#aa3311\n1,1279,teal"
+    _, marked, target, _ = studio.paint(str(path), None, text, None)
+    assert tuple(pixels(marked)[50, 100]) == (0xAA, 0x33, 0x11)
+    assert "hint 201,101,#aa3311, hint 1,1279,teal" in read_note(target)
+
+
+@pytest.mark.parametrize(
+    "hints, message",
+    [
+        ("10,20", "'' is no color"),
+        ("here,20,red", "a hint is X,Y,COLOR"),
+        ("10,20,redd", "'redd' is no color"),
+        ("9999,20,red", "outside the photo"),
+    ],
+)
+def test_a_line_that_is_no_hint_is_named(studio, grey, hints, message):
+    with pytest.raises(ValueError, match=message):
+        studio.paint(grey, None, hints, None)
+
+
+def test_samples_differ_and_so_do_those_of_the_next_draw(studio, grey):
+    some, seed = studio.sample(grey, 0.5, "", 0)
+    others, _ = studio.sample(grey, 0.5, "", seed)
+    pictures = [pixels(one).tobytes() for one in some + others]
+    assert len(pictures) == 8 and len(set(pictures[:4])) > 2
+    assert pictures[:4] != pictures[4:]
+    assert studio.sample(None, 0.5, "", 3) == ([], 3)
+
+
+def test_doubt_is_a_map_of_the_photos_size(studio, grey):
+    assert studio.doubt(grey, "").size == read_photo(grey).size
+    assert studio.doubt(None, "") is None
+
+
+def test_what_is_no_photo_is_said_on_the_page(studio, tmp_path):
+    from colorize.demo import _in_words
+
+    (tmp_path / "bad.jpg").write_text("no photo")
+    with pytest.raises(gradio.Error, match=r"bad\.jpg"):
+        _in_words(studio.paint)(str(tmp_path / "bad.jpg"), None, "", None)
+
+
+LABELS = """
+import json, sys
+from pathlib import Path
+from colorize.colorizer import Colorizer
+from colorize.demo import page
+blocks = page(Colorizer.from_pretrained(sys.argv[1], "cpu"), Path("."))
+kinds = [(type(some).__name__, some) for some in blocks.blocks.values()]
+shown = [some.label for kind, some in kinds if kind in ("Tab", "Slider") and some.visible]
+print(json.dumps(shown))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_all", [True, False])
+def test_the_page_offers_what_the_network_has(model, tmp_path, has_all):
+    if not has_all:
+        args = {"backbone": "mobilenet_v2", "width": 16}
+        network = create_model("backbone_unet", **args)
+        found = pretrained.Pretrained(network, "backbone_unet", args, 32, "plain")
+        model = tmp_path / "plain"
+        pretrained.save(found, model, pretrained.model_card(found))
+    # In a process of its own: gradio leaves sockets open.
+    command = [sys.executable, "-c", LABELS, str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    always = {"Before and after", "Left of here the photo as it was"}
+    more = {"Vividness", "Hints", "Samples", "Doubt"} if has_all else set()
+    assert set(json.loads(done.stdout)) == always | more
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_named(model):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "colorize", "demo", "--model", str(model), "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and port in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def mountains(tmp_path):
+    """A photo whose colors the bundled network should know."""
+    photo = next(photo for photo in load_samples().photos if photo.id == "mountains")
+    path = tmp_path / "mountains.png"
+    grey_photo(read_photo(photo.path)).convert("L").save(path)
+    return path
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of the page, served by the command, with the bundled network."""
+    words = ["demo", "--max-upload", "1", "--device", "cpu", "--port", "7871"]
+    command = [sys.executable, "-u", "-m", "colorize", *map(str, words)]
+    env = os.environ | {"TMPDIR": str(tmp_path / "tmp"), "GRADIO_TEMP_DIR": str(tmp_path / "tmp")}
+    (tmp_path / "tmp").mkdir()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        address = next(re.search(r"http://\S+", line) for line in process.stdout)
+        yield address.group()
+        process.terminate()
+
+
+def find(browser, selector):
+    from selenium.webdriver.common.by import By
+
+    return browser.find_element(By.CSS_SELECTOR, selector)
+
+
+def tab(browser, name):
+    tabs = "[...document.querySelectorAll('[role=tab]')]"
+    browser.execute_script(f"{tabs}.find((tab) => tab.innerText == arguments[0]).click()", name)
+
+
+def give(browser, path):
+    """Drop a photo, in place of another."""
+    until(lambda: js(browser, "document.querySelector('#photo input[type=file]')"), 60)
+    find(browser, "#photo input[type=file]").send_keys(str(path))
+
+
+def picture(browser, selector, other=None):
+    """The address of a picture, once it is another."""
+    found = "document.querySelector(arguments[0])"
+    ask = (
+        f"const found = {found}; return found && found.complete && found.naturalWidth && found.src"
+    )
+
+    def new():
+        address = browser.execute_script(ask, selector)
+        return address if address and address != other else None
+
+    return until(new, 60)
+
+
+def border(browser):
+    """Where the photo ends and the painting begins, in px of the screen."""
+    return js(browser, "document.querySelector('#pair .inner').getBoundingClientRect().x")
+
+
+def toast(browser):
+    return until(lambda: js(browser, "document.querySelector('.toast-body')?.innerText"), 60)
+
+
+def outside(browser):
+    """The addresses that were asked for and are not on this machine."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+    ]
+    return [url for url in asked if not re.match(r"http://127\.0\.0\.1|data:|blob:", url)]
+
+
+def shot(browser, name):
+    """A picture of the page, for the README if its folder is asked for."""
+    if "SCREENSHOTS" in os.environ:
+        browser.save_screenshot(str(Path(os.environ["SCREENSHOTS"]) / f"{name}.png"))
+
+
+@pytest.mark.slow
+def test_a_visitor_colors_a_photo_hints_and_takes_it_home(server, browser, tmp_path, mountains):
+    screen(browser, 1280, 960)
+    browser.get(server)
+    give(browser, mountains)
+    painted = picture(browser, "#pair img:last-of-type")
+    assert js(browser, "document.querySelectorAll('#pair img').length") >= 2
+    shot(browser, "desktop")
+
+    # The line between photo and painting, by keys.
+    middle = border(browser)
+    find(browser, "#line input[type=range]").send_keys("\ue012" * 20)
+    until(lambda: border(browser) < middle - 30)
+
+    knob = find(browser, "#vividness input[type=range]")
+    knob.send_keys("\ue012" * 20)  # the left arrow, as without a mouse
+    duller = picture(browser, "#pair img:last-of-type", painted)
+    tab(browser, "Hints")
+    first = picture(browser, "#marked img")
+    find(browser, "#marked img").click()  # in its middle
+    second = picture(browser, "#marked img", first)
+    size = read_photo(mountains).size
+    line = js(browser, "document.querySelector('#hints textarea').value")
+    x, y, color = line.split(",")
+    assert abs(int(x) - size[0] / 2) <= 2 and abs(int(y) - size[1] / 2) <= 2 and color == "#aa3311"
+    field = find(browser, "#hints textarea")
+    field.clear()
+    field.send_keys("5,5,nocolor\t")
+    assert "'nocolor' is no color" in toast(browser)
+    field.clear()
+    field.send_keys("5,5,teal\t")
+    assert picture(browser, "#marked img", second) != first
+
+    tab(browser, "Samples")
+    find(browser, "#draw").click()
+    until(lambda: js(browser, "document.querySelectorAll('#drawn img').length") >= 4, 60)
+    tab(browser, "Doubt")
+    picture(browser, "#unsure img")
+
+    tab(browser, "Before and after")
+    assert picture(browser, "#pair img:last-of-type") not in (painted, duller)
+    until(lambda: find(browser, "#home").is_enabled())
+    find(browser, "#home").click()
+    file = tmp_path / "got" / "mountains-colored.png"
+    until(file.exists, 60)
+    assert "vividness 0.42" in read_note(file) and "hint 5,5,teal" in read_note(file)
+    assert read_original(file).rgb.shape[1:] == size[::-1]
+    assert outside(browser) == []
+
+
+@pytest.mark.slow
+def test_bad_and_huge_files_are_refused_in_words(server, browser, tmp_path, mountains):
+    screen(browser, 375, 800, touch=True)
+    browser.get(server)
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no photo")
+    give(browser, bad)
+    assert "bad.jpg" in toast(browser)
+    browser.get(server)
+    huge = tmp_path / "huge.png"
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), np.uint8)
+    Image.fromarray(noise).save(huge)
+    assert huge.stat().st_size > 2**20
+    give(browser, huge)
+    assert "size" in toast(browser).lower()
+    browser.get(server)
+    give(browser, mountains)
+    picture(browser, "#pair img:last-of-type")
+    shot(browser, "phone")
+    assert js(browser, "document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.slow
+def test_two_visitors_at_once_get_their_own_photos(server, browser, tmp_path):
+    colors = {"dark": 40, "bright": 200}
+    for name, level in colors.items():
+        Image.new("L", (64, 48), level).save(tmp_path / f"{name}.png")
+    tabs = {}
+    for name in colors:
+        browser.switch_to.new_window("tab")
+        browser.get(server)
+        tabs[name] = browser.current_window_handle
+    for name, handle in tabs.items():
+        browser.switch_to.window(handle)
+        give(browser, tmp_path / f"{name}.png")
+    for name, handle in tabs.items():
+        browser.switch_to.window(handle)
+        picture(browser, "#pair img:last-of-type")
+        find(browser, "#home").click()
+        file = tmp_path / "got" / f"{name}-colored.png"
+        until(file.exists, 60)
+        assert abs(pixels(file).mean() - colors[name]) < 25

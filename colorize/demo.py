@@ -19,7 +19,6 @@ from colorize.data.folder import load_samples
 from colorize.hints import Hint, read_hint
 from colorize.originals import KINDS, read_original, write_painting
 from colorize.photos import PhotoError, photo_tone, resize, rgb_to_photo
-from colorize.runtime import exit_when_terminated
 from colorize.upsampling import join
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
@@ -245,7 +244,6 @@ def serve(
     Raises:
         OSError: if it cannot listen there.
     """
-    exit_when_terminated()
     with tempfile.TemporaryDirectory(prefix="colorize-") as folder:
         blocks = page(colorizer, Path(folder)).queue()
         try:

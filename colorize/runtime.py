@@ -139,13 +139,21 @@ def written_beside(path: str | os.PathLike) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def exit_when_terminated() -> None:
-    """Let SIGTERM end the program as an error would: what is half written is tidied up."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+@contextlib.contextmanager
+def exiting_when_terminated() -> Iterator[None]:
+    """Meanwhile SIGTERM ends the program as an error would: what is half written is tidied up."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may ask for signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 # Of glibc's mallopt(3).
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def keep_memory() -> None:
@@ -159,5 +167,5 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return
-    mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the most that glibc takes
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_M_MMAP_MAX, 0)  # tensors of any size; its threshold goes to 32 MB only
+    mallopt(_M_TRIM_THRESHOLD, -1)  # never

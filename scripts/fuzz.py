@@ -260,7 +260,7 @@ def fuzz(count: int, seed: int, progress: bool = True) -> dict[str, Counter]:
         model = Path(place, "model")
         arguments = {"depth": 4, "base_channels": 4}
         network = create_model("unet", **arguments)
-        torch.nn.init.normal_(network.head[1].weight, std=0.3)
+        torch.nn.init.normal_(network.head[0].weight, std=0.3)
         save(Pretrained(network, "unet", arguments, 32, "fuzz"), model, "")
         made = make(Path(place, "files"), count, seed)
         before = {path: hashlib.sha256(path.read_bytes()).digest() for path in made}

@@ -323,7 +323,7 @@ def run(tmp_path):
     networks = {}
     for seed, name in enumerate(("last", "best")):
         networks[name] = create_model("unet_gan", seed=seed, **config.model_args)
-        nn.init.normal_(networks[name].generator.head[1].weight, std=0.3)  # colors to see
+        nn.init.normal_(networks[name].generator.head[0].weight, std=0.3)  # colors to see
         state = {"epoch": 1, "model": networks[name].state_dict()}
         save_checkpoint(tmp_path / "run" / f"{name}.pt", state)
     return tmp_path / "run", networks

@@ -20,7 +20,7 @@ ARGS = {"depth": 3, "base_channels": 4}
 @pytest.fixture
 def network():
     network = create_model("unet", **ARGS).eval()
-    nn.init.normal_(network.head[1].weight, std=0.3)
+    nn.init.normal_(network.head[0].weight, std=0.3)
     return network
 
 
@@ -102,7 +102,7 @@ def test_what_was_fetched_from_the_hub_is_listed(folder, tmp_path, monkeypatch):
 def test_weights_that_are_damaged_or_of_another_network_never_paint(folder, damage):
     weights, config = folder / WEIGHTS, folder / CONFIG
     state = load_file(weights)
-    first = "head.1.weight"
+    first = "head.0.weight"
     if damage == "cut":
         weights.write_bytes(weights.read_bytes()[:-100])
     elif damage == "one tensor less":
@@ -168,8 +168,8 @@ def test_nothing_is_replaced_and_no_weight_becomes_infinite(folder, network):
     with pytest.raises(FileExistsError, match="is there already: choose another folder"):
         save(found, folder, "")
     with torch.no_grad():
-        network.head[1].weight.fill_(1e6)
-    with pytest.raises(ValueError, match=r"head\.1\.weight does not fit into 16 bits"):
+        network.head[0].weight.fill_(1e6)
+    with pytest.raises(ValueError, match=r"head\.0\.weight does not fit into 16 bits"):
         save(Pretrained(network, "unet", ARGS, 16, "tiny"), folder.parent / "other", "")
     assert not (folder.parent / "other").exists()
 

@@ -75,7 +75,7 @@ def test_each_loss_reaches_one_network_and_each_step_moves_it(tmp_path, batch):
 
 
 def test_the_losses_of_a_gan_step_are_the_papers(tmp_path, batch):
-    trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
+    trainer = open_run(tiny("unet_gan", precision="fp32"), tmp_path, "cpu")
     painted, judged, taken = [], [], {}
     trainer.model.generator.register_forward_hook(lambda _, __, out: painted.append(out.detach()))
     trainer.model.discriminator.register_forward_hook(lambda _, __, out: judged.append(out))
@@ -101,7 +101,8 @@ def test_the_losses_of_a_gan_step_are_the_papers(tmp_path, batch):
 
 
 def test_the_gradients_of_a_gan_step_are_those_of_two_plain_backward_passes(tmp_path, batch):
-    trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
+    config = tiny("unet_gan", precision="fp32")
+    trainer = open_run(config, tmp_path, "cpu")
     trainer.model.train()
     found = {}
 
@@ -111,7 +112,7 @@ def test_the_gradients_of_a_gan_step_are_those_of_two_plain_backward_passes(tmp_
 
     trainer.update = update
     trainer.step(batch)
-    model = open_run(tiny("unet_gan"), tmp_path, "cpu").model.train()
+    model = open_run(config, tmp_path, "cpu").model.train()
     (photos,) = batch
     for name in ("discriminator", "generator"):
         model.zero_grad()

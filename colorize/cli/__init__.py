@@ -19,11 +19,11 @@ def main(argv: list[str] | None = None) -> int:
     from colorize.checkpoint import CheckpointError
     from colorize.models.backbone import WeightsError
     from colorize.photos import PhotoError
-    from colorize.runtime import keep_memory
+    from colorize.runtime import exiting_when_terminated, keep_memory
 
     keep_memory()
     try:
-        with warnings.catch_warnings():
+        with exiting_when_terminated(), warnings.catch_warnings():
             warnings.showwarning = _say
             return args.command(args)
     except PhotoError as error:

@@ -75,9 +75,7 @@ def _hint(text: str):
 def _photo(args: argparse.Namespace) -> int:
     from colorize.album import find_jobs
     from colorize.colorizer import Options
-    from colorize.runtime import exit_when_terminated
 
-    exit_when_terminated()
     is_stream = "-" in args.paths or args.output == _STREAM
     if is_stream and (len(args.paths) > 1 or args.json or args.compare or args.samples):
         raise ValueError("- is for one photo, without --samples, --compare and --json")

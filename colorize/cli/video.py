@@ -47,9 +47,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _video(args: argparse.Namespace) -> int:
     from colorize.colorizer import Options
     from colorize.film import color_film
-    from colorize.runtime import exit_when_terminated
 
-    exit_when_terminated()
     if args.output.is_file() and not args.overwrite:
         raise ValueError(f"{args.output} is there already; --overwrite replaces it")
     colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)

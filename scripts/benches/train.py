@@ -2,14 +2,19 @@
 
 Plain: eager, float32, NCHW, torch's default Adam; for a GAN the generator runs once for each of
 the two losses, true and painted photos are judged apart, and the critic's gradients are computed
-in the generator's step. The networks, the losses and the photos are the same on both sides.
+in the generator's step. The networks, the losses and the photos are the same on both sides. Plain
+steps are taken in a process of their own, with the allocator as it comes: ours keeps memory, as
+`colorize train` does, and that counts for a whole process.
 """
 
+import contextlib
 import functools
+import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing.connection import Connection
 
 import torch
 import torch.nn.functional as F
@@ -20,17 +25,17 @@ from torchvision.models.segmentation import fcn_resnet101
 from benches.data import prepared_folder
 from benches.timing import in_turn
 from colorize.color import rgb_to_lab
-from colorize.config import PRESETS
+from colorize.config import PRESETS, TrainConfig
 from colorize.data.folder import PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.models import create_model
-from colorize.runtime import pick_device
+from colorize.runtime import keep_memory, pick_device
 from colorize.trainers import Trainer, open_run
 from colorize.trainers.base import Batch
 
 DEVICE = pick_device()
 GPU = DEVICE.type == "cuda"
-BATCH = {"autoencoder": 8, "fcn": 4, "unet_gan": 8}  # on a CPU; a GPU takes the preset's
+BATCH = {"autoencoder": 16, "fcn": 16, "unet_gan": 16}
 PHOTOS = {"train": 15_000, "val": 5_000}  # of Unsplash Lite, in an epoch
 
 
@@ -82,22 +87,21 @@ def _step(preset: str, plain: Callable[..., Callable[[], Tensor]]) -> dict:
     """Both ways in turn, and how near ours comes to what the convolutions could do at best."""
     trainer = _trainer(preset)
     size, count = trainer.config.size, trainer.config.batch_size
-    lightness, ab = rgb_to_lab(torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8))
-    lightness, ab = lightness.to(DEVICE), ab.to(DEVICE)
-    batch = Batch(lightness, ab, number=0, last=True)
-    theirs = plain(trainer, lightness, ab)
+    batch = Batch(*_pair(count, size), number=0, last=True)
     with FlopCounterMode(display=False) as counter:
         losses = trainer.step([batch])
-    if plain is not _plain_dilated:  # the same networks begin with the same distance
-        ours, distance = losses.get("distance", losses.get("loss")).item(), theirs().item()
-        if abs(ours - distance) > 0.02 * distance:
-            raise AssertionError(f"the distances of the first step are {distance} and {ours}")
     if GPU:
         torch.cuda.reset_peak_memory_stats()
         trainer.step([batch])
     memory = {"memory_gb": torch.cuda.max_memory_allocated() / 1e9} if GPU else {}
-    ways = {"plain": theirs, "ours": lambda: trainer.step([batch])}
-    times = in_turn({name: _finished(way) for name, way in ways.items()}, repeats=6)
+    with _in_a_process(plain, trainer.config) as theirs:
+        distance = theirs()
+        if plain is not _plain_dilated:  # the same networks begin with the same distance
+            ours = losses.get("distance", losses.get("loss")).item()
+            if abs(ours - distance) > 0.02 * distance:
+                raise AssertionError(f"the distances of the first step are {distance} and {ours}")
+        ways = {"plain": theirs, "ours": _finished(lambda: trainer.step([batch]))}
+        times = in_turn(ways, repeats=6)
     slow, fast = (seconds / count for seconds in times.values())
     flops, peak = counter.get_total_flops() / count, _convolution_peak(trainer.precision)
     return memory | {
@@ -105,12 +109,54 @@ def _step(preset: str, plain: Callable[..., Callable[[], Tensor]]) -> dict:
         "ours": fast * 1000,
         "unit": "ms/photo",
         "ratio": slow / fast,
+        "batch": count,
         "precision": str(trainer.precision).removeprefix("torch."),
         "gflop": flops / 1e9,
         "peak_gflops": peak / 1e9,
         "share": flops / fast / peak,
         "ratio_at_peak": slow * peak / flops,
     }
+
+
+@contextlib.contextmanager
+def _in_a_process(plain: Callable, config: TrainConfig) -> Iterator[Callable[[], float]]:
+    """A plain step that another process takes; returns the distance."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_take_steps, args=(plain, config, theirs), daemon=True
+    )
+    process.start()
+    theirs.close()
+
+    def step() -> float:
+        ours.send(None)
+        return ours.recv()
+
+    try:
+        yield step
+    finally:
+        ours.close()
+        process.join()
+
+
+def _take_steps(plain: Callable, config: TrainConfig, asked: Connection) -> None:
+    step = plain(config, *_pair(config.batch_size, config.size))
+    with contextlib.suppress(EOFError):  # the other side has closed
+        while True:
+            asked.recv()
+            asked.send(step().item())
+
+
+def _pair(count: int, size: int) -> tuple[Tensor, Tensor]:
+    """Random photos on the device, the same for both sides."""
+    rgb = torch.randint(
+        0,
+        256,
+        (count, 3, size, size),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(0),
+    )
+    return rgb_to_lab(rgb.to(DEVICE))
 
 
 def _end_to_end(preset: str) -> dict:
@@ -151,24 +197,23 @@ def _end_to_end(preset: str) -> dict:
 
 
 def _trainer(preset: str) -> Trainer:
-    config = PRESETS[preset]
-    config = replace(config, model_args={}, batch_size=config.batch_size if GPU else BATCH[preset])
+    keep_memory()  # as the command does
+    config = replace(PRESETS[preset], model_args={})
     trainer = open_run(config, tempfile.gettempdir() + "/colorize-bench-none", str(DEVICE))
     trainer.model.train()
     return trainer
 
 
-def _plain_regression(trainer: Trainer, lightness: Tensor, ab: Tensor) -> Callable[[], Tensor]:
-    config = trainer.config
+def _plain_regression(config: TrainConfig, lightness: Tensor, ab: Tensor) -> Callable[[], Tensor]:
     model = create_model(config.model, config.seed, **config.model_args).to(DEVICE).train()
     return _plain_step(model, config.lr, lightness, ab)
 
 
-def _plain_dilated(trainer: Trainer, lightness: Tensor, ab: Tensor) -> Callable[[], Tensor]:
+def _plain_dilated(config: TrainConfig, lightness: Tensor, ab: Tensor) -> Callable[[], Tensor]:
     model = fcn_resnet101(num_classes=2, weights_backbone=None, aux_loss=True).to(DEVICE).train()
     first = nn.Conv2d(1, 64, 7, 2, 3, bias=False).to(DEVICE)
     model.backbone.conv1 = first
-    return _plain_step(model, trainer.config.lr, lightness, ab)
+    return _plain_step(model, config.lr, lightness, ab)
 
 
 def _plain_step(model: nn.Module, lr: float, lightness: Tensor, ab: Tensor) -> Callable[[], Tensor]:
@@ -185,8 +230,7 @@ def _plain_step(model: nn.Module, lr: float, lightness: Tensor, ab: Tensor) -> C
     return step
 
 
-def _plain_gan(trainer: Trainer, lightness: Tensor, ab: Tensor) -> Callable[[], Tensor]:
-    config = trainer.config
+def _plain_gan(config: TrainConfig, lightness: Tensor, ab: Tensor) -> Callable[[], Tensor]:
     model = create_model(config.model, config.seed, **config.model_args).to(DEVICE).train()
     generator, discriminator = model.generator, model.discriminator
     g_optimizer, d_optimizer = (

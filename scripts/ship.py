@@ -86,7 +86,7 @@ _CLASSES = replace(
 STAGES = (
     replace(_CLASSES, epochs=12),
     replace(_CLASSES, size=128, epochs=8, lr=3e-4),
-    replace(_CLASSES, size=160, epochs=12, lr=2e-4, without_hints=0.5, old_photos=0.25),
+    replace(_CLASSES, size=160, epochs=8, lr=2e-4, without_hints=0.5, old_photos=0.25),
 )
 
 

@@ -100,7 +100,7 @@ def test_commands_of_the_readme_that_need_no_training_run(place, words, monkeypa
 
 
 def test_every_file_that_the_readme_names_is_there():
-    table = README[README.index("| file | duty |") : README.index("## Credits")]
+    table = README[README.index("| file | duty |") : README.index("### How it is built")]
     for cell in re.findall(r"^\| (.*?) \|", table, re.MULTILINE)[2:]:
         for name in re.findall(r"`([^`]+)`", cell):
             folder = Path(re.findall(r"`([^`]+)`", cell)[0]).parent

@@ -1,6 +1,7 @@
 """The shape of the package: arrows point down, imports do nothing, the lists of packages agree."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -149,6 +150,13 @@ def test_the_arrows_have_no_circle():
         done |= ready
     assert done == set(ARROWS)
     assert not any("cli" in below for name, below in ARROWS.items() if name != "__main__")
+
+
+def test_the_readme_says_who_imports_whom():
+    told = (ROOT / "README.md").read_text().partition("### How it is built")[2]
+    rows = [line.split("|")[1:3] for line in told.splitlines() if line.startswith("| `")]
+    found = {part.strip(" `"): set(re.findall("`(.*?)`", below)) for part, below in rows}
+    assert found == {part: below for part, below in ARROWS.items() if not part.startswith("__")}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -5,8 +5,9 @@ import dataclasses
 import functools
 import os
 import shutil
+import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -30,6 +31,8 @@ except ImportError as error:
 SAMPLES = 4
 _SHOWN = 1280  # px; the long side of what the page shows; what is taken home is whole
 _KEPT = 3600  # seconds after which uploads are deleted
+_HERE = "127.0.0.1,localhost,::1"
+_LAST_PORT = 65535
 _EXAMPLES = ("bridge", "cat", "dahlia")
 _BUTTONS = ["download", "fullscreen"]
 _CSS = """
@@ -159,7 +162,9 @@ def page(colorizer: Colorizer, folder: Path) -> "gr.Blocks":
                     visible=colorizer.has_classes,
                     elem_id="vividness",
                 )
-                home = gr.DownloadButton("Download at full size", variant="primary", elem_id="home")
+                home = gr.DownloadButton(
+                    "Download at full size", variant="primary", elem_id="home", interactive=False
+                )
             with gr.Column(scale=3, min_width=320):
                 with gr.Tab("Before and after"):
                     pair = gr.ImageSlider(
@@ -188,7 +193,12 @@ def page(colorizer: Colorizer, folder: Path) -> "gr.Blocks":
                 with gr.Tab("Samples", visible=colorizer.has_classes):
                     draw = gr.Button(f"Draw {SAMPLES} paintings", elem_id="draw")
                     drawn = gr.Gallery(
-                        label="Samples", columns=2, height=620, elem_id="drawn", buttons=_BUTTONS
+                        label="Samples",
+                        columns=2,
+                        height="auto",
+                        object_fit="contain",
+                        elem_id="drawn",
+                        buttons=_BUTTONS,
                     )
                 with gr.Tab("Doubt", visible=colorizer.has_classes):
                     gr.Markdown("White where the network only guesses, black where it is sure.")
@@ -196,9 +206,13 @@ def page(colorizer: Colorizer, folder: Path) -> "gr.Blocks":
                         label="Doubt", interactive=False, elem_id="unsure", buttons=_BUTTONS
                     )
 
+        def painted(*wishes) -> tuple:
+            shown, marked, target, last = studio.paint(*wishes)
+            return shown, marked, gr.DownloadButton(value=target, interactive=bool(target)), last
+
         wishes = [file, vividness, hints]
         paint = one | {
-            "fn": _in_words(studio.paint),
+            "fn": _in_words(painted),
             "inputs": [*wishes, last],
             "outputs": [pair, marked, home, last],
             # What is wished while a photo is painted is not forgotten, nor is a click swallowed.
@@ -217,7 +231,7 @@ def page(colorizer: Colorizer, folder: Path) -> "gr.Blocks":
 
         moves = {"queue": False, "api_visibility": "private", "trigger_mode": "always_last"}
         line.change(lambda at: gr.ImageSlider(slider_position=at), line, pair, **moves)
-        renewed = file.change(_renewed, file, [hints, drawn, unsure], **one).then(**paint)
+        renewed = file.change(_renewed, file, [hints, drawn, unsure, home], **one).then(**paint)
         vividness.change(**paint)
         typed = gr.on([hints.submit, hints.blur], **paint)
         # Without waiting for the network: the next click needs the line of this one.
@@ -225,8 +239,8 @@ def page(colorizer: Colorizer, folder: Path) -> "gr.Blocks":
         hinted = marked.select(clicked, [hints, file, color], hints, **click).then(**paint)
         draw.click(_in_words(studio.sample), [*wishes, seed], [drawn, seed], **one)
         if colorizer.has_classes:
-            for painted in (renewed, hinted, typed):
-                painted.success(**doubt)
+            for change in (renewed, hinted, typed):
+                change.success(**doubt)
     return blocks
 
 
@@ -242,16 +256,32 @@ def serve(
         megabytes: the largest upload.
 
     Raises:
+        ValueError: if there is no such port.
         OSError: if it cannot listen there.
     """
-    with tempfile.TemporaryDirectory(prefix="colorize-") as folder:
+    if port is not None and port > _LAST_PORT:
+        raise ValueError(f"port must be 1 to {_LAST_PORT}, got {port}")
+    where = host if port is None else f"{host}, port {port}"
+    refusal = f"cannot listen at {where}: try another --port or --host"
+    try:  # gradio would try again and again
+        family, _, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        socket.create_server(address[:2], family=family).close()
+    except OSError as error:
+        raise OSError(refusal) from error
+    with (
+        tempfile.TemporaryDirectory(prefix="colorize-") as folder,
+        # gradio's copies of photos go with the folder, and it asks itself without a proxy.
+        _environment(
+            GRADIO_TEMP_DIR=folder, NO_PROXY=f"{host},{_HERE}", no_proxy=f"{host},{_HERE}"
+        ),
+    ):
         blocks = page(colorizer, Path(folder)).queue()
         try:
             _, address, _ = blocks.launch(
                 server_name=host,
                 server_port=port,
                 max_file_size=f"{megabytes}mb",
-                allowed_paths=[folder],
+                allowed_paths=[str(paintings)],
                 share=False,
                 ssr_mode=False,
                 css=_CSS,
@@ -260,10 +290,24 @@ def serve(
                 prevent_thread_lock=True,
             )
         except OSError as error:
-            where = host if port is None else f"{host}, port {port}"
-            raise OSError(f"cannot listen at {where}: try another --port or --host") from error
+            raise OSError(refusal) from error
         print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
         blocks.block_thread()
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Meanwhile variables of the environment have other values."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _in_words(call: Callable) -> Callable:
@@ -282,12 +326,16 @@ def _in_words(call: Callable) -> Callable:
     return told
 
 
-def _renewed(file: str | None) -> tuple[str, list, None]:
-    """What belonged to another photo is taken away."""
+def _renewed(file: str | None) -> tuple:
+    """What belonged to another photo is taken away; hints are told the size of this one."""
+    label = "Hints"
     with contextlib.suppress(PhotoError):  # painting says what is wrong
-        if file is not None and photo_tone(read_original(file).seen) == "color":
-            gr.Info("The photo is in color; its colors are not looked at.")
-    return "", [], None
+        if file is not None:
+            seen = read_original(file).seen
+            label = f"Hints, in a photo of {seen.shape[2]} x {seen.shape[1]}"
+            if photo_tone(seen) == "color":
+                gr.Info("The photo is in color; its colors are not looked at.")
+    return gr.Textbox("", label=label), [], None, gr.DownloadButton(interactive=False)
 
 
 def _remove(painting: str | None) -> None:
@@ -310,9 +358,10 @@ def _marked(photo: Image.Image, hints: tuple[Hint, ...], k: float) -> Image.Imag
     """A picture with a ring of its color at each hint."""
     marked = photo.copy()
     draw = ImageDraw.Draw(marked)
-    radius = max(4, max(photo.size) // 90)
+    side = max(photo.size)
+    radius, line = max(4, side // 60), max(1, side // 400)  # to be seen on a phone too
     for x, y, color in hints:
         at = [(x + 0.5) * k, (y + 0.5) * k]
-        for grown, fill in ((2, "white"), (1, "black"), (0, color)):
+        for grown, fill in ((2 * line, "white"), (line, "black"), (0, color)):
             draw.circle(at, radius + grown, fill=fill)
     return marked

@@ -1,6 +1,5 @@
 """Films: every frame colored, the colors steady, the sound and the times as they were."""
 
-import contextlib
 import itertools
 import os
 import warnings
@@ -41,7 +40,8 @@ KINDS = {
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")
 _AT_ONCE = 8  # frames that wait, in full size, for the network
 _LOOKED_AT = 16  # key frames by which it is seen whether a film has color
-_MISSING = 0.5  # seconds that the end may lack before a film counts as broken off
+_MISSING = 3  # frames that the end may lack before a film counts as broken off
+_NO_FILMS = ("tty", "image2")  # what FFmpeg makes films of that are none: texts and pictures
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _look(source: Path) -> _Look:
         video = _picture(film, source)
         video.codec_context.skip_frame = "NONKEY"
         frames = (
-            frame for packet in _readable(film.demux(video)) for frame in _decoded(packet) or ()
+            frame for packet in _readable(film.demux(video), []) for frame in _decoded(packet) or ()
         )
         for frame in itertools.islice(frames, _LOOKED_AT):
             place = _place(frame)
@@ -176,9 +176,13 @@ def _opened(source: Path) -> "av.container.InputContainer":
     if not source.is_file():
         raise ValueError(f"{source}: there is no such file")
     try:
-        return av.open(os.fspath(source))
+        film = av.open(os.fspath(source))
     except av.error.FFmpegError as error:
         raise ValueError(f"{source}: no film that can be read ({error.strerror})") from error
+    if film.format.name in _NO_FILMS or film.format.name.endswith("_pipe"):
+        film.close()
+        raise ValueError(f"{source} is no film; pictures are for `colorize photo`")
+    return film
 
 
 def _picture(film: "av.container.InputContainer", source: Path) -> "av.VideoStream":
@@ -224,8 +228,8 @@ class _Reel:
         self.count = self.video.frames or guess
 
     def __iter__(self) -> Iterator["av.VideoFrame"]:
-        damaged, count, times = 0, 0, []
-        for packet in _readable(self.film.demux(self.video, *self.writer.copied)):
+        damaged, count, begin, end, errors = 0, 0, None, None, []
+        for packet in _readable(self.film.demux(self.video, *self.writer.copied), errors):
             if packet.stream.index != self.video.index:
                 try:
                     self.writer.copy(packet)
@@ -237,10 +241,14 @@ class _Reel:
             for frame in frames or ():
                 damaged += frame.is_corrupt
                 count += 1
-                times = [(times or [frame.time])[0], frame.time]
+                if frame.time is not None:
+                    begin = frame.time if begin is None else begin
+                    end = frame.time + float((frame.duration or 0) * frame.time_base)
                 yield frame
-        lasted = None if None in times else times[-1] - times[0] if times else 0.0
-        if None not in (lasted, self.length) and lasted < self.length - _MISSING:
+        damaged += len(errors)
+        lasted = None if end is None else end - begin
+        missing = _MISSING / float(self.video.average_rate or 25)
+        if None not in (lasted, self.length) and lasted < self.length - missing:
             self.damage = f"it breaks off after {lasted:.1f} of {self.length:.1f} seconds"
         elif count < self.video.frames:
             self.damage = f"{self.video.frames - count} of {self.video.frames} frames are missing"
@@ -248,10 +256,12 @@ class _Reel:
             self.damage = f"{damaged} of its packets are damaged"
 
 
-def _readable(packets: Iterable["av.Packet"]) -> Iterator["av.Packet"]:
-    """Packets as far as they can be read; a cut file ends with an error."""
-    with contextlib.suppress(av.error.FFmpegError):
+def _readable(packets: Iterable["av.Packet"], errors: list[Exception]) -> Iterator["av.Packet"]:
+    """Packets as far as they can be read; a cut file may end with an error, which is noted."""
+    try:
         yield from packets
+    except av.error.FFmpegError as error:
+        errors.append(error)
 
 
 def _decoded(packet: "av.Packet") -> list["av.VideoFrame"] | None:
@@ -268,8 +278,11 @@ def _length(film: "av.container.InputContainer", video: "av.VideoStream") -> flo
         return float(video.duration * video.time_base)
     if "DURATION" in video.metadata:  # of Matroska, such as 00:01:02.500000000
         hours, minutes, seconds = video.metadata["DURATION"].split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    return None if film.duration is None else film.duration / av.time_base
+        begin = float((video.start_time or 0) * video.time_base)  # it tells when the picture ends
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds) - begin
+    # Of a film with sound it is the sound that may last longer.
+    known = film.duration is not None and not film.streams.audio
+    return film.duration / av.time_base if known else None
 
 
 class _Writer:
@@ -305,6 +318,7 @@ class _Writer:
         others = (*film.streams.audio, *film.streams.subtitles)
         self.copied = [stream for stream in others if self._holds(stream)]
         self._copies = {one.index: out.add_stream_from_template(one) for one in self.copied}
+        self._ends = dict.fromkeys(self._copies, (None, 0))  # the last time of each, and its shift
         for one in (video, *self.copied):  # its language, its title
             self._copies.get(one.index, self.video).metadata.update(one.metadata)
         out.set_chapters(film.chapters())
@@ -331,10 +345,20 @@ class _Writer:
         self.out.metadata["comment"] = "; ".join([*earlier[:1], f"colorize: {text}"])
 
     def copy(self, packet: "av.Packet") -> None:
-        """Take over a packet of another film."""
-        if packet.dts is not None:  # the last one of each stream is empty
-            packet.stream = self._copies[packet.stream.index]
-            self.out.mux(packet)
+        """Take over a packet of another film.
+
+        Where its times begin anew, as in films that were joined, it follows on the one before.
+        """
+        if packet.dts is None:  # the last one of each stream is empty
+            return
+        index, dts = packet.stream.index, packet.dts
+        last, shift = self._ends[index]
+        if last is not None and dts + shift <= last:
+            shift = last + max(1, packet.duration or 0) - dts
+        self._ends[index] = dts + shift, shift
+        packet.dts, packet.pts = dts + shift, None if packet.pts is None else packet.pts + shift
+        packet.stream = self._copies[index]
+        self.out.mux(packet)
 
     def write(self, rgb: Tensor, frame: "av.VideoFrame") -> None:
         """Write (3, H, W) at the time of a frame."""

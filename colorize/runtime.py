@@ -141,15 +141,21 @@ def written_beside(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def exiting_when_terminated() -> Iterator[None]:
-    """Meanwhile SIGTERM ends the program as an error would: what is half written is tidied up."""
-    if threading.current_thread() is not threading.main_thread():  # which alone may ask for signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    """Meanwhile SIGTERM ends the program as an error would: what is half written is tidied up.
+
+    So does SIGHUP, of a terminal that is closed, unless it is ignored (nohup).
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # which alone may ask for signals
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # no SIGHUP on Windows
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, lambda found, _: sys.exit(128 + found))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # Of glibc's mallopt(3).

@@ -296,6 +296,33 @@ def test_damage_in_the_middle_is_named(film, tmp_path, colorizer, color_film):
     assert report.damage == "1 of 20 frames are missing"
 
 
+def test_a_few_frames_at_the_end_are_missed(names, tmp_path, colorizer, color_film):
+    frames = [grey(rgb) for name in names for rgb in clip(name, 12)]
+    source = write_film(tmp_path / "a.mkv", frames)
+    assert color_film(colorizer, source, tmp_path / "b.mkv").damage == ""
+    data = source.read_bytes()
+    source.write_bytes(data[: len(data) * 9 // 10])
+    report = color_film(colorizer, source, tmp_path / "c.mkv")
+    assert 36 < report.frames < 48 and "it breaks off after" in report.damage
+
+
+def test_a_picture_that_begins_after_its_sound_is_whole(names, tmp_path, colorizer, color_film):
+    times = [1000 + 40 * number for number in range(10)]
+    source = write_film(tmp_path / "a.mkv", map(grey, clip(names[0], 10)), times)
+    report = color_film(colorizer, source, tmp_path / "b.mkv")
+    assert (report.frames, report.damage) == (10, "")
+
+
+def test_a_film_joined_of_two_whose_times_begin_anew(names, tmp_path, colorizer, color_film):
+    source = write_film(tmp_path / "a.ts", map(grey, clip(names[0], 10)))
+    source.write_bytes(source.read_bytes() * 2)
+    report = color_film(colorizer, source, tmp_path / "b.mp4")
+    after, times, sound, _ = read_film(tmp_path / "b.mp4")
+    assert report.frames == len(after) == 20
+    assert all(a < b for a, b in zip(times, times[1:], strict=False))
+    assert len(sound) > 1.8 * len(read_film(write_film(tmp_path / "c.mp4", after[:10]))[2])
+
+
 def test_a_gap_of_a_broadcast_is_named(names, tmp_path, colorizer, color_film):
     frames = [grey(rgb) for name in names[:2] for rgb in clip(name, 20)]
     source = write_film(tmp_path / "a.ts", frames)
@@ -310,6 +337,12 @@ def bad_film(kind, tmp_path, film):
     path = tmp_path / f"{kind}.mp4"
     if kind == "text":
         path.write_text("no film")
+    elif kind == "long text":  # which FFmpeg shows as a terminal would
+        path = path.with_suffix(".txt")
+        path.write_text("no film\n" * 200)
+    elif kind == "picture":
+        path = path.with_suffix(".jpg")
+        rgb_to_photo(torch.zeros(3, 40, 40, dtype=torch.uint8)).save(path)
     elif kind == "empty":
         path.write_bytes(b"")
     elif kind == "without index":
@@ -334,11 +367,13 @@ def bad_film(kind, tmp_path, film):
         ("without index", "no film that can be read"),
         ("sound", "there is no moving picture in it"),
         ("missing", "there is no such file"),
+        ("long text", "no film; pictures are for `colorize photo`"),
+        ("picture", "no film; pictures are for `colorize photo`"),
     ],
 )
 def test_what_is_no_film_is_named(kind, message, tmp_path, film, colorizer, color_film):
     source = bad_film(kind, tmp_path, film)
-    with pytest.raises(ValueError, match=f"{kind}.mp4: .*{message}"):
+    with pytest.raises(ValueError, match=f"{source.name}.*{message}"):
         color_film(colorizer, source, tmp_path / "out" / "b.mp4")
     assert not (tmp_path / "out").exists()
 

@@ -5,6 +5,7 @@ import dataclasses
 import glob
 import hashlib
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -20,6 +21,7 @@ import colorize
 from colorize.colorizer import Colorizer, Options
 from colorize.originals import KINDS, Original, note, read_note, read_original, write_painting
 from colorize.photos import PhotoError, named_damage, photo_tone
+from colorize.runtime import is_out_of_memory
 from colorize.upsampling import join
 
 # What is taken for a photo in a folder; a file that is named is tried whatever it is called.
@@ -84,6 +86,8 @@ def find_jobs(paths: Iterable[str | os.PathLike], output: str | os.PathLike) -> 
     for given in paths:
         for path in matching(given):
             if path.is_dir():
+                if path.resolve() == output.resolve():
+                    raise ValueError(f"{output} holds the photos themselves; choose another folder")
                 inside = _photos(path, output)
                 if not inside:
                     raise ValueError(f"no photos in {path}: it has no {', '.join(SUFFIXES)}")
@@ -92,7 +96,10 @@ def find_jobs(paths: Iterable[str | os.PathLike], output: str | os.PathLike) -> 
                 places = {path: Path(path.name)}
             for photo, place in places.items():
                 found.setdefault(photo.resolve(), (photo, place))
-    if not output.is_dir() and output.suffix.lower() in SUFFIXES:
+    is_named = re.fullmatch(r"\.[a-z]{3,5}", output.suffix.lower()) and not output.exists()
+    if not output.is_dir() and (
+        output.suffix.lower() in SUFFIXES or (is_named and len(found) == 1)
+    ):
         return [_single(found, output)]
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file; several paintings need a folder")
@@ -113,7 +120,8 @@ def _single(found: Mapping[Path, tuple[Path, Path]], output: Path) -> Job:
     if len(found) != 1:
         raise ValueError(f"{output} is the name of one file; {len(found)} photos need a folder")
     if output.suffix.lower() not in KINDS:
-        raise ValueError(f"{output}: unknown kind of file; use one of {', '.join(KINDS)}")
+        kinds = ", ".join(KINDS)
+        raise ValueError(f"{output}: unknown kind of file; use one of {kinds}, or a folder")
     ((source, _),) = found.values()
     return Job(source, output, output.with_name(f"{output.stem}-compared{output.suffix}"))
 
@@ -215,6 +223,11 @@ def color_photos(
                 write_painting(both, torch.cat((grey, *painted), dim), job.compared)
         except (PhotoError, OSError) as error:
             return Report(job.source, paintings, "failed", found, reason=str(error))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = f"{job.source}: the memory does not suffice to color it"
+            return Report(job.source, paintings, "failed", found, reason=reason)
         left = original.pictures - 1
         reason = f"{job.source} holds {left + 1} pictures, the first is colored" if left else ""
         seconds = time.perf_counter() - begun

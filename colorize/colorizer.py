@@ -18,7 +18,7 @@ from colorize.export import load_onnx
 from colorize.hints import Hint, place_hints
 from colorize.models.layers import Noise, check_size, enlarged, pad_to_multiple
 from colorize.photos import on_paper, resize, rgb_to_photo, split_alpha, with_alpha
-from colorize.runtime import pick_device, seed_all
+from colorize.runtime import is_out_of_memory, pick_device, seed_all
 from colorize.upsampling import join
 
 _LONGEST = 8  # a photo's long side at the network, in short sides; beyond, it is squashed
@@ -71,13 +71,19 @@ class Colorizer:
     Attributes:
         size: short side in pixels at which the network sees photos.
         name: of the network, for people.
+        digest: of its weights, by which they are told from others of that name.
         has_classes: whether vividness, samples and uncertainty are to be had.
         takes_hints: whether color hints are.
         has_noise: whether the seed decides something of every painting.
     """
 
     def __init__(
-        self, network: nn.Module, size: int, device: str = "auto", name: str = "unnamed network"
+        self,
+        network: nn.Module,
+        size: int,
+        device: str = "auto",
+        name: str = "unnamed network",
+        digest: str = "",
     ):
         """Take a network.
 
@@ -86,6 +92,7 @@ class Colorizer:
             size: short side in pixels at which the network sees photos.
             device: "auto", "cpu", "cuda", ...
             name: of the network, for people.
+            digest: of its weights, if they lie in a file.
 
         Raises:
             ValueError: if the network cannot carry that size.
@@ -93,7 +100,7 @@ class Colorizer:
         check_size(size, network.multiple)
         self.device = pick_device(device)
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()
-        self.size, self.name = size, name
+        self.size, self.name, self.digest = size, name, digest
         self.has_classes = hasattr(network, "logits")
         self.takes_hints = network.takes_hints
         self.has_noise = any(isinstance(module, Noise) for module in network.modules())
@@ -125,7 +132,7 @@ class Colorizer:
             found = load_onnx(source)
         else:
             found = pretrained.load(source, weights)
-        return cls(found.network, found.size, device, found.name)
+        return cls(found.network, found.size, device, found.name, found.digest)
 
     def __call__(
         self,
@@ -196,12 +203,10 @@ class Colorizer:
         while True:
             try:
                 return self._predict(photos, size, options, at_once)
-            except RuntimeError as error:
-                # The CPU's allocator has no error class of its own.
-                is_memory = "allocate memory" in str(error) or "not enough memory" in str(error)
-                smaller = size // 2 // self.network.multiple * self.network.multiple
-                if not (isinstance(error, torch.OutOfMemoryError) or is_memory):
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
                     raise
+                smaller = size // 2 // self.network.multiple * self.network.multiple
                 at_once = min(at_once, len(photos)) // 2
                 if not at_once and not smaller:
                     raise
@@ -242,7 +247,8 @@ class Colorizer:
         if options.samples is not None:
             asked.append("a sample")
         asked += [f"hint {x:g},{y:g},{color}" for x, y, color in options.hints]
-        return f"the colors are invented by {self.name}, {', '.join(asked)}"
+        name = f"{self.name} ({self.digest})" if self.digest else self.name
+        return f"the colors are invented by {name}, {', '.join(asked)}"
 
     def check(self, options: Options, count: int = 1) -> None:
         """Refuse what this network does not have.

@@ -272,10 +272,14 @@ def serve(
         tempfile.TemporaryDirectory(prefix="colorize-") as folder,
         # gradio's copies of photos go with the folder, and it asks itself without a proxy.
         _environment(
-            GRADIO_TEMP_DIR=folder, NO_PROXY=f"{host},{_HERE}", no_proxy=f"{host},{_HERE}"
+            GRADIO_TEMP_DIR=f"{folder}/uploads",
+            NO_PROXY=f"{host},{_HERE}",
+            no_proxy=f"{host},{_HERE}",
         ),
     ):
-        blocks = page(colorizer, Path(folder)).queue()
+        paintings = Path(folder, "paintings")
+        paintings.mkdir()
+        blocks = page(colorizer, paintings).queue()
         try:
             _, address, _ = blocks.launch(
                 server_name=host,

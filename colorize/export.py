@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorize.checkpoint import CheckpointError
@@ -15,7 +16,7 @@ from colorize.color import AB_SCALE
 from colorize.models import create_model
 from colorize.models.color_classifier import ColorClassifier
 from colorize.models.layers import Noise, enlarged, pad_to_multiple
-from colorize.pretrained import Pretrained
+from colorize.pretrained import Pretrained, short_digest
 from colorize.runtime import written_beside
 
 OPSET = 18
@@ -100,17 +101,14 @@ def export_onnx(found: Pretrained, path: str | os.PathLike) -> float:
             )
         model = onnx.load(part)
         facts = {
-            "colorize": json.dumps(
-                {
-                    "name": found.name,
-                    "size": found.size,
-                    "multiple": found.network.multiple,
-                    "takes_hints": found.network.takes_hints,
-                    "temperature": found.network.temperature if has_classes else None,
-                }
-            )
+            "name": found.name,
+            "size": found.size,
+            "multiple": found.network.multiple,
+            "takes_hints": found.network.takes_hints,
+            "temperature": found.network.temperature if has_classes else None,
+            "probe": _probe(network, found.network.takes_hints),
         }
-        onnx.helper.set_model_props(model, facts)
+        onnx.helper.set_model_props(model, {"colorize": json.dumps(facts)})
         onnx.save(model, part)
         difference = _difference(network, OnnxNetwork(*_session(part), "ab"))
         if not difference <= TOLERANCE:
@@ -131,10 +129,13 @@ def load_onnx(path: str | os.PathLike) -> Pretrained:
     """
     session, facts = _session(path)
     has_classes = facts["temperature"] is not None
+    off = torch.tensor(_probe(OnnxNetwork(session, facts, "ab"), facts["takes_hints"]))
+    if not (off - torch.tensor(facts["probe"])).abs().max() * AB_SCALE <= TOLERANCE:
+        raise CheckpointError(f"{path} is damaged: it does not paint what it painted when written")
     network = OnnxNetwork(session, facts, "logits" if has_classes else "ab")
     if has_classes:
         network = ColorClassifier(network, facts["temperature"])
-    return Pretrained(network, "onnx", {}, facts["size"], facts["name"])
+    return Pretrained(network, "onnx", {}, facts["size"], facts["name"], short_digest(Path(path)))
 
 
 def _session(path: str | os.PathLike) -> tuple[Any, dict[str, Any]]:
@@ -192,6 +193,17 @@ def _folded(found: Pretrained) -> nn.Module:
         if isinstance(module, Noise):
             module.p = 0.0
     return network
+
+
+@torch.no_grad()
+def _probe(network: nn.Module, takes_hints: bool) -> list[list[float]]:
+    """What a network paints of a small fixed picture, by which damaged weights are noticed."""
+    ramp = torch.linspace(-1, 1, 64)
+    lightness = (ramp[:, None] * (7 * ramp).cos()[None])[None, None]
+    hints = torch.zeros(1, 3, 64, 64) if takes_hints else None
+    painted = network(lightness, hints)
+    ab = painted[0] if isinstance(painted, tuple) else painted
+    return F.adaptive_avg_pool2d(ab, 4).flatten(1).tolist()
 
 
 @torch.no_grad()

@@ -52,9 +52,12 @@ _TOLD = (
 )
 _CAMERA, _PLACE = 0x8769, 0x8825  # further directories
 _OF_PIXELS = (0xA001, 0xA002, 0xA003, 0xA005)  # in the camera's: color space, width, height, more
-_ORIENTATION, _SOFTWARE, _PROFILE = 0x0112, 0x0131, 0x8773
+_DESCRIPTION, _ORIENTATION, _SOFTWARE, _PROFILE = 0x010E, 0x0112, 0x0131, 0x8773
+_OF_LAYOUT = ('{"shape"', "ImageJ=", "<?xml", "<OME")  # so begin descriptions of how it is stored
+_ASSOCIATED = 1  # of TIFF's extra samples: alpha that the colors are multiplied by
 _RESOLUTION, _INCH, _CM = (0x011A, 0x011B, 0x0128), 2, 3
 _MARK = "colorize: "  # with it begins what is said of a painting
+_WHITES = ((1.0, 16.0), (255.0, 510.0), (65535.0, 131070.0))  # of floats, by their largest value
 _ROWS = 256  # worked on at a time where numbers are floats
 _NODES = 52  # a side of the cube by which deep colors are brought to sRGB: levels 0, 5, .., 255
 
@@ -90,7 +93,8 @@ def read_original(file: str | os.PathLike | BinaryIO) -> Original:
     """Read a picture of any kind; of an animation or a TIFF of several pages the first.
 
     The EXIF orientation is applied and an embedded profile is converted to sRGB. Floating and
-    32-bit pictures become 16-bit ones.
+    32-bit pictures become 16-bit ones. Of floats 1 is white, and what goes beyond it is cut off;
+    where they go beyond 16 it is 255 or 65535.
 
     Args:
         file: a path, or a file opened in binary mode.
@@ -105,6 +109,8 @@ def read_original(file: str | os.PathLike | BinaryIO) -> Original:
             return deep
         with Image.open(file) as image:
             dpi = _resolution(image.info.get("dpi")) or _exif_resolution(image.getexif())
+            if image.format == "TIFF" and _RESOLUTION[0] not in image.getexif():
+                dpi = None  # Pillow says 1 dpi of a TIFF that says nothing
             # Of a camera's JPEG the others are previews.
             pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             kind = {"MPO": "JPEG"}.get(image.format, image.format)
@@ -207,7 +213,9 @@ def _told(exif: Image.Exif) -> Image.Exif:
     """What EXIF tells of the photo, and not of its pixels."""
     kept = Image.Exif()
     for tag in _TOLD:
-        if tag in exif:
+        if tag in exif and not (
+            tag == _DESCRIPTION and str(exif[tag]).lstrip().startswith(_OF_LAYOUT)
+        ):
             kept[tag] = exif[tag]
     for tag in (_CAMERA, _PLACE):
         more = exif.get_ifd(tag)
@@ -232,14 +240,18 @@ def _exif_resolution(exif: Image.Exif) -> tuple[float, float] | None:
 
 
 def _white(values: np.ndarray) -> float:
-    """What counts as white: the largest value of the type, or 1 of floats, 255 where larger."""
+    """What counts as white: the largest value of the type; of floats see `read_original`."""
     if values.dtype.kind == "f":
-        return 1.0 if np.nanmax(values, initial=0) <= 1 else 255.0
+        peak = float(np.max(values, initial=0, where=np.isfinite(values)))
+        # What is a little too bright does not make all else black.
+        return next((white for white, most in _WHITES if peak <= most), peak)
     peak = int(values.max(initial=0))
     return next(white for white in (255, 65535, 2**32 - 1) if peak <= white or white == 2**32 - 1)
 
 
-def _deep(values, white, icc, orientation, kind, exif, dpi, pictures) -> Original:
+def _deep(
+    values, white, icc, orientation, kind, exif, dpi, pictures, is_premultiplied=False
+) -> Original:
     """An original of an array (H, W) or (H, W, 1 to 4), of whatever type."""
     values = _upright(values.reshape(*values.shape[:2], -1), orientation)
     height, width, channels = values.shape
@@ -250,6 +262,8 @@ def _deep(values, white, icc, orientation, kind, exif, dpi, pictures) -> Origina
     for rows in _strips(height):
         some = np.nan_to_num(values[rows].astype(np.float32)) / np.float32(white)
         some = torch.from_numpy(some).clamp(0, 1).permute(2, 0, 1)
+        if is_premultiplied and has_alpha:
+            some[:-1] = (some[:-1] / some[-1:].clamp(min=1e-6)).clamp(max=1)
         rgb[:, rows] = (to_srgb(some[: 1 if channels < 3 else 3]) * 65535).round()
         if has_alpha:
             alpha[:, rows] = (some[-1:] * 65535).round()
@@ -342,6 +356,7 @@ def _read_deep_tiff(file: str | os.PathLike | BinaryIO) -> Original | None:
             white = 2**page.bitspersample - 1
         if page.photometric == 0:
             values = white - values
+        is_premultiplied = _ASSOCIATED in page.extrasamples
         tags = {tag.code: tag.value for tag in page.tags}
         pictures = sum(not page.is_reduced for page in tiff.pages)
         dpi = None
@@ -350,7 +365,7 @@ def _read_deep_tiff(file: str | os.PathLike | BinaryIO) -> Original | None:
             dpi = _resolution(tuple(number * inches for number in page.resolution))
     orientation = int(tags.get(_ORIENTATION, 1))
     profile, exif = tags.get(_PROFILE), _exif(file)
-    return _deep(values, white, profile, orientation, "TIFF", exif, dpi, pictures)
+    return _deep(values, white, profile, orientation, "TIFF", exif, dpi, pictures, is_premultiplied)
 
 
 def _exif(file: str | os.PathLike | BinaryIO) -> Image.Exif:

@@ -21,6 +21,7 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 BUNDLED = Path(__file__).parent / "weights"  # a folder for each network
 DEFAULT = "colorful"
 _PICKLES = (".bin", ".ckpt", ".pth", ".pt")
+_SHORT = 8  # digits of SHA-256
 _SUMS = "SHA256SUMS"  # of the bundled weights, as `sha256sum --check` reads it
 
 
@@ -34,6 +35,7 @@ class Pretrained:
         model_args: of its constructor; without weights to begin with.
         size: short side in pixels at which it sees photos.
         name: for people.
+        digest: the first 8 digits of the SHA-256 of its file of weights; "" of one in the making.
     """
 
     network: nn.Module
@@ -41,6 +43,7 @@ class Pretrained:
     model_args: dict[str, Any]
     size: int
     name: str
+    digest: str = ""
 
 
 def load(source: str | os.PathLike | None = None, weights: str | None = None) -> Pretrained:
@@ -58,27 +61,27 @@ def load(source: str | os.PathLike | None = None, weights: str | None = None) ->
         CheckpointError: if its weights are missing, damaged, or of another network.
         ValueError: if `weights` is given for what is no run.
     """
-    path = _find(source)
+    path, name = _find(source)
     is_run = path.is_dir() and not (path / WEIGHTS).is_file()
     if weights is not None and not is_run:
         raise ValueError(f"weights={weights!r} is for runs; {path} is none")
-    return _load_run(path, weights) if is_run else _load_folder(path)
+    return _load_run(path, weights) if is_run else _load_folder(path, name)
 
 
-def _find(source: str | os.PathLike | None) -> Path:
-    """Where a network lies."""
+def _find(source: str | os.PathLike | None) -> tuple[Path, str]:
+    """Where a network lies, and its name."""
     if source is None and DEFAULT not in bundled():
         raise FileNotFoundError("no network is bundled: name one, such as the folder of a run")
     name = DEFAULT if source is None else os.fspath(source)
     path = Path(name)
     if (path / WEIGHTS).is_file() or (path / CONFIG).is_file():
-        return path
+        return path, path.resolve().name
     if name in bundled():
-        return BUNDLED / name
+        return BUNDLED / name, name
     if path.exists():
         raise FileNotFoundError(f"no run in {path}: it has no {CONFIG}{_about_pickles(path)}")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return _from_hub(name)
+        return _from_hub(name), name
     known = ", ".join(bundled()) or "none"
     raise FileNotFoundError(
         f"no run in {path}: it has no {CONFIG}. Bundled networks: {known}; one of the hub is "
@@ -115,10 +118,10 @@ def _load_run(run: Path, weights: str | None) -> Pretrained:
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit {run / CONFIG}: {error}") from error
     painter = generator_of(network, config.model, args)  # a critic is of no use any more
-    return Pretrained(*painter, config.size, run.resolve().name)
+    return Pretrained(*painter, config.size, run.resolve().name, short_digest(path))
 
 
-def _load_folder(folder: Path) -> Pretrained:
+def _load_folder(folder: Path, name: str) -> Pretrained:
     path = folder / WEIGHTS
     try:
         config = json.loads((folder / CONFIG).read_text())
@@ -129,9 +132,14 @@ def _load_folder(folder: Path) -> Pretrained:
         raise CheckpointError(
             f"{folder / CONFIG} does not describe a network of colorize: {error}"
         ) from error
-    if folder.parent == BUNDLED and sha256(path) != _sums().get(folder.name):
-        raise CheckpointError(f"{path} is damaged: its SHA-256 is another; install colorize again")
     try:
+        digest = sha256(path)
+        if folder.parent == BUNDLED and digest != _sums().get(folder.name):
+            raise CheckpointError(
+                f"{path} is damaged: its SHA-256 is another; install colorize again"
+            )
+        if digest != config.get("sha256", digest):
+            raise CheckpointError(f"{path} is damaged: {CONFIG} tells of another SHA-256")
         network.load_state_dict(load_file(path))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
@@ -139,7 +147,7 @@ def _load_folder(folder: Path) -> Pretrained:
         raise CheckpointError(f"{path} does not fit {folder / CONFIG}: {error}") from error
     if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
         raise CheckpointError(f"{path} is damaged: it holds weights that are no numbers")
-    return Pretrained(network, model, args, size, folder.resolve().name)
+    return Pretrained(network, model, args, size, name, digest[:_SHORT])
 
 
 def _from_hub(name: str) -> Path:
@@ -181,6 +189,7 @@ def save(found: Pretrained, folder: str | os.PathLike, card: str) -> None:
     config = {"model": found.model, "model_args": found.model_args, "size": found.size}
     with written_beside(folder / WEIGHTS) as part:
         save_file(state, part, metadata={"format": "pt"})
+        config["sha256"] = sha256(part)  # flipped bits would paint, and wrongly
     with written_beside(folder / CARD) as part:
         part.write_text(card)
     with written_beside(folder / CONFIG) as part:
@@ -240,6 +249,11 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def short_digest(path: Path) -> str:
+    """The first digits of a file's SHA-256, by which people tell weights apart."""
+    return sha256(path)[:_SHORT]
 
 
 def _sums() -> dict[str, str]:

@@ -158,6 +158,15 @@ def exiting_when_terminated() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice, a GPU's, torch's on a CPU, or Python's."""
+    # The CPU's allocator has no error class of its own.
+    said = ("allocate memory", "not enough memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in said)
+    )
+
+
 # Of glibc's mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 

@@ -222,3 +222,34 @@ def test_one_picture_without_files(album, colorizer):
     with pytest.raises(PhotoError, match="in color already"):
         color_photo(colorizer, read_original(album / "deep" / "color.webp"))
     color_photo(colorizer, read_original(album / "deep" / "color.webp"), force=True)
+
+
+def test_another_network_of_the_same_name_is_another_painting(album, tmp_path):
+    first, second = (
+        Colorizer(Fake(lambda lightness: 0.3), 16, "cpu", "fake", digest) for digest in "ab"
+    )
+    assert run(first, [album / "a.jpg"], tmp_path / "out")["a.jpg"].state == "colored"
+    assert run(first, [album / "a.jpg"], tmp_path / "out")["a.jpg"].state == "done"
+    assert run(second, [album / "a.jpg"], tmp_path / "out")["a.jpg"].state == "failed"
+
+
+@pytest.mark.filterwarnings("ignore:out of memory")
+def test_a_photo_that_memory_does_not_suffice_for_is_named_and_the_rest_goes_on(album, tmp_path):
+    def paint(lightness):
+        if lightness.shape[-1] > lightness.shape[-2]:
+            raise MemoryError("Unable to allocate 55.8 GiB")
+        return 0.3
+
+    make_photo().convert("L").rotate(90, expand=True).save(album / "c.jpg")
+    reports = run(Colorizer(Fake(paint), 16, "cpu", "fake"), [album], tmp_path / "out")
+    assert sorted(report.state for report in reports.values()).count("failed") >= 1
+    failed = [report for report in reports.values() if report.state == "failed"]
+    assert all("memory does not suffice" in report.reason for report in failed)
+    assert any(report.state == "colored" for report in reports.values())
+
+
+def test_an_unknown_kind_and_the_photos_own_folder_are_refused_before_anything_is_written(album):
+    with pytest.raises(ValueError, match=r"a\.heic: unknown kind of file; use one of \.jpg"):
+        find_jobs([album / "a.jpg"], album / "a.heic")
+    with pytest.raises(ValueError, match="holds the photos themselves"):
+        find_jobs([album], album / "deep" / "..")

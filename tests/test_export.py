@@ -63,6 +63,20 @@ def test_an_exported_network_paints_photos_of_any_size_as_torch_does(name, tmp_p
 
 
 @pytest.mark.slow
+def test_a_file_whose_weights_were_damaged_does_not_paint(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "a.onnx"
+    export_onnx(trained("unet_gan"), path)
+    assert len(Colorizer.from_pretrained(path).digest) == 8
+    model = onnx.load(path)
+    largest = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+    largest.raw_data = largest.raw_data[::-1]
+    onnx.save(model, path)
+    with pytest.raises(CheckpointError, match="does not paint what it painted when written"):
+        Colorizer.from_pretrained(path)
+
+
+@pytest.mark.slow
 def test_a_network_that_paints_otherwise_is_not_written(tmp_path, monkeypatch):
     (tmp_path / "a.onnx").write_text("earlier")
     monkeypatch.setattr(export, "_difference", lambda *_: 0.5)

@@ -319,7 +319,7 @@ def test_a_film_joined_of_two_whose_times_begin_anew(names, tmp_path, colorizer,
     report = color_film(colorizer, source, tmp_path / "b.mp4")
     after, times, sound, _ = read_film(tmp_path / "b.mp4")
     assert report.frames == len(after) == 20
-    assert all(a < b for a, b in zip(times, times[1:], strict=False))
+    assert times == sorted(set(times))
     assert len(sound) > 1.8 * len(read_film(write_film(tmp_path / "c.mp4", after[:10]))[2])
 
 

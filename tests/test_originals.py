@@ -284,3 +284,39 @@ def test_a_tiff_whose_damage_asks_for_all_memory_is_refused(tmp_path):
     (tmp_path / "a.tif").write_bytes(data)
     with pytest.raises(PhotoError, match=r"a\.tif: damaged or cut short"):
         read_original(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("white", "peak"), [(1, 1.2), (1, 3.0), (255, 255.0), (65535, 60000.0)])
+def test_floats_that_go_beyond_white_do_not_blacken_the_rest(tmp_path, white, peak):
+    values = np.linspace(0, 0.5 * white, 64 * 64, dtype=np.float32).reshape(64, 64)
+    values[0, 0] = peak
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    found = read_original(tmp_path / "a.tif").rgb[0].float() / 65535
+    expected = torch.from_numpy(values / white).clamp(0, 1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_colors_that_are_multiplied_by_their_alpha_are_freed_of_it(tmp_path):
+    straight, alpha = np.full((8, 8, 3), 0.8), np.linspace(0.25, 1, 64).reshape(8, 8, 1)
+    values = (np.concatenate((straight * alpha, alpha), 2) * 65535).astype(np.uint16)
+    options = {"photometric": "rgb", "extrasamples": ["assocalpha"]}
+    tifffile.imwrite(tmp_path / "a.tif", values, **options)
+    found = read_original(tmp_path / "a.tif")
+    assert (found.rgb.float() / 65535 - 0.8).abs().max() < 1e-3
+    assert torch.equal(found.alpha[0].int(), torch.from_numpy(values[..., 3].astype(np.int32)))
+
+
+def test_what_is_said_of_the_layout_does_not_go_with_the_painting(tmp_path):
+    values = np.zeros((2, 8, 8), np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, imagej=True)
+    original = read_original(tmp_path / "a.tif")
+    assert original.dpi is None and original.pictures == 2
+    write_painting(original, original.rgb, tmp_path / "b.tif")
+    assert tifffile.imread(tmp_path / "b.tif").shape == (8, 8, 3)
+    with tifffile.TiffFile(tmp_path / "b.tif") as written:
+        assert "ImageDescription" not in written.pages.first.tags
+
+
+def test_a_tiff_that_says_no_resolution_gets_none(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "a.tif")
+    assert read_original(tmp_path / "a.tif").dpi is None

@@ -71,7 +71,7 @@ def test_a_network_of_the_hub_is_asked_for_by_its_name(folder, photo, monkeypatc
     monkeypatch.setattr(
         hub, "snapshot_download", lambda name, **options: asked.append((name, options)) or folder
     )
-    assert load("somebody/tiny").name == "tiny"
+    assert load("somebody/tiny").name == "somebody/tiny"
     assert asked == [("somebody/tiny", {"allow_patterns": [CONFIG, WEIGHTS, CARD]})]
 
     def offline(name, **options):
@@ -97,14 +97,32 @@ def test_what_was_fetched_from_the_hub_is_listed(folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "damage", ["cut", "one tensor less", "another shape", "nan", "no numbers", "no model", "a list"]
+    "damage",
+    [
+        "cut",
+        "flipped",
+        "one tensor less",
+        "another shape",
+        "nan",
+        "no numbers",
+        "no model",
+        "a list",
+    ],
 )
 def test_weights_that_are_damaged_or_of_another_network_never_paint(folder, damage):
     weights, config = folder / WEIGHTS, folder / CONFIG
     state = load_file(weights)
     first = "head.0.weight"
+    if damage in ("one tensor less", "nan"):  # of a folder that tells no SHA-256
+        told = json.loads(config.read_text())
+        del told["sha256"]
+        config.write_text(json.dumps(told))
     if damage == "cut":
         weights.write_bytes(weights.read_bytes()[:-100])
+    elif damage == "flipped":
+        data = bytearray(weights.read_bytes())
+        data[-50] ^= 4
+        weights.write_bytes(data)
     elif damage == "one tensor less":
         del state[first]
         save_file(state, weights)

@@ -62,7 +62,7 @@ ARROWS = {
         "upsampling",
     },
     "originals": {"photos", "runtime"},
-    "album": {"color", "colorizer", "originals", "photos", "upsampling"},
+    "album": {"colorizer", "originals", "photos", "runtime", "upsampling"},
     "steady": {"color"},
     "demo": {
         *("album", "colorizer", "data", "hints", "originals", "photos", "upsampling"),

@@ -1,6 +1,7 @@
 """The commands `models` and `export`."""
 
 import argparse
+import sys
 from pathlib import Path
 
 
@@ -48,10 +49,15 @@ def _export(args: argparse.Namespace) -> int:
     from colorize import pretrained
     from colorize.export import export_onnx
 
+    if args.output.suffix not in ("", ".onnx") and not args.output.is_dir():
+        raise ValueError(f"{args.output}: a network is written to FILE.onnx or into a folder")
+    if str(args.model).endswith(".onnx"):
+        raise ValueError(f"{args.model} is exported already; export the network that it is of")
     found = pretrained.load(args.model)
     if args.output.is_file() and not args.overwrite:
         raise ValueError(f"{args.output} is there already; --overwrite replaces it")
     if args.output.suffix == ".onnx":
+        print("colorize: exporting, which takes some minutes", file=sys.stderr)
         difference = export_onnx(found, args.output)
         print(f"{args.output}: at most {difference:.1g} in CIELAB from what torch paints")
     else:

@@ -97,7 +97,8 @@ def _files(args, colorizer, jobs, options) -> int:
 
     counts = dict.fromkeys(("colored", "done", "in color", "failed"), 0)
     reports = color_photos(colorizer, jobs, options, args.force, args.overwrite, args.compare)
-    for report in tqdm(reports, "coloring", len(jobs), unit="photo", disable=len(jobs) == 1):
+    quiet = len(jobs) == 1 or not sys.stderr.isatty()
+    for report in tqdm(reports, "coloring", len(jobs), unit="photo", disable=quiet):
         counts[report.state] += 1
         if args.json:
             tqdm.write(json.dumps(vars(report), default=str))
@@ -124,6 +125,8 @@ def _stream(args, colorizer, options) -> int:
     if len(found) > 1:
         raise ValueError(f"- is for one photo, {given} are {len(found)}")
     file = io.BytesIO(sys.stdin.buffer.read()) if given == "-" else found[0]
+    if given == "-" and not file.getbuffer():
+        raise ValueError("the standard input is empty")
     original = read_original(file)
     painted = color_photo(colorizer, original, options, args.force)
     if original.pictures > 1:

@@ -14,16 +14,17 @@ from PIL import Image
 from reports import story
 from reports.arena import Arena, as_json
 from reports.pages import REPORT, fill_in, read_json
-from reports.shipped import shipped_tables
+from reports.shipped import card_table, shipped_tables
 from reports.speed import film_tables, infer_tables, overfit_table, speed_tables
 
 from colorize import Colorizer, load_samples, read_photo
 from colorize.figures import loss_curves, save_figure, triptychs, turn_curve
+from colorize.pretrained import BUNDLED, CARD, DEFAULT
 from colorize.runtime import written_beside
 
 
-def draw(report: Path = REPORT) -> None:
-    """Draw every figure of the report, and write its tables into its text."""
+def draw(report: Path = REPORT, card: Path = BUNDLED / DEFAULT / CARD) -> None:
+    """Draw every figure of the report, and write its tables into its text and into the card."""
     results, truths = report / "results", sample_photos()
     arena = Arena(results / "arena")
     arena.draw(report, truths)
@@ -31,6 +32,7 @@ def draw(report: Path = REPORT) -> None:
     best = {key: read_photo(results / "ship" / "painted" / f"{key}.jpg") for key in truths}
     chosen = story.draw(painted, best, truths, report)
     fill_in(report / "README.md", arena.tables() | chosen | shipped_tables(results / "ship"))
+    fill_in(card, {"measures": card_table(results / "ship")})
     with written_beside(report / "arena.json") as part:
         part.write_text(as_json(arena))
     fill_in(report / "training.md", speed_tables(read_json(results / "bench_train.json")))

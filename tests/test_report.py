@@ -15,9 +15,11 @@ from colorize import load_samples
 from colorize.config import TrainConfig
 from colorize.evaluation.judge import MEASURES, Judged
 from colorize.evaluation.summary import Summary
+from colorize.pretrained import BUNDLED, CARD, DEFAULT
 
 REPORT = Path(__file__).parents[1] / "report"
 RESULTS = REPORT / "results" / "arena"
+BUNDLED_CARD = BUNDLED / DEFAULT / CARD
 PAGES = ("README.md", "training.md", "methods.md", "photos.md", "films.md")
 NAMES = sorted(photo.id for photo in load_samples().photos if photo.part == "test")
 RUNS = sorted(path.parent for path in RESULTS.glob("*/config.json"))
@@ -29,11 +31,13 @@ def copy(tmp_path):
     shutil.copytree(REPORT / "results", tmp_path / "report" / "results")
     for page in PAGES:
         shutil.copy(REPORT / page, tmp_path / "report")
+    shutil.copy(BUNDLED_CARD, tmp_path / "card.md")
     return tmp_path / "report"
 
 
 def test_drawing_again_gives_the_text_that_is_there_and_every_figure(copy):
-    script.draw(copy)
+    script.draw(copy, copy.parent / "card.md")
+    assert (copy.parent / "card.md").read_text() == BUNDLED_CARD.read_text()
     for page in (*PAGES, "arena.json"):
         assert (copy / page).read_text() == (REPORT / page).read_text()
     patterns = ("*.jpg", "*.png", "*/*.jpg")

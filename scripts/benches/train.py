@@ -101,7 +101,7 @@ def _step(preset: str, plain: Callable[..., Callable[[], Tensor]]) -> dict:
             if abs(ours - distance) > 0.02 * distance:
                 raise AssertionError(f"the distances of the first step are {distance} and {ours}")
         ways = {"plain": theirs, "ours": _finished(lambda: trainer.step([batch]))}
-        times = in_turn(ways, repeats=6)
+        times = in_turn(ways, repeats=4)
     slow, fast = (seconds / count for seconds in times.values())
     flops, peak = counter.get_total_flops() / count, _convolution_peak(trainer.precision)
     return memory | {

@@ -2,17 +2,32 @@
 
 from pathlib import Path
 
+from colorize.evaluation.features import columns
 from colorize.evaluation.judge import TRUTH, Judged
 from colorize.evaluation.summary import Summary
 from reports.arena import TRIVIAL
 from reports.pages import read_json
 
-_COLUMNS = ("ab_error", "delta_e", "colorfulness", "colorfulness_error")
+_COLUMNS = (
+    *("ab_error", "delta_e", "colorfulness", "colorfulness_error", "pooled_colorfulness_error"),
+    *columns("efficientnet-lite0")[:1],
+)
 
 
 def shipped_tables(results: Path) -> dict[str, str]:
     """How it was tuned, and how it fares by the test photos, as Markdown tables."""
     return {"tuning": _tuning(results / "tuning.json"), "shipped": _scores(results / "test")}
+
+
+def card_table(results: Path) -> str:
+    """The measures on its card: as it is shipped, and what looks at nothing."""
+    rows = _test(results / "test")
+    shown = {"truth": TRUTH, "the network": "shipped", "grey": "grey", "mean-ab": "mean-ab"}
+    found = {title: rows[name] for title, name in shown.items()}
+    told = (
+        f"By {len(found['truth'].photos)} test photos, in squares of 256 px, with 95 % intervals:"
+    )
+    return f"{told}\n\n{Summary(found).table(_COLUMNS)}"
 
 
 def _tuning(path: Path) -> str:
@@ -37,9 +52,12 @@ def _tuning(path: Path) -> str:
 def _scores(folder: Path) -> str:
     if not folder.exists():
         return "Not scored yet: the test photos are looked at once, when its training has ended."
-    rows = {
-        path.stem: Judged.load(path) for path in folder.glob("*.json") if path.stem != "summary"
-    }
+    rows = _test(folder)
     shipped = sorted(name for name in rows if name.startswith("shipped"))
     names = [name for name in (TRUTH, *shipped, *TRIVIAL) if name in rows]
     return Summary({name: rows[name] for name in names}).table(_COLUMNS)
+
+
+def _test(folder: Path) -> dict[str, Judged]:
+    found = (path for path in sorted(folder.glob("*.json")) if path.stem != "summary")
+    return {path.stem: Judged.load(path) for path in found}

@@ -8,6 +8,7 @@ from colorize.evaluation.summary import Summary
 from reports.arena import TRIVIAL
 from reports.pages import read_json
 
+_PAIRS = (("ab error", "ab_error"), ("ΔE2000", "delta_e"))
 _COLUMNS = (
     *("ab_error", "delta_e", "colorfulness", "colorfulness_error", "pooled_colorfulness_error"),
     *columns("efficientnet-lite0")[:1],
@@ -55,7 +56,10 @@ def _scores(folder: Path) -> str:
     rows = _test(folder)
     shipped = sorted(name for name in rows if name.startswith("shipped"))
     names = [name for name in (TRUTH, *shipped, *TRIVIAL) if name in rows]
-    return Summary({name: rows[name] for name in names}).table(_COLUMNS)
+    summary = Summary({name: rows[name] for name in names})
+    found = [(title, summary.difference("shipped", "mean-ab", column)) for title, column in _PAIRS]
+    told = (f"{title} {one.value:.2f} ({one.low:.2f} to {one.high:.2f})" for title, one in found)
+    return f"{summary.table(_COLUMNS)}\n\nLess `mean-ab`, photo by photo: {', '.join(told)}."
 
 
 def _test(folder: Path) -> dict[str, Judged]:

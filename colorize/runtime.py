@@ -108,7 +108,11 @@ def seed_all(*numbers: int) -> None:
     A run that seeds each step by its number can be continued anywhere without storing any
     generator's state.
     """
-    torch.manual_seed(mix_seed(*numbers))
+    seed = mix_seed(*numbers)
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:  # it would note in vain, with a traceback, what to do once there is a GPU
+        torch.default_generator.manual_seed(seed)
 
 
 def mix_seed(*numbers: int) -> int:

@@ -1,8 +1,11 @@
 """Two ways of doing the same thing, timed in turn."""
 
+import contextlib
+import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.connection import Connection
 
 import numpy as np
 
@@ -16,6 +19,38 @@ def in_turn(ways: Mapping[str, Callable], repeats: int) -> dict[str, float]:
             way()
             times[name].append(time.perf_counter() - start)
     return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+@contextlib.contextmanager
+def in_a_process(make: Callable[..., Callable], *args: object) -> Iterator[Callable]:
+    """What `make` makes of the arguments, called in a process of its own.
+
+    So a plain way is timed with torch and the allocator as they come, whatever ours has set.
+    """
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_answer, args=(make, args, theirs), daemon=True
+    )
+    process.start()
+    theirs.close()
+
+    def call() -> object:
+        ours.send(None)
+        return ours.recv()
+
+    try:
+        yield call
+    finally:
+        ours.close()
+        process.join()
+
+
+def _answer(make: Callable, args: tuple, asked: Connection) -> None:
+    way = make(*args)
+    with contextlib.suppress(EOFError):  # the other side has closed
+        while True:
+            asked.recv()
+            asked.send(way())
 
 
 def compare(

@@ -7,14 +7,11 @@ steps are taken in a process of their own, with the allocator as it comes: ours 
 `colorize train` does, and that counts for a whole process.
 """
 
-import contextlib
 import functools
-import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.connection import Connection
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.segmentation import fcn_resnet101
 
 from benches.data import prepared_folder
-from benches.timing import in_turn
+from benches.timing import in_a_process, in_turn
 from colorize.color import rgb_to_lab
 from colorize.config import PRESETS, TrainConfig
 from colorize.data.folder import PhotoFolder
@@ -94,7 +91,7 @@ def _step(preset: str, plain: Callable[..., Callable[[], Tensor]]) -> dict:
         torch.cuda.reset_peak_memory_stats()
         trainer.step([batch])
     memory = {"memory_gb": torch.cuda.max_memory_allocated() / 1e9} if GPU else {}
-    with _in_a_process(plain, trainer.config) as theirs:
+    with in_a_process(_plain, plain, trainer.config) as theirs:
         distance = theirs()
         if plain is not _plain_dilated:  # the same networks begin with the same distance
             ours = losses.get("distance", losses.get("loss")).item()
@@ -118,33 +115,10 @@ def _step(preset: str, plain: Callable[..., Callable[[], Tensor]]) -> dict:
     }
 
 
-@contextlib.contextmanager
-def _in_a_process(plain: Callable, config: TrainConfig) -> Iterator[Callable[[], float]]:
-    """A plain step that another process takes; returns the distance."""
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=_take_steps, args=(plain, config, theirs), daemon=True
-    )
-    process.start()
-    theirs.close()
-
-    def step() -> float:
-        ours.send(None)
-        return ours.recv()
-
-    try:
-        yield step
-    finally:
-        ours.close()
-        process.join()
-
-
-def _take_steps(plain: Callable, config: TrainConfig, asked: Connection) -> None:
-    step = plain(config, *_pair(config.batch_size, config.size))
-    with contextlib.suppress(EOFError):  # the other side has closed
-        while True:
-            asked.recv()
-            asked.send(step().item())
+def _plain(way: Callable, config: TrainConfig) -> Callable[[], float]:
+    """A plain step, which returns the distance."""
+    step = way(config, *_pair(config.batch_size, config.size))
+    return lambda: step().item()
 
 
 def _pair(count: int, size: int) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(ship, "CANDIDATES", candidates)
     monkeypatch.setattr(ship, "STAGES", tuple(map(shrunk, ship.STAGES[:2])))
     monkeypatch.setattr(ship, "SCORED", 32)
+    monkeypatch.setattr(ship, "SIZE", 32)
     monkeypatch.setattr(ship, "RESULTS", tmp_path / "results")
     monkeypatch.setattr("arena.SIZE", 32)
     monkeypatch.setattr("colorize.evaluation.judge.EXTRACTORS", {})

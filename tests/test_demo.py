@@ -18,7 +18,7 @@ from colorize import load_samples, pretrained
 from colorize.colorizer import Colorizer
 from colorize.figures import grey_photo
 from colorize.models import create_model
-from colorize.originals import read_note, read_original
+from colorize.originals import KINDS, read_note, read_original
 from colorize.photos import read_photo
 
 gradio = pytest.importorskip("gradio", reason="needs the extra demo")
@@ -154,6 +154,16 @@ def test_the_page_offers_what_the_network_has(model, tmp_path, has_all):
     assert set(json.loads(done.stdout)) == always | more
 
 
+@pytest.mark.parametrize(
+    ("host", "port", "error"), [("192.0.2.1", None, OSError), ("127.0.0.1", 65536, ValueError)]
+)
+def test_a_host_or_a_port_that_cannot_be_is_named_at_once(model, host, port, error):
+    from colorize.demo import serve
+
+    with pytest.raises(error, match=rf"{port or host}"):
+        serve(Colorizer.from_pretrained(model, "cpu"), host, port)
+
+
 @pytest.mark.slow
 def test_a_port_that_is_taken_is_named(model):
     with socket.socket() as taken:
@@ -185,6 +195,8 @@ def server(tmp_path):
         address = next(re.search(r"http://\S+", line) for line in process.stdout)
         yield address.group()
         process.terminate()
+    left = [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()]
+    assert not [path for path in left if path.suffix in KINDS]  # no photo of a visitor
 
 
 def find(browser, selector):

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -280,6 +281,7 @@ def serve(
         paintings = Path(folder, "paintings")
         paintings.mkdir()
         blocks = page(colorizer, paintings).queue()
+        before = set(threading.enumerate())
         try:
             _, address, _ = blocks.launch(
                 server_name=host,
@@ -296,7 +298,14 @@ def serve(
         except OSError as error:
             raise OSError(refusal) from error
         print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
-        blocks.block_thread()
+        try:
+            blocks.block_thread()
+        finally:
+            blocks.close(verbose=False)
+            # What is being painted is written before the folder goes, or it would come after.
+            for thread in set(threading.enumerate()) - before:
+                if not thread.daemon:
+                    thread.join()
 
 
 @contextlib.contextmanager

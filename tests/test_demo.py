@@ -184,6 +184,11 @@ def mountains(tmp_path):
     return path
 
 
+def photos_in(folder):
+    """The photos of visitors that lie there."""
+    return [path for path in folder.rglob("*") if path.is_file() and path.suffix in KINDS]
+
+
 @pytest.fixture
 def server(tmp_path):
     """The address of the page, served by the command, with the bundled network."""
@@ -195,8 +200,7 @@ def server(tmp_path):
         address = next(re.search(r"http://\S+", line) for line in process.stdout)
         yield address.group()
         process.terminate()
-    left = [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()]
-    assert not [path for path in left if path.suffix in KINDS]  # no photo of a visitor
+    assert photos_in(tmp_path / "tmp") == []
 
 
 def find(browser, selector):
@@ -350,3 +354,12 @@ def test_two_visitors_at_once_get_their_own_photos(server, browser, tmp_path):
         file = tmp_path / "got" / f"{name}-colored.png"
         until(file.exists, 60)
         assert abs(pixels(file).mean() - colors[name]) < 25
+
+
+@pytest.mark.slow
+def test_no_photo_stays_behind_of_a_page_stopped_while_it_paints(server, browser, tmp_path):
+    browser.get(server)
+    large = tmp_path / "large.jpg"
+    Image.linear_gradient("L").resize((6000, 4000)).save(large)
+    give(browser, large)
+    until(lambda: photos_in(tmp_path / "tmp"), 60)

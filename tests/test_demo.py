@@ -164,6 +164,36 @@ def test_a_host_or_a_port_that_cannot_be_is_named_at_once(model, host, port, err
         serve(Colorizer.from_pretrained(model, "cpu"), host, port)
 
 
+LATE = """
+import os, sys, threading, time
+from pathlib import Path
+import gradio
+from colorize.colorizer import Colorizer
+from colorize.demo import serve
+
+def late(folder):
+    time.sleep(0.5)
+    folder.mkdir(parents=True)
+    (folder / "painting.png").write_bytes(b"a visitor's")
+
+def stop(blocks):
+    late_folder = Path(os.environ["GRADIO_TEMP_DIR"], "late")
+    threading.Thread(target=late, args=[late_folder]).start()
+    sys.exit(143)  # as SIGTERM does
+
+gradio.Blocks.block_thread = stop
+serve(Colorizer.from_pretrained(sys.argv[1], "cpu"))
+"""
+
+
+def test_what_is_being_painted_when_the_page_stops_goes_with_it(model, tmp_path):
+    (tmp_path / "tmp").mkdir()
+    env = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
+    done = subprocess.run([sys.executable, "-c", LATE, str(model)], env=env)
+    assert done.returncode == 143
+    assert photos_in(tmp_path / "tmp") == []
+
+
 @pytest.mark.slow
 def test_a_port_that_is_taken_is_named(model):
     with socket.socket() as taken:
@@ -354,12 +384,3 @@ def test_two_visitors_at_once_get_their_own_photos(server, browser, tmp_path):
         file = tmp_path / "got" / f"{name}-colored.png"
         until(file.exists, 60)
         assert abs(pixels(file).mean() - colors[name]) < 25
-
-
-@pytest.mark.slow
-def test_no_photo_stays_behind_of_a_page_stopped_while_it_paints(server, browser, tmp_path):
-    browser.get(server)
-    large = tmp_path / "large.jpg"
-    Image.linear_gradient("L").resize((6000, 4000)).save(large)
-    give(browser, large)
-    until(lambda: photos_in(tmp_path / "tmp"), 60)

@@ -228,8 +228,7 @@ def color_photos(
                 raise
             reason = f"{job.source}: the memory does not suffice to color it"
             return Report(job.source, paintings, "failed", found, reason=reason)
-        left = original.pictures - 1
-        reason = f"{job.source} holds {left + 1} pictures, the first is colored" if left else ""
+        reason = f"{job.source} {original.left}" if original.left else ""
         seconds = time.perf_counter() - begun
         return Report(job.source, paintings, "colored", found, seconds, reason)
 

@@ -1,6 +1,7 @@
 """A user's files: depth, transparency, EXIF, resolution; and paintings that keep them."""
 
 import io
+import itertools
 import struct
 import zlib
 
@@ -187,15 +188,15 @@ def test_a_profile_is_applied_to_deep_colors_within_one_8_bit_level(grey):
     assert len(np.unique(found)) > 200  # more than 8 bits
 
 
+def fixed(number):
+    """As profiles have numbers (s15Fixed16)."""
+    return struct.pack(">i", round(number * 65536))
+
+
 def gamma_profile(space):
     """A minimal profile of sRGB's primaries, or of grey, with a gamma of 1.8."""
-
-    def fixed(number):
-        return struct.pack(">i", round(number * 65536))
-
     curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(1.8 * 256)) + bytes(2)
-    white = (0.9642, 1.0, 0.8249)
-    tags = {b"wtpt": b"XYZ " + bytes(4) + b"".join(map(fixed, white))}
+    tags = {}
     if space == "GRAY":
         tags[b"kTRC"] = curve
     else:
@@ -206,6 +207,26 @@ def gamma_profile(space):
         }
         tags |= {n: b"XYZ " + bytes(4) + b"".join(map(fixed, p)) for n, p in primaries.items()}
         tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve)
+    return icc_profile(space, "XYZ", "mntr", tags)
+
+
+def ink_profile():
+    """A minimal profile of four inks: a table from the corners of their cube to CIELAB."""
+    corners = [
+        (255 * (1 - k) * (1 - (c + m + y) / 4), 128 + 40 * (m - c), 128 + 40 * (y - (c + m) / 2))
+        for c, m, y, k in itertools.product((0, 1), repeat=4)
+    ]
+    table = bytes(round(number) for corner in corners for number in corner)
+    matrix = b"".join(map(fixed, np.eye(3).ravel()))
+    curve = bytes(range(256))
+    table = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + matrix + curve * 4 + table + curve * 3
+    return icc_profile("CMYK", "Lab", "prtr", {b"A2B0": table})
+
+
+def icc_profile(space, connection, kind, tags):
+    """A profile of version 2.4 with these tags (ICC.1:2001-04)."""
+    white = (0.9642, 1.0, 0.8249)
+    tags = tags | {b"wtpt": b"XYZ " + bytes(4) + b"".join(map(fixed, white))}
     tags[b"desc"] = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)
     tags[b"cprt"] = b"text" + bytes(4) + b"none\0" + bytes(3)
     table, body, offset = struct.pack(">I", len(tags)), b"", 128 + 4 + 12 * len(tags)
@@ -214,9 +235,58 @@ def gamma_profile(space):
         table += name + struct.pack(">II", offset + len(body), len(data))
         body += data
     size = struct.pack(">I", offset + len(body))
-    head = size + bytes(4) + struct.pack(">I", 0x02400000) + b"mntr" + space.ljust(4).encode()
-    head += b"XYZ " + bytes(12) + b"acsp" + bytes(28) + b"".join(map(fixed, white))
+    head = size + bytes(4) + struct.pack(">I", 0x02400000) + kind.encode()
+    head += (
+        (space.ljust(4) + connection.ljust(4)).encode()
+        + bytes(12)
+        + b"acsp"
+        + bytes(28)
+        + b"".join(map(fixed, white))
+    )
     return head.ljust(128, b"\0") + table + body
+
+
+@pytest.mark.parametrize("profile", [None, ink_profile()])
+@pytest.mark.parametrize("has_alpha", [False, True])
+def test_a_deep_tiff_of_inks_is_as_pillow_has_it_in_8_bits_and_finer(tmp_path, profile, has_alpha):
+    """By lcms through Pillow, on the levels that 8 bits know; between them are others."""
+    inks = RNG.integers(0, 256, (30, 30, 4), np.uint8)
+    shallow = Image.fromarray(inks, "CMYK")
+    expected = shallow.convert("RGB")
+    if profile is not None:
+        kinds = (io.BytesIO(profile), ImageCms.createProfile("sRGB"), "CMYK", "RGB")
+        exact = ImageCms.buildTransform(*kinds, flags=ImageCms.Flags.NOOPTIMIZE)
+        expected = ImageCms.applyTransform(shallow, exact)
+    expected = np.asarray(expected, int)
+    array = inks.astype(np.uint16) * 257
+    if has_alpha:
+        array = np.concatenate((array, np.full_like(array[..., :1], 3000)), 2)
+    tags = [(0x8773, "B", len(profile), profile, True)] if profile else []
+    options = {"photometric": "separated", "extratags": tags}
+    if has_alpha:
+        options["extrasamples"] = ["unassalpha"]
+    tifffile.imwrite(tmp_path / "inks.tif", array, **options)
+    original = read_original(tmp_path / "inks.tif")
+    assert original.kind == "TIFF" and original.rgb.dtype == torch.uint16 and not original.left
+    assert np.abs(values(original)[..., :3] / 257 - expected).max() < 1.01
+    assert (original.alpha is not None) == has_alpha
+    assert not has_alpha or bool((original.alpha.int() == 3000).all())
+    between = RNG.integers(0, 2000, (100, 100, 4), np.uint16)
+    tifffile.imwrite(tmp_path / "inks.tif", between, photometric="separated", extratags=tags)
+    assert len(np.unique(values(read_original(tmp_path / "inks.tif")))) > 256
+
+
+def test_what_is_read_with_8_bits_and_has_more_says_so(tmp_path):
+    deep = np.ascontiguousarray(DEEP)
+    (tmp_path / "a.ppm").write_bytes(b"P6\n# of a scanner\n20 12\n65535\n" + deep.tobytes())
+    (tmp_path / "a.jp2").write_bytes(imagecodecs.jpeg2k_encode(deep, bitspersample=12))
+    data = imagecodecs.avif_encode(deep // 64, bitspersample=10)
+    (tmp_path / "a.avif").write_bytes(data)
+    for name, bits in (("a.ppm", 16), ("a.jp2", 12), ("a.avif", 10)):
+        assert read_original(tmp_path / name).left == f"has {bits} bits a channel, its painting 8"
+    for kind in ("PPM", "JPEG2000", "AVIF"):
+        make_photo().save(tmp_path / "a", kind)
+        assert read_original(tmp_path / "a").left == ""
 
 
 def with_profile(png, profile):

@@ -129,11 +129,8 @@ def _stream(args, colorizer, options) -> int:
         raise ValueError("the standard input is empty")
     original = read_original(file)
     painted = color_photo(colorizer, original, options, args.force)
-    if original.pictures > 1:
-        print(
-            f"colorize: {given} holds {original.pictures} pictures, the first is colored",
-            file=sys.stderr,
-        )
+    if original.left:
+        print(f"colorize: {given} {original.left}", file=sys.stderr)
     if args.output in (None, _STREAM):
         sys.stdout.buffer.write(encode(original, painted, original.kind))
     else:

@@ -20,12 +20,13 @@ from PIL.ExifTags import IFD
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from torch import Tensor
 
+from colorize.photos import white_of
+
 _ORIENTATION, _PROFILE = 0x0112, 0x8773
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INKS = 0, 1, 2, 5  # of TIFF's photometric interpretations
 _ASSOCIATED = 1  # of TIFF's extra samples: alpha that the colors are multiplied by
 _INCHES = {2: 1.0, 3: 2.54}  # of TIFF's units of resolution: a number per inch, or per cm
 _FULL = 65535
-_WHITES = ((1.0, 16.0), (255.0, 510.0), (65535.0, 131070.0))  # of floats, by their largest value
 _ROWS = 256  # worked on at a time where numbers are floats
 _SPACES = {b"GRAY": "gray", b"RGB ": "rgb", b"CMYK": "cmyk"}  # of a profile, and of imagecodecs
 _COUNTS = {"gray": 1, "rgb": 3, "cmyk": 4}
@@ -62,14 +63,13 @@ def to_deep(
         values: (H, W), or (H, W, C) with alpha behind the colors, of any type.
         icc: the profile that its colors are of; without one they are sRGB.
         orientation: EXIF's.
-        white: what counts as white; None is the largest value of the type, and of floats 1; where
-            they go beyond 16, 255 or 65535. What lies beyond white is cut off.
+        white: what lies beyond it is cut off; None is that of `white_of`.
         colors: channels of color: 1 of a grey picture, 3, or 4 inks. None: 1 or 3, as they suffice.
         is_premultiplied: whether the colors are multiplied by the alpha.
     """
     values = _upright(values.reshape(*values.shape[:2], -1), orientation)
     height, width, channels = values.shape
-    white = _white(values) if white is None else white
+    white = white_of(values) if white is None else white
     colors = (1 if channels < 3 else 3) if colors is None else colors
     to_srgb = _profile_to_srgb(icc, colors)
     rgb = torch.empty((3, height, width), dtype=torch.uint16)
@@ -112,7 +112,7 @@ def read_tiff(file: str | os.PathLike | BinaryIO) -> Deep | None:
         values = page.asarray()
         if page.axes == "SYX":
             values = np.moveaxis(values, 0, -1)
-        white = 2**page.bitspersample - 1 if values.dtype.kind == "u" else _white(values)
+        white = 2**page.bitspersample - 1 if values.dtype.kind == "u" else white_of(values)
         if page.photometric == _WHITE_IS_ZERO:
             values = white - values
         tags = {tag.code: tag.value for tag in page.tags}
@@ -223,16 +223,6 @@ def encode_tiff(values: np.ndarray, exif: Image.Exif, dpi: tuple[float, float] |
 def _strips(height: int) -> Iterator[slice]:
     """The rows of a picture some at a time: as floats they are twice or four times as much."""
     return (slice(top, min(top + _ROWS, height)) for top in range(0, height, _ROWS))
-
-
-def _white(values: np.ndarray) -> float:
-    """What counts as white if nothing says it, see `to_deep`."""
-    if values.dtype.kind == "f":
-        peak = float(np.max(values, initial=0, where=np.isfinite(values)))
-        # What is a little too bright does not make all else black.
-        return next((white for white, most in _WHITES if peak <= most), peak)
-    peak = int(values.max(initial=0))
-    return next(white for white in (255, _FULL, 2**32 - 1) if peak <= white or white == 2**32 - 1)
 
 
 def _upright(values: np.ndarray, orientation: int) -> np.ndarray:

@@ -34,6 +34,7 @@ _DAMAGES = (
     *(OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, OverflowError),
     *(RuntimeError, struct.error, zlib.error, MemoryError, ArithmeticError),
 )
+_FLOAT_WHITES = ((1.0, 16.0), (255.0, 510.0), (65535.0, 131070.0))  # and their largest value
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 _SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 _SAVE_OPTIONS = {  # 4:4:4, because chroma is what this project is about
@@ -199,6 +200,24 @@ def photo_tone(rgb: Tensor) -> str:
     return tone(mean_chroma(ab).item(), color_spread(lightness, ab).item())
 
 
+def white_of(values: np.ndarray) -> float:
+    """The number that is white in an array.
+
+    Of unsigned integers it is the largest of their type. Of signed ones, in which Pillow has 8,
+    16 or 32 bits, the smallest of 255, 65535 and the largest that none goes beyond. Of floats it
+    is 1; where they go beyond 16 it is 255, beyond 510 it is 65535, and beyond 131070 their
+    largest. (What is a little too bright does not make all else black.)
+    """
+    if values.dtype.kind == "f":
+        peak = float(np.max(values, initial=0, where=np.isfinite(values)))
+        return next((white for white, most in _FLOAT_WHITES if peak <= most), peak)
+    largest = int(np.iinfo(values.dtype).max)
+    if values.dtype.kind == "u":
+        return largest
+    peak = int(values.max(initial=0))
+    return next((white for white in (255, 65535) if peak <= white), largest)
+
+
 def photo_to_rgb(photo: Image.Image) -> Tensor:
     """The photo as a uint8 tensor (3, H, W)."""
     return torch.from_numpy(np.array(to_srgb(photo))).permute(2, 0, 1)
@@ -263,18 +282,11 @@ def _decode_plain_jpeg(file: str | os.PathLike | BinaryIO, min_side: int | None)
 def _to_8_bit(photo: Image.Image) -> Image.Image:
     """Scale a deep grey picture to mode L.
 
-    Pillow's own conversion clips a 16-bit picture to white and a float one to black. The white
-    point is 65,535 for integers (2^31 - 1 where the values are larger, 255 where a 32-bit file
-    holds 8-bit values); 1 for floats, 255 where they go beyond 1.
+    Pillow's own conversion clips a 16-bit picture to white and a float one to black.
     """
-    values = np.nan_to_num(np.asarray(photo, dtype=np.float64))
-    peak = values.max(initial=0)
-    if photo.mode == "F":
-        white = 1 if peak <= 1 else 255
-    elif photo.mode == "I" and peak <= 255:
-        white = 255
-    else:
-        white = 65535 if peak <= 65535 else 2**31 - 1
+    values = np.asarray(photo)
+    white = white_of(values)
+    values = np.nan_to_num(values.astype(np.float64))
     return Image.fromarray(np.clip(np.round(values / white * 255), 0, 255).astype(np.uint8))
 
 

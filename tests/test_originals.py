@@ -165,6 +165,17 @@ def test_deep_tiffs_of_many_kinds_hold_the_same_picture(tmp_path, array, options
     assert np.abs(found[..., 1].astype(int) - DEEP[..., 0]).max() <= 1
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_deep_picture_that_is_nearly_black_stays_so(kind, tmp_path):
+    dark = DEEP // 400  # all below 164 of 65535
+    if kind == "PNG":
+        found = read_png(dark)
+    else:
+        tifffile.imwrite(tmp_path / "dark.tif", dark, photometric="rgb")
+        found = read_original(tmp_path / "dark.tif")
+    assert np.array_equal(values(found), dark)
+
+
 def test_deep_pictures_that_pillow_reads_are_deep_too(tmp_path):
     Image.fromarray(DEEP[..., 0]).save(tmp_path / "a.pgm")
     original = read_original(tmp_path / "a.pgm")

@@ -61,7 +61,7 @@ ARROWS = {
         *("bins", "color", "export", "hints", "models", "photos", "pretrained", "runtime"),
         "upsampling",
     },
-    "deep": set(),
+    "deep": {"photos"},
     "originals": {"deep", "photos", "runtime"},
     "album": {"colorizer", "originals", "photos", "runtime", "upsampling"},
     "steady": {"color"},

@@ -19,8 +19,9 @@ from torch import Tensor
 
 import colorize
 from colorize.colorizer import Colorizer, Options
+from colorize.deep import to_8_bit
 from colorize.originals import KINDS, Original, note, read_note, read_original, write_painting
-from colorize.photos import PhotoError, named_damage, photo_tone
+from colorize.photos import PhotoError, fitted, named_damage, photo_tone
 from colorize.runtime import is_out_of_memory
 from colorize.upsampling import join
 
@@ -30,7 +31,8 @@ SUFFIXES = (
     *(".bmp", ".gif", ".jp2", ".j2k", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"),
 )
 COMPARED = Path("compared")  # the folder of photos beside their paintings, below the output
-_WIDEST = 16383  # px, of WebP; wider comparisons have the painting below the photo
+_PANEL = 4096  # px; the longer side of a photo that is compared, at most
+_WIDEST = 16383  # px, of WebP
 _WORKERS = 4  # photos at a time, at most: each has its full size in memory several times
 
 
@@ -179,7 +181,8 @@ def color_photos(
         options: wishes; several samples of a photo get numbers behind their names.
         force: whether photos are colored that are in color already.
         overwrite: whether files are replaced that are something else.
-        compare: whether the photo and its painting are also written side by side.
+        compare: whether the photo and its painting are also written side by side, of at most 4096
+            px each.
 
     Yields:
         A report for each job, in their order.
@@ -215,12 +218,7 @@ def color_photos(
             for target, one in zip(paintings, painted, strict=True):
                 write_painting(original, one, target)
             if compare:
-                grey = join(original.rgb, torch.zeros(2, 1, 1))
-                dim = 1 if grey.shape[2] * (1 + len(painted)) > _WIDEST else 2
-                alpha = original.alpha
-                alpha = None if alpha is None else torch.cat([alpha] * (1 + len(painted)), dim)
-                both = dataclasses.replace(original, alpha=alpha)
-                write_painting(both, torch.cat((grey, *painted), dim), job.compared)
+                write_painting(*_side_by_side(original, painted), job.compared)
         except (PhotoError, OSError) as error:
             return Report(job.source, paintings, "failed", found, reason=str(error))
         except (RuntimeError, MemoryError) as error:
@@ -277,6 +275,20 @@ def color_photo(
     note(original, _wish(colorizer, options))
     (colors,) = colorizer.predict([seen], options)
     return colors.paint(original.rgb)[0]
+
+
+def _side_by_side(original: Original, painted: Sequence[Tensor]) -> tuple[Original, Tensor]:
+    """The photo in grey and its paintings, in a row to be looked at: in 8 bits, and not larger."""
+    side = min(_PANEL, _WIDEST // (1 + len(painted)))
+
+    def shown(picture: Tensor) -> Tensor:
+        return fitted(to_8_bit(picture), side)
+
+    grey = join(shown(original.rgb), torch.zeros(2, 1, 1))
+    alpha = original.alpha
+    alpha = None if alpha is None else torch.cat([shown(alpha)] * (1 + len(painted)), 2)
+    row = torch.cat((grey, *map(shown, painted)), 2)
+    return dataclasses.replace(original, rgb=row, alpha=alpha), row
 
 
 def _wish(colorizer: Colorizer, options: Options) -> str:

@@ -20,7 +20,7 @@ from colorize.colorizer import Colorizer, Options
 from colorize.data.folder import load_samples
 from colorize.hints import Hint, read_hint
 from colorize.originals import KINDS, read_original, write_painting
-from colorize.photos import PhotoError, photo_tone, resize, rgb_to_photo
+from colorize.photos import PhotoError, fitted, photo_tone, rgb_to_photo
 from colorize.upsampling import join
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
@@ -87,8 +87,8 @@ class Studio:
         painted = color_photo(self.colorizer, original, options, force=True)
         target = self._target(file)
         write_painting(original, painted, target)
-        before = _small(original.seen)
-        after = _small(dataclasses.replace(original, rgb=painted).seen)
+        before = fitted(original.seen, _SHOWN)
+        after = fitted(dataclasses.replace(original, rgb=painted).seen, _SHOWN)
         k = before.shape[2] / painted.shape[2]
         grey = rgb_to_photo(join(before, torch.zeros(2, 1, 1)))
         after = rgb_to_photo(after)
@@ -114,7 +114,7 @@ class Studio:
     def add_hint(self, hints: str, file: str, color: str, click: tuple[int, int]) -> str:
         """The lines of the hints and one more, where the painting on the page was clicked."""
         seen = read_original(file).seen
-        k = seen.shape[2] / _small(seen).shape[2]
+        k = seen.shape[2] / fitted(seen, _SHOWN).shape[2]
         x, y = (int((at + 0.5) * k) for at in click)
         return f"{hints.rstrip()}\n{x},{y},{color}".lstrip()
 
@@ -122,7 +122,7 @@ class Studio:
         """Paintings at the size of the page, and the map of doubt where it is wished."""
         seen = read_original(file).seen
         (colors,) = self.colorizer.predict([seen], options)
-        small = _small(seen)
+        small = fitted(seen, _SHOWN)
         unsure = None if colors.uncertainty is None else colors.map(*small.shape[1:])
         return colors.paint(small), unsure
 
@@ -359,12 +359,6 @@ def _remove(painting: str | None) -> None:
 
 def _read_hints(text: str) -> tuple[Hint, ...]:
     return tuple(read_hint(line) for line in text.splitlines() if line.strip())
-
-
-def _small(rgb: Tensor) -> Tensor:
-    """A photo (3, H, W) at the size of the page."""
-    k = _SHOWN / max(rgb.shape[1:])
-    return rgb if k >= 1 else resize(rgb, *(max(1, round(side * k)) for side in rgb.shape[1:]))
 
 
 def _marked(photo: Image.Image, hints: tuple[Hint, ...], k: float) -> Image.Image:

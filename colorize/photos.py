@@ -190,13 +190,17 @@ def resize(rgb: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(rgb.unsqueeze(0), (height, width), mode="bilinear", antialias=True)[0]
 
 
+def fitted(rgb: Tensor, side: int) -> Tensor:
+    """A uint8 photo (C, H, W), made smaller where its longer side goes beyond `side` pixels."""
+    k = side / max(rgb.shape[1:])
+    return rgb if k >= 1 else resize(rgb, *(max(1, round(one * k)) for one in rgb.shape[1:]))
+
+
 def photo_tone(rgb: Tensor) -> str:
     """Whether a uint8 photo (3, H, W) is "grey", "toned" or in "color"."""
     if torch.equal(rgb[0], rgb[1]) and torch.equal(rgb[1], rgb[2]):
         return "grey"
-    height, width = rgb.shape[1:]
-    k = min(1, _TONE_SIDE / max(height, width))
-    lightness, ab = rgb_to_lab(resize(rgb, max(1, round(height * k)), max(1, round(width * k))))
+    lightness, ab = rgb_to_lab(fitted(rgb, _TONE_SIDE))
     return tone(mean_chroma(ab).item(), color_spread(lightness, ab).item())
 
 

@@ -63,7 +63,7 @@ ARROWS = {
     },
     "deep": {"photos"},
     "originals": {"deep", "photos", "runtime"},
-    "album": {"colorizer", "originals", "photos", "runtime", "upsampling"},
+    "album": {"colorizer", "deep", "originals", "photos", "runtime", "upsampling"},
     "steady": {"color"},
     "demo": {
         *("album", "colorizer", "data", "hints", "originals", "photos", "upsampling"),

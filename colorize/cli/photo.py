@@ -55,7 +55,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     photo.add_argument("--force", action="store_true", help="also photos that are in color already")
     photo.add_argument("--overwrite", action="store_true", help="replace other files in OUT")
     photo.add_argument(
-        "--compare", action="store_true", help="also write photo and painting side by side"
+        "--compare",
+        action="store_true",
+        help="also write photo and painting side by side, of at most 4096 px each",
     )
     photo.add_argument(
         "--json", action="store_true", help="a line of JSON for each photo, for programs"

@@ -1,13 +1,17 @@
 """How options of the command line are read."""
 
 import argparse
+import math
 from collections.abc import Callable
 
 
-def number(kind: type, least: float, none: bool = False) -> Callable[[str], object]:
+def number(
+    kind: type, least: float, none: bool = False, most: float = math.inf
+) -> Callable[[str], object]:
     """A reader of an option's number; what it refuses it says, argparse adds the option's name."""
     name = "a whole number" if kind is int else "a number"
-    wanted = f"{name} from {least} up" + (", or none" if none else "")
+    wanted = f"{name} from {least} " + ("up" if most == math.inf else f"to {most}")
+    wanted += ", or none" if none else ""
 
     def read(text: str) -> object:
         if none and text == "none":
@@ -16,7 +20,7 @@ def number(kind: type, least: float, none: bool = False) -> Callable[[str], obje
             number = kind(text)
         except ValueError:
             number = None
-        if number is None or not number >= least:
+        if number is None or not least <= number <= most:
             raise argparse.ArgumentTypeError(f"needs {wanted}, got {text!r}")
         return number
 
@@ -49,7 +53,7 @@ def add_wishes(parser: argparse.ArgumentParser) -> None:
     """How a network paints."""
     parser.add_argument(
         "--vividness",
-        type=number(float, 0),
+        type=number(float, 0, most=1),
         metavar="X",
         help="from 0, dull, to 1, vivid and spotty; of a network with classes (its own)",
     )

@@ -120,7 +120,7 @@ def _files(args, colorizer, jobs, options) -> int:
 def _stream(args, colorizer, options) -> int:
     """Color one photo from the standard input, or to the standard output."""
     from colorize.album import color_photo, matching
-    from colorize.originals import encode, read_original, write_painting
+    from colorize.originals import KINDS, encode, read_original, write_painting
 
     (given,) = args.paths
     found = [given] if given == "-" else matching(given)
@@ -136,8 +136,9 @@ def _stream(args, colorizer, options) -> int:
     if args.output in (None, _STREAM):
         sys.stdout.buffer.write(encode(original, painted, original.kind))
     else:
-        if args.output.is_dir():
-            raise ValueError(f"{args.output} is a folder; of - the output is a file")
+        if args.output.is_dir() or args.output.suffix.lower() not in KINDS:
+            kinds = ", ".join(KINDS)
+            raise ValueError(f"{args.output}: of - the output is a file, of a kind {kinds}")
         if args.output.exists() and not args.overwrite:
             raise ValueError(f"{args.output} is there already; --overwrite replaces it")
         write_painting(original, painted, args.output)

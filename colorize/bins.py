@@ -131,8 +131,8 @@ def decode(logits: Tensor, temperature: float = 0.38, noise: Tensor | None = Non
         logits = logits + noise * temperature
     if noise is not None or temperature == 0:
         return centers[logits.argmax(1)].permute(0, 3, 1, 2)
-    shares = torch.softmax(logits / temperature, dim=1)
-    return torch.einsum("nqhw,qc->nchw", shares, centers)
+    shares = torch.softmax((logits / temperature).movedim(1, -1), dim=-1)  # faster along the last
+    return (shares @ centers).movedim(-1, 1)
 
 
 def entropy(logits: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ ECCV 2010.
 
 import functools
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -70,31 +71,30 @@ class _Palette:
     _STEPS = 2 * _REACH + 1
 
     def __init__(self) -> None:
-        self.known = torch.zeros(self._STEPS**2, dtype=torch.bool)
-        # Red, green and blue in one number; memory that is never touched costs none.
-        self.colors = torch.empty(self._STEPS**2, 256, dtype=torch.int32)
+        # Red, green, blue and 255 in one number; 0 is not known yet. Untouched it costs no memory.
+        self.colors = np.zeros((self._STEPS**2, 256), np.int32)
 
     def paint(self, grey: Tensor, ab: Tensor) -> Tensor:
         """Greys, uint8 (H, W), with the colors ab (2, H, W): uint8 (3, H, W)."""
         steps = ab.clamp(-1, 1).mul_(self._REACH).add_(self._REACH + 0.5).int()
-        color = steps[0].mul_(self._STEPS).add_(steps[1])
-        self._learn(color)
-        index = color.mul_(256).add_(grey)
-        packed = torch.from_numpy(self.colors.numpy().take(index.numpy(), mode="clip"))
+        index = steps[0].mul_(self._STEPS).add_(steps[1]).mul_(256).add_(grey)
+        packed = self._look_up(index)
+        if packed.max() >= 0:  # 255 in the last byte makes a number negative
+            self._learn((index[packed == 0] // 256).unique().long())
+            packed = self._look_up(index)
         return packed.view(torch.uint8).view(*grey.shape, 4)[..., :3].permute(2, 0, 1)
 
-    def _learn(self, color: Tensor) -> None:
-        is_known = torch.from_numpy(self.known.numpy().take(color.numpy(), mode="clip"))
-        if is_known.all():
-            return
-        new = color[~is_known].unique().long()
+    def _look_up(self, index: Tensor) -> Tensor:
+        return torch.from_numpy(self.colors.take(index.numpy(), mode="clip"))
+
+    def _learn(self, new: Tensor) -> None:
+        """Work out all 256 greys with these colors, which are steps of both as one number."""
         lightness = grey_to_lightness(torch.arange(256, dtype=torch.uint8))
         ab = torch.stack((new // self._STEPS, new % self._STEPS)) / self._REACH - 1
         rgb = lab_to_rgb8(lightness.expand(1, len(new), -1), ab.unsqueeze(-1).expand(-1, -1, 256))
-        packed = torch.zeros(len(new), 256, 4, dtype=torch.uint8)
+        packed = torch.full((len(new), 256, 4), 255, dtype=torch.uint8)
         packed[..., :3] = rgb.permute(1, 2, 0)
-        self.colors[new] = packed.view(torch.int32).squeeze(-1)
-        self.known[new] = True  # last: another thread may look
+        self.colors[new.numpy()] = packed.view(torch.int32).squeeze(-1).numpy()
 
 
 @functools.cache
@@ -124,4 +124,5 @@ def _rows(small: Tensor, top: int, bottom: int, height: int) -> Tensor:
     y = y.clamp(0, small.shape[1] - 1)
     above = y.long()
     below = (above + 1).clamp(max=small.shape[1] - 1)
-    return torch.lerp(small[:, above], small[:, below], (y - above).unsqueeze(1))
+    rows = (small.index_select(1, index) for index in (above, below))  # faster than small[:, above]
+    return torch.lerp(*rows, (y - above).unsqueeze(1))

@@ -41,6 +41,15 @@ TITLES = ATTEMPTS | LOSSES | OTHER | {SHIPPED: "the shipped network"}
 Rows = Judged | list[Judged]
 
 
+def _several(rows: Rows) -> list[Judged]:
+    return rows if isinstance(rows, list) else [rows]
+
+
+def _all(found: Iterable[str]) -> str:
+    """The different ones, in words."""
+    return " or ".join(sorted(set(found)))
+
+
 class Arena:
     """The results that are kept of the arena's runs.
 
@@ -182,12 +191,20 @@ class Arena:
 
     def _stamp(self) -> str:
         told = self.rows[TRUTH].stamp
-        versions = ", ".join(f"{name} {number}" for name, number in told["versions"].items())
+        rows = [row for rows in self.rows.values() for row in _several(rows)]
+        stamps = [row.stamp for row in rows]
+        versions = ", ".join(
+            f"{name} {_all(stamp['versions'][name] for stamp in stamps)}"
+            for name in told["versions"]
+        )
+        commits = [stamp["commit"] for stamp in stamps]
+        judged = ", ".join(f"{commits.count(one)} by `{one}`" for one in dict.fromkeys(commits))
         missing = [TITLES[name] for name in TITLES if name not in (*self.runs, SHIPPED)]
         waiting = f" Not run yet: {', '.join(missing)}." if missing else ""
         return (
             f"{told['photos']} test photos, squares of {told['size']} px ({told['crop']}), "
-            f"filter: {told['filter']}; Python {told['python']}, {versions}.{waiting}"
+            f"filter: {told['filter']}; Python {_all(stamp['python'] for stamp in stamps)}, "
+            f"{versions}. Judged by the code of these commits: {judged}.{waiting}"
         )
 
     def draw(self, report: Path, truths: Mapping[str, Image.Image]) -> None:

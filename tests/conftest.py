@@ -13,6 +13,7 @@ from torchvision.models import ResNet, ResNet18_Weights
 from torchvision.models._api import register_model
 from torchvision.models.resnet import BasicBlock
 
+import colorize.data.catalogue as catalogue
 import colorize.data.unsplash as unsplash
 from colorize import pretrained
 from colorize.data.folder import PhotoFolder
@@ -138,7 +139,8 @@ def disk_full_at(name):
         return write(path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unsplash, "written_beside", full)
+        for module in (catalogue, unsplash):
+            patch.setattr(module, "written_beside", full)
         yield
 
 

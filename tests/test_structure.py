@@ -97,8 +97,8 @@ ARROWS = {
 HOMES = {
     "matplotlib": {"figures.py"},
     "torchvision": {"models/backbone.py"},
-    "requests": {"data/unsplash.py"},
-    "urllib3": {"data/unsplash.py"},
+    "requests": {"data/web.py"},
+    "urllib3": {"data/web.py"},
     "simplejpeg": {"photos.py"},
     "imagecodecs": {"deep.py"},
     "tifffile": {"deep.py"},

@@ -15,20 +15,23 @@ import pytest
 from conftest import disk_full_at
 from loopback import COLUMNS, Loopback
 
+import colorize.data.catalogue as catalogue_module
 import colorize.data.unsplash as unsplash
+import colorize.data.web as web
 from colorize.cli import main
+from colorize.data.catalogue import CatalogueError, read_catalogue
 from colorize.data.folder import PhotoFolder, split_part
 from colorize.data.manifest import Manifest
-from colorize.data.unsplash import CatalogueError, UnsplashLite, photo_path, read_catalogue
+from colorize.data.unsplash import UnsplashLite, photo_path
 from colorize.photos import photo_size
 
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch):
-    monkeypatch.setattr(unsplash, "_BACK_OFF", 0.01)
-    monkeypatch.setattr(unsplash, "_STALL_TIMEOUT", 0.3)
+    monkeypatch.setattr(web, "_BACK_OFF", 0.01)
+    monkeypatch.setattr(web, "_STALL_TIMEOUT", 0.3)
     monkeypatch.setattr(unsplash, "_PHOTO_TIMEOUT", 0.6)
-    monkeypatch.setattr(unsplash, "_TRIES", 3)
+    monkeypatch.setattr(web, "_TRIES", 3)
     monkeypatch.setattr(unsplash, "_PASSES", 1)
 
 
@@ -221,7 +224,7 @@ def test_a_part_once_written_stays(tmp_path):
 
 
 def test_ctrl_c_does_not_wait_for_those_who_wait(tmp_path, monkeypatch):
-    monkeypatch.setattr(unsplash, "_BACK_OFF", 1000.0)
+    monkeypatch.setattr(web, "_BACK_OFF", 1000.0)
     with Loopback(30, {"id-00000": "broken"}) as servers:
         add = Manifest.add
 
@@ -421,7 +424,7 @@ def test_an_archive_that_is_damaged_or_another_is_said_in_one_sentence(tmp_path,
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(unsplash, "_LARGEST_CATALOGUE", 1000)
+    monkeypatch.setattr(catalogue_module, "_LARGEST_CATALOGUE", 1000)
     path = tmp_path / "lite.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("photos.tsv000", HEADING + ROW * 1000)

@@ -3,30 +3,20 @@
 import csv
 import hashlib
 import io
-import itertools
 import os
-import random
 import re
-import threading
 import time
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
-import requests
 from tqdm import tqdm
-from urllib3.exceptions import HTTPError, InvalidHeader
-from urllib3.util import Retry
 
-import colorize
+from colorize.data.catalogue import CatalogueError, CataloguePhoto, read_catalogue, unpack_catalogue
 from colorize.data.manifest import PHOTOS, Entry, Manifest, examine
 from colorize.data.prepare import adopt, run
+from colorize.data.web import Never, NotNow, Web, copy
 from colorize.photos import PhotoError
 from colorize.runtime import written_beside
 
@@ -79,58 +69,13 @@ photographers in CREDITS.csv. Keep them out of anything that you publish.
 
 TERMS_FILE, CREDITS_FILE = "TERMS.txt", "CREDITS.csv"
 
-_CATALOGUE = re.compile(r"photos\.[ct]sv\d*")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_NEEDED = ("photo_id", "photo_image_url", "photographer_username")
-_LARGEST_CATALOGUE = 4 * 2**30  # bytes, unpacked; Lite's has some 15 million
 _LARGEST_PHOTO = 50 * 2**20
 
 _PASSES = 3
-_TRIES, _TRIES_DAMAGED = 6, 3
-_BACK_OFF = 1.0  # seconds, doubled each time, with full jitter
-_LONGEST_WAIT = 3600.0  # seconds that a server may ask us to wait; beyond, the next call tries
-_CONNECT_TIMEOUT, _STALL_TIMEOUT = 10.0, 30.0
 _PHOTO_TIMEOUT = 120.0  # seconds for a whole photo, however steadily it drips
-_REDIRECTS = 5
-_LATER = (408, 425, 429, 500, 502, 503, 504)
 _BAD_IN_A_ROW = 30
 _FAILURES_IN_A_ROW = 200
-
-
-class CatalogueError(ValueError):
-    """A catalogue or archive that is not what it should be; the message says what to do."""
-
-
-class _NotNow(Exception):
-    """An answer worth another try, after the seconds that the server asks for, if it does.
-
-    `state` is what the photo is in the manifest when all tries end so.
-    """
-
-    def __init__(self, reason: str, wait: float | None = None, state: str = "failed"):
-        super().__init__(reason)
-        self.wait, self.state = wait, state
-
-
-class _Never(Exception):
-    """An answer that will not change: a state of the manifest, and why."""
-
-    def __init__(self, state: str, reason: str):
-        super().__init__(reason)
-        self.state = state
-
-
-@dataclass(frozen=True)
-class CataloguePhoto:
-    """A row of the catalogue: what is needed to fetch a photo and to credit it."""
-
-    id: str
-    url: str
-    photographer: str
-    name: str
-    page: str
-    width: int | None
-    height: int | None
 
 
 class UnsplashLite:
@@ -157,16 +102,7 @@ class UnsplashLite:
             hosts: for tests.
         """
         self.folder, self.size, self.workers, self.hosts = Path(folder), size, workers, hosts
-        self._session = requests.Session()
-        adapter = requests.adapters.HTTPAdapter(pool_maxsize=workers)
-        for scheme in ("https://", "http://"):
-            self._session.mount(scheme, adapter)
-        self._session.headers["User-Agent"] = (
-            f"colorize-photos/{colorize.__version__} (research download of the Lite data set)"
-        )
-        self._session.headers["Accept-Encoding"] = "identity"
-        self._stopped = threading.Event()
-        self._not_before = 0.0  # of the monotonic clock: all wait when one is asked to
+        self._web = Web(workers, "research download of the Lite data set")
         self._in_a_row: Counter[str] = Counter()
 
     @property
@@ -221,7 +157,7 @@ class UnsplashLite:
                     todo = [row for row in rows if not _is_done(manifest, row.id, final)]
                     if not todo:
                         break
-                    self._stopped.clear()
+                    self._web.stopped.clear()
                     run(
                         manifest,
                         todo,
@@ -230,7 +166,7 @@ class UnsplashLite:
                         progress=progress,
                         title="photos, again" if again else "photos",
                         total=len(todo),
-                        stop=self._stopped.set,
+                        stop=self._web.stopped.set,
                     )
                     final = {"gone", "bad"}
             finally:  # also where it stops half-way, what is there is ready
@@ -252,12 +188,12 @@ class UnsplashLite:
             reason = f"its address is not at {self.hosts.photos}: {row.url[:80]}"
             return Entry(row.id, **told, state="bad", reason=reason)
         try:
-            data, facts = self._retrying(lambda: self._whole_photo(url))
-        except _Never as refusal:
+            data, facts = self._web.retrying(lambda: self._whole_photo(url))
+        except Never as refusal:
             if refusal.state == "bad" and row.id not in manifest.entries:
                 self._beware("bad answers", _BAD_IN_A_ROW, "does this line ask for a log-in?")
             return Entry(row.id, **told, state=refusal.state, reason=str(refusal))
-        except _NotNow as failure:
+        except NotNow as failure:
             if row.id not in manifest.entries:
                 self._beware("failures", _FAILURES_IN_A_ROW, "is the line, or the server, down?")
             return Entry(row.id, **told, state=failure.state, reason=str(failure))
@@ -280,77 +216,28 @@ class UnsplashLite:
         return f"{self.hosts.photos}{parts.path}?w={width}&fm=jpg&q=85&fit=max"
 
     def _whole_photo(self, url: str) -> tuple[bytes, dict]:
-        with self._answer(url, (self.hosts.photos,)) as response:
+        with self._web.answer(url, (self.hosts.photos,)) as response:
             kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
             if kind not in ("image/jpeg", "image/jpg"):
-                raise _Never("bad", f"came as {kind or 'nothing named'}, not as image/jpeg")
+                raise Never("bad", f"came as {kind or 'nothing named'}, not as image/jpeg")
             body = io.BytesIO()
-            _copy(response, body, _LARGEST_PHOTO, time.monotonic() + _PHOTO_TIMEOUT)
+            copy(response, body, _LARGEST_PHOTO, time.monotonic() + _PHOTO_TIMEOUT)
         try:
             facts = examine(body.getvalue())
         except PhotoError as error:
             reason = f"not a whole photo: {str(error).split(': ', 1)[-1]}"
-            raise _NotNow(reason, state="bad") from error
+            raise NotNow(reason, state="bad") from error
         return body.getvalue(), facts
 
     def _beware(self, kind: str, limit: int, question: str) -> None:
         """Stop rather than go through all photos where each ends alike, for one reason."""
         self._in_a_row[kind] += 1
-        if self._in_a_row[kind] >= limit and not self._stopped.is_set():
-            self._stopped.set()
+        if self._in_a_row[kind] >= limit and not self._web.stopped.is_set():
+            self._web.stopped.set()
             raise ConnectionError(
                 f"{limit} {kind} in a row instead of photos: {question} What is there is kept; "
                 "run the same command with --retry when that is mended"
             )
-
-    def _retrying(self, attempt):
-        """Call until it succeeds, with growing random pauses, or as long as the server asks."""
-        for tried in itertools.count(1):
-            self._sleep(self._not_before - time.monotonic())
-            try:
-                return attempt()
-            except (requests.RequestException, HTTPError, _NotNow) as error:
-                failure = error if isinstance(error, _NotNow) else _NotNow(_reason(error))
-                tries = _TRIES if failure.state == "failed" else _TRIES_DAMAGED
-                too_long = (failure.wait or 0) > _LONGEST_WAIT
-                if tried >= tries or too_long or self._stopped.is_set():
-                    raise failure from error
-            if failure.wait is None:
-                self._sleep(random.uniform(0, _BACK_OFF * 2**tried))
-            else:
-                self._not_before = max(self._not_before, time.monotonic() + failure.wait)
-
-    def _sleep(self, seconds: float) -> None:
-        if seconds > 0 and self._stopped.wait(seconds):
-            raise _NotNow("stopped")
-
-    @contextmanager
-    def _answer(
-        self, url: str, origins: tuple[str, ...], headers: dict | None = None
-    ) -> Iterator[requests.Response]:
-        """A good answer, its body not yet read; redirects are followed within `origins` only."""
-        for _ in range(_REDIRECTS):
-            response = self._session.get(
-                url,
-                headers=headers,
-                stream=True,
-                allow_redirects=False,
-                timeout=(_CONNECT_TIMEOUT, _STALL_TIMEOUT),
-            )
-            with response:
-                if response.is_redirect:
-                    try:
-                        url = urljoin(url, response.headers["Location"])
-                        origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
-                    except ValueError as error:
-                        raise _Never("bad", f"redirected to no address ({error})") from error
-                    if origin not in origins:
-                        raise _Never("bad", f"redirected to {origin}, which is not asked")
-                    continue
-                _check_status(response)
-                yield response
-                return
-        raise _Never("bad", f"more than {_REDIRECTS} redirects")
 
     def _catalogue(self, version: str, progress: bool) -> Path:
         """The folder with a version's catalogue, fetched if it is not there."""
@@ -360,15 +247,15 @@ class UnsplashLite:
         if not place.is_dir():
             archive = self.folder / "catalogue" / f"{version}.zip"
             try:
-                self._stopped.clear()
+                self._web.stopped.clear()
                 self._fetch_piecewise(archive, version, progress)
-            except (_Never, _NotNow) as error:
+            except (Never, NotNow) as error:
                 raise ConnectionError(
                     f"the archive {self.hosts.archive.format(version=version)} cannot be fetched "
                     f"({error}). The same command goes on; or download it by hand and name it: "
                     "--source FILE"
                 ) from error
-            _unpack_catalogue(archive, place)
+            unpack_catalogue(archive, place)
             archive.unlink()  # 700 MB of which a few are needed
         return place
 
@@ -377,8 +264,8 @@ class UnsplashLite:
         part, before = _beside(archive, "part"), -1
         while not archive.exists():
             try:
-                self._retrying(lambda: self._fetch_archive(archive, version, progress))
-            except _NotNow:
+                self._web.retrying(lambda: self._fetch_archive(archive, version, progress))
+            except NotNow:
                 size = part.stat().st_size if part.exists() else 0
                 if size <= before:
                     raise
@@ -395,23 +282,23 @@ class UnsplashLite:
         if begun and mark.exists():
             headers["If-Range"] = mark.read_text()  # a moved `latest` starts anew
         url = self.hosts.archive.format(version=version)
-        with self._answer(url, self.hosts.archive_origins, headers) as response:
+        with self._web.answer(url, self.hosts.archive_origins, headers) as response:
             kind = response.headers.get("Content-Type", "")
             if "text/html" in kind:
-                raise _Never("bad", "a web page came instead")
+                raise Never("bad", "a web page came instead")
             goes_on = response.status_code == 206
             if goes_on and not response.headers.get("Content-Range", "").startswith(
                 f"bytes {begun}-"
             ):
                 part.unlink()
-                raise _NotNow("another range came than was asked for")
+                raise NotNow("another range came than was asked for")
             if response.status_code == 416:
                 # Nothing is left to fetch; or it is of another version.
                 if response.headers.get("Content-Range") == f"bytes */{begun}":
                     self._check_archive(archive, version)
                     return
                 part.unlink()
-                raise _NotNow("the archive is shorter than what was fetched of it")
+                raise NotNow("the archive is shorter than what was fetched of it")
             tag = response.headers.get("ETag", "")
             if tag and not tag.startswith("W/"):
                 mark.write_text(tag)
@@ -423,7 +310,7 @@ class UnsplashLite:
                 part.open("ab" if goes_on else "wb") as file,
                 tqdm(desc="archive", total=total, initial=done, **options) as bar,
             ):
-                _copy(response, file, 2**40, bar=bar)
+                copy(response, file, 2**40, bar=bar)
         self._check_archive(archive, version)
 
     def _check_archive(self, archive: Path, version: str) -> None:
@@ -431,7 +318,7 @@ class UnsplashLite:
         digest = _sha256(part)
         if version in SHA256 and digest != SHA256[version]:
             part.replace(archive.with_name(f"{archive.name}.bad"))
-            raise _Never(
+            raise Never(
                 "bad", f"its SHA-256 is {digest}, not {SHA256[version]}; kept as {archive.name}.bad"
             )
         part.replace(archive)
@@ -459,136 +346,6 @@ def photo_path(photo_id: str) -> str:
     return f"{PHOTOS}/{hashlib.sha256(photo_id.encode()).hexdigest()[:2]}/{photo_id}.jpg"
 
 
-def read_catalogue(source: Path) -> tuple[list[CataloguePhoto], list[str]]:
-    """The photos of a catalogue, each id once, and notes on rows that were passed over.
-
-    Args:
-        source: the data set's archive (zip), its unpacked folder, or one of its `photos` files.
-
-    Raises:
-        CatalogueError: if there is no catalogue, a column is missing, or it ends half-way.
-    """
-    if not source.exists():
-        raise CatalogueError(f"no such archive or folder: {source}")
-    rows: dict[str, CataloguePhoto] = {}
-    twice = broken = 0
-    for name, file in _open_catalogues(source):
-        for row in _rows(f"{source}: {name}", file):
-            if row is None:
-                broken += 1
-            elif rows.setdefault(row.id, row) is not row:
-                twice += 1
-    notes = [f"{twice} rows repeat an id"] * bool(twice)
-    notes += [f"{broken} rows have another number of columns"] * bool(broken)
-    if not rows:
-        raise CatalogueError(f"{source}: the catalogue is empty")
-    return list(rows.values()), notes
-
-
-def _open_catalogues(source: Path) -> Iterator[tuple[str, BinaryIO]]:
-    """The catalogue's parts, sorted by name, wherever they lie in an archive or folder."""
-    missing = CatalogueError(
-        f"{source}: no photos.tsv or photos.csv in it; is it the Lite data set's archive?"
-    )
-    if source.is_dir():
-        paths = [path for path in source.rglob("photos.*") if _CATALOGUE.fullmatch(path.name)]
-        if not paths:
-            raise missing
-        for path in sorted(paths):
-            with path.open("rb") as file:
-                yield path.name, file
-    elif _CATALOGUE.fullmatch(source.name):
-        with source.open("rb") as file:
-            yield source.name, file
-    else:
-        try:
-            with zipfile.ZipFile(source) as archive:
-                members = [
-                    info
-                    for info in archive.infolist()
-                    if _CATALOGUE.fullmatch(info.filename.rsplit("/", 1)[-1])
-                ]
-                if not members:
-                    raise missing
-                if sum(info.file_size for info in members) > _LARGEST_CATALOGUE:
-                    raise CatalogueError(
-                        f"{source}: its catalogue would unpack to more than "
-                        f"{_LARGEST_CATALOGUE >> 30} GB, which it never has"
-                    )
-                for info in sorted(members, key=lambda info: info.filename):
-                    with archive.open(info) as file:
-                        yield info.filename, file
-        except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
-            raise CatalogueError(
-                f"{source}: a damaged zip archive ({error}); remove it and fetch it again"
-            ) from error
-
-
-def _rows(name: str, file: BinaryIO) -> Iterator[CataloguePhoto | None]:
-    """The rows of one part; None for one with another number of columns."""
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    csv.field_size_limit(2**24)
-    try:
-        heading = text.readline()
-        reader = csv.reader(text, delimiter="\t" if "\t" in heading else ",")
-        columns = next(csv.reader([heading], delimiter=reader.dialect.delimiter), [])
-        lacking = [column for column in _NEEDED if column not in columns]
-        if lacking:
-            raise CatalogueError(
-                f"{name}: no column {', '.join(lacking)} in its heading; there are "
-                f"{', '.join(columns)[:300] or 'none'}"
-            )
-        cells: list[str] = columns
-        for cells in filter(None, reader):
-            told = dict(zip(columns, cells, strict=False))
-            yield _photo(told) if len(cells) == len(columns) else None
-        if len(cells) < len(columns):
-            raise CatalogueError(f"{name}: ends in the middle of a row; fetch it again")
-    except csv.Error as error:
-        raise CatalogueError(f"{name}: ends or breaks in the middle of a row ({error})") from error
-    except UnicodeDecodeError as error:
-        raise CatalogueError(f"{name}: not UTF-8 text ({error})") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise CatalogueError(f"{name}: damaged in its zip archive ({error})") from error
-    finally:
-        text.detach()
-
-
-def _photo(told: dict[str, str]) -> CataloguePhoto:
-    names = (told.get(f"photographer_{which}_name", "") for which in ("first", "last"))
-    return CataloguePhoto(
-        id=told["photo_id"],
-        url=told["photo_image_url"],
-        photographer=told["photographer_username"],
-        name=" ".join(filter(None, names)) or told["photographer_username"],
-        page=told.get("photo_url", ""),
-        width=_number(told.get("photo_width")),
-        height=_number(told.get("photo_height")),
-    )
-
-
-def _number(text: str | None) -> int | None:
-    try:
-        return int(float(text or ""))
-    except ValueError:
-        return None
-
-
-def _unpack_catalogue(archive: Path, place: Path) -> None:
-    """Copy the catalogue's parts out; the folder gets its name when all are there."""
-    read_catalogue(archive)
-    new = place.with_name(f".{place.name}.new")
-    for number, (name, file) in enumerate(_open_catalogues(archive)):
-        ending = name.rsplit(".", 1)[-1].rstrip("0123456789")
-        with (
-            written_beside(new / f"photos.{ending}{number:03}") as part,
-            part.open("wb") as copy,
-        ):
-            for chunk in iter(lambda file=file: file.read(2**20), b""):
-                copy.write(chunk)
-    new.rename(place)
-
-
 def _beside(archive: Path, ending: str) -> Path:
     return archive.with_name(f".{archive.name}.{ending}")
 
@@ -598,58 +355,6 @@ def _is_done(manifest: Manifest, photo_id: str, final: set[str]) -> bool:
     return entry is not None and (entry.state in final or manifest.has_file(entry))
 
 
-def _check_status(response: requests.Response) -> None:
-    status = response.status_code
-    if status in (404, 410):
-        raise _Never("gone", f"answered {status}")
-    if status in _LATER:
-        raise _NotNow(f"answered {status}", _retry_after(response))
-    if status not in (200, 206, 416):
-        raise _Never("bad", f"answered {status}")
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    text = response.headers.get("Retry-After")
-    if text is None:
-        return None
-    try:
-        return Retry().parse_retry_after(text)
-    except InvalidHeader:
-        return None
-
-
-def _copy(
-    response: requests.Response,
-    file: BinaryIO,
-    largest: int,
-    deadline: float = float("inf"),
-    bar: tqdm | None = None,
-) -> None:
-    """Copy an answer's body to a file as it comes, and see that it is whole."""
-    copied, length = 0, response.headers.get("Content-Length")
-    # read1 answers with what has come; read would wait for more, however slowly it drips.
-    while chunk := response.raw.read1(2**16):
-        file.write(chunk)
-        copied += len(chunk)
-        if bar is not None:
-            bar.update(len(chunk))
-        if copied > largest:
-            raise _Never("bad", f"larger than {largest} bytes")
-        if time.monotonic() > deadline:
-            raise _NotNow("came too slowly")
-    if length is not None and copied < int(length):
-        raise _NotNow(f"cut after {copied} of {length} bytes")
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    """A network error in a few words: they nest, and name our objects."""
-    if isinstance(error, requests.Timeout) or "timed out" in str(error):
-        return "timed out"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    return "the connection broke" if isinstance(error, HTTPError) else str(error)[:100]

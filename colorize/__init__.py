@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Colorizer": "colorize.colorizer",
     "LabDataset": "colorize.data.dataset",
-    "PRESETS": "colorize.config",
+    "PRESETS": "colorize.presets",
     "PhotoFolder": "colorize.data.folder",
     "TrainConfig": "colorize.config",
     "create_model": "colorize.models",

@@ -21,8 +21,9 @@ import colorize
 from colorize.colorizer import Colorizer, Options
 from colorize.deep import to_8_bit
 from colorize.originals import KINDS, Original, note, read_note, read_original, write_painting
-from colorize.photos import PhotoError, fitted, named_damage, photo_tone
+from colorize.photos import PhotoError, fitted, named_damage
 from colorize.runtime import is_out_of_memory
+from colorize.tone import photo_tone
 from colorize.upsampling import join
 
 # What is taken for a photo in a folder; a file that is named is tried whatever it is called.

@@ -14,17 +14,6 @@ from torch import Tensor
 L_SCALE = 50.0  # lightness = L* / 50 - 1 lies in [-1, 1]
 AB_SCALE = 110.0  # ab = a*b* / 110; over all sRGB colors a* and b* lie in [-107.9, 98.3]
 
-# A greyscale photo stored as RGB has a mean CIELAB chroma below 1 (JPEG noise); the palest
-# photos that still teach something, snow or fog, lie above 2.
-GREY_CHROMA = 2.0
-
-# Grey photos stored with a tint (sepia, a blue or brown duotone) spread little around the one color
-# that goes with each lightness: less than this, and less than this share of their mean chroma. Of
-# 700 duotones made from photos 99 % fall below both; of 8,657 photos in color 0.3 %, most of them
-# snow, sea and mist in one tint.
-TONED_SPREAD = 3.0
-TONED_SHARE = 0.15
-
 # sRGB (IEC 61966-2-1) and CIE 15, rounded as in scikit-image.
 _XYZ_FROM_RGB = (
     (0.412453, 0.357580, 0.180423),
@@ -207,34 +196,6 @@ def mean_chroma(ab: Tensor) -> Tensor:
     _check_channels(ab, 2, "ab")
     a, b = (ab.float() * AB_SCALE).unbind(-3)
     return torch.hypot(a, b).mean(dim=(-2, -1))
-
-
-def color_spread(lightness: Tensor, ab: Tensor) -> Tensor:
-    """How far a photo's colors scatter around the one color that goes with each lightness.
-
-    0 for a grey photo and for one toned in whatever way (sepia, duotone), whose color is a
-    function of its lightness alone; large where two things of the same lightness differ in color.
-
-    Args:
-        lightness: (1, H, W) in [-1, 1].
-        ab: (2, H, W).
-
-    Returns:
-        In CIELAB units: root mean square of the distance from the mean a*b* of the pixels of the
-        same lightness, in 40 steps.
-    """
-    step = ((lightness.flatten() + 1) * (40 / 2)).long().clamp(0, 39)
-    ab = ab.flatten(1) * AB_SCALE
-    count = torch.bincount(step, minlength=40).clamp(min=1)
-    mean = torch.zeros(2, 40, device=ab.device).index_add(1, step, ab) / count
-    return (ab - mean[:, step]).square().sum(0).mean().sqrt()
-
-
-def tone(chroma: float, spread: float) -> str:
-    """Whether a photo of a mean chroma and a `color_spread` is "grey", "toned" or in "color"."""
-    if chroma < GREY_CHROMA:
-        return "grey"
-    return "toned" if spread < min(TONED_SPREAD, TONED_SHARE * chroma) else "color"
 
 
 def _check_channels(tensor: Tensor, channels: int, name: str) -> None:

@@ -20,7 +20,8 @@ from colorize.colorizer import Colorizer, Options
 from colorize.data.folder import load_samples
 from colorize.hints import Hint, read_hint
 from colorize.originals import KINDS, read_original, write_painting
-from colorize.photos import PhotoError, fitted, photo_tone, rgb_to_photo
+from colorize.photos import PhotoError, fitted, rgb_to_photo
+from colorize.tone import photo_tone
 from colorize.upsampling import join
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported

@@ -18,9 +18,6 @@ from torch import Tensor
 
 from colorize.color import (
     AB_SCALE,
-    GREY_CHROMA,
-    TONED_SHARE,
-    TONED_SPREAD,
     lab_to_rgb,
     lightness_to_grey,
     rgb_to_lab,
@@ -28,6 +25,7 @@ from colorize.color import (
 )
 from colorize.photos import photo_to_rgb, rgb_to_photo, write_photo
 from colorize.runtime import written_beside
+from colorize.tone import GREY_CHROMA, TONED_SHARE, TONED_SPREAD
 
 _TITLE = {"fontsize": 11, "pad": 6}
 _COLUMN = 2.6  # inches
@@ -238,7 +236,7 @@ def ab_histograms(colors: Mapping[str, Tensor]) -> Figure:
 
 
 def color_judgement(points: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
-    """Where photos in color, grey and toned ones lie, and where `color.tone` cuts.
+    """Where photos in color, grey and toned ones lie, and where `tone.tone` cuts.
 
     Args:
         points: mean chroma and color spread of photos, by kind.

@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 import colorize
 from colorize.colorizer import Colorizer, Options
-from colorize.photos import photo_tone, resize
+from colorize.photos import resize
 from colorize.runtime import written_beside
 from colorize.steady import SteadyColors
+from colorize.tone import photo_tone
 from colorize.upsampling import join
 
 try:

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
-from colorize.color import color_spread, mean_chroma, rgb_to_lab, tone
 from colorize.runtime import written_beside
 
 try:
@@ -27,10 +26,6 @@ except ImportError:
 # What a transparent pixel shows: the white of paper.
 BACKGROUND = (255, 255, 255)
 
-# px; the long side at which it is looked whether a photo has color. Small, for the noise of a scan
-# is not color: of 300 grey photos of 256 px with noise of 8 levels in each channel all are grey, at
-# 256 px one; of the same photos in color 297 are, and at 256 px 299.
-_TONE_SIDE = 64
 
 # What Pillow's plugins raise on damaged files.
 _DAMAGES = (
@@ -195,14 +190,6 @@ def fitted(rgb: Tensor, side: int) -> Tensor:
     """A uint8 photo (C, H, W), made smaller where its longer side goes beyond `side` pixels."""
     k = side / max(rgb.shape[1:])
     return rgb if k >= 1 else resize(rgb, *(max(1, round(one * k)) for one in rgb.shape[1:]))
-
-
-def photo_tone(rgb: Tensor) -> str:
-    """Whether a uint8 photo (3, H, W) is "grey", "toned" or in "color"."""
-    if torch.equal(rgb[0], rgb[1]) and torch.equal(rgb[1], rgb[2]):
-        return "grey"
-    lightness, ab = rgb_to_lab(fitted(rgb, _TONE_SIDE))
-    return tone(mean_chroma(ab).item(), color_spread(lightness, ab).item())
 
 
 def white_of(values: np.ndarray) -> float:

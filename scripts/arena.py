@@ -22,12 +22,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from colorize import load_samples, read_photo
-from colorize.config import PRESETS, TrainConfig
+from colorize.config import TrainConfig
 from colorize.data.folder import Photo, PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.evaluation.judge import TRUTH, Judged, judge
 from colorize.evaluation.rows import Memory, PaintedRun, trivial_rows
 from colorize.figures import save_pictures
+from colorize.presets import PRESETS
 from colorize.runtime import keep_memory, written_beside
 from colorize.trainers import open_run
 

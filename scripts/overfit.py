@@ -18,12 +18,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
-from colorize.config import PRESETS
 from colorize.data.folder import load_samples
 from colorize.data.loaders import eval_loader
 from colorize.figures import comparison, save_figure
 from colorize.metrics import ab_error
 from colorize.photos import rgb_to_photo
+from colorize.presets import PRESETS
 from colorize.runtime import written_beside
 from colorize.trainers import open_run
 

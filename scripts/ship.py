@@ -30,7 +30,7 @@ from tqdm import tqdm
 from colorize import load_samples, read_photo
 from colorize.color import lab_to_rgb, rgb_to_lab, rgb_to_lightness, to_uint8
 from colorize.colorizer import Colorizer
-from colorize.config import PRESETS, TrainConfig
+from colorize.config import TrainConfig
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.evaluation.judge import judge
 from colorize.evaluation.rows import Memory, PaintedRun, trivial_rows
@@ -39,6 +39,7 @@ from colorize.figures import save_pictures
 from colorize.metrics import ab_error, colorfulness
 from colorize.models.layers import enlarged
 from colorize.photos import resize
+from colorize.presets import PRESETS
 from colorize.pretrained import BUNDLED, CONFIG, DEFAULT, WEIGHTS, load, model_card, save, sha256
 from colorize.runtime import keep_memory, many_processes, rank, world_size, written_beside
 from colorize.trainers import open_run

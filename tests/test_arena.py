@@ -8,9 +8,9 @@ import arena
 import pytest
 from reports.arena import SHIPPED, TITLES, TRIVIAL, Arena
 
-from colorize.config import PRESETS
 from colorize.evaluation.judge import TRUTH, Judged
 from colorize.models import model_arguments
+from colorize.presets import PRESETS
 
 TINY = {"depth": 3, "base_channels": 4}
 

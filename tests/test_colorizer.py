@@ -15,11 +15,11 @@ from colorize import upsampling
 from colorize.checkpoint import CheckpointError, save_checkpoint
 from colorize.color import rgb_to_lab
 from colorize.colorizer import Colorizer
-from colorize.config import PRESETS
 from colorize.metrics import bleeding
 from colorize.models import create_model
 from colorize.models.layers import pad_to_multiple
 from colorize.photos import photo_to_rgb, resize
+from colorize.presets import PRESETS
 
 
 def noise_photo(width, height, mode="RGB"):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from colorize.config import PRESETS, TrainConfig
+from colorize.config import TrainConfig
+from colorize.presets import PRESETS
 
 
 def test_the_presets_hold_the_papers_and_the_source_storys_numbers():

@@ -9,7 +9,7 @@ from conftest import make_photo
 from PIL import Image, ImageOps
 from skimage.color import lab2rgb
 
-from colorize.color import AB_SCALE, color_spread, rgb_to_lab
+from colorize.color import AB_SCALE, rgb_to_lab
 from colorize.data.folder import PhotoFolder, split_part
 from colorize.data.manifest import (
     COLUMNS,
@@ -20,6 +20,7 @@ from colorize.data.manifest import (
     perceptual_hash,
 )
 from colorize.photos import PhotoError, photo_to_rgb
+from colorize.tone import color_spread
 
 
 def jpeg(photo, **options):

@@ -15,12 +15,13 @@ from test_runs import outcome
 from colorize.cli import main
 from colorize.color import rgb_to_lab
 from colorize.colorizer import Colorizer
-from colorize.config import PAPERS, PRESETS, TrainConfig
+from colorize.config import TrainConfig
 from colorize.data.folder import load_samples
 from colorize.data.loaders import train_loader
 from colorize.metrics import cast_ratio, colorfulness
 from colorize.models import cost, create_model
 from colorize.photos import photo_to_rgb, read_photo
+from colorize.presets import PAPERS, PRESETS
 from colorize.trainers import open_run
 
 RESNET = {"backbone": "resnet_narrow", "width": 16}

@@ -16,7 +16,6 @@ from colorize.photos import (
     output_path,
     photo_size,
     photo_to_rgb,
-    photo_tone,
     read_photo,
     read_rgb,
     resize,
@@ -24,6 +23,7 @@ from colorize.photos import (
     to_srgb,
     write_photo,
 )
+from colorize.tone import photo_tone
 
 # How a file of each EXIF orientation stores an upright picture (EXIF 2.3, 4.6.4, by hand).
 STORED = {

@@ -12,8 +12,8 @@ from conftest import make_folder, make_photo
 
 from colorize.checkpoint import save_checkpoint
 from colorize.cli import _parser, main
-from colorize.config import PRESETS
 from colorize.models import create_model
+from colorize.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

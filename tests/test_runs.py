@@ -17,9 +17,10 @@ from PIL import Image
 from torch import nn
 
 from colorize.checkpoint import CheckpointError
-from colorize.config import PRESETS, TrainConfig
+from colorize.config import TrainConfig
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.models import create_model
+from colorize.presets import PRESETS
 from colorize.pretrained import load
 from colorize.trainers import create_trainer, open_run
 from colorize.trainers.base import DivergedError

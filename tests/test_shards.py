@@ -20,7 +20,6 @@ import pytest
 import torch
 from conftest import make_photo
 
-from colorize.config import PRESETS
 from colorize.data import shards as module
 from colorize.data.dataset import RgbDataset, read_crop
 from colorize.data.folder import Photo
@@ -28,6 +27,7 @@ from colorize.data.manifest import Manifest
 from colorize.data.prepare import prepare
 from colorize.data.shards import ShardDataset, shard_loader, write_shards
 from colorize.photos import write_photo
+from colorize.presets import PRESETS
 from colorize.runtime import mix_seed
 from colorize.trainers import open_run
 

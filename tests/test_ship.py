@@ -8,8 +8,8 @@ import ship
 import torch
 from torchvision.models import mobilenet_v2
 
-from colorize.config import PRESETS
 from colorize.models import cost
+from colorize.presets import PRESETS
 from colorize.pretrained import load
 
 

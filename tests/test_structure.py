@@ -18,15 +18,53 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # What each part of the package may import of the others; a folder counts as one part.
 ARROWS = {
     "color": set(),
-    "runtime": set(),
     "losses": set(),
-    "hints": {"color"},
+    "runtime": set(),
     "aging": {"color"},
     "bins": {"color"},
-    "config": {"losses", "runtime"},
-    "photos": {"color", "runtime"},
     "checkpoint": {"runtime"},
+    "config": {"losses", "runtime"},
+    "hints": {"color"},
     "metrics": {"color", "losses"},
+    "photos": {"runtime"},
+    "steady": {"color"},
+    "upsampling": {"color"},
+    "blindtest": {"photos", "runtime"},
+    "deep": {"photos"},
+    "models": {"bins", "checkpoint", "color", "config"},
+    "presets": {"config"},
+    "tone": {"color", "photos"},
+    "data": {"color", "config", "photos", "runtime", "tone"},
+    "figures": {"color", "photos", "runtime", "tone"},
+    "originals": {"deep", "photos", "runtime"},
+    "pretrained": {"checkpoint", "config", "models", "runtime"},
+    "export": {"checkpoint", "color", "models", "pretrained", "runtime"},
+    "trainers": {
+        "aging",
+        "bins",
+        "checkpoint",
+        "color",
+        "config",
+        "hints",
+        "losses",
+        "metrics",
+        "models",
+        "photos",
+        "pretrained",
+        "runtime",
+    },
+    "colorizer": {
+        "bins",
+        "color",
+        "export",
+        "hints",
+        "models",
+        "photos",
+        "pretrained",
+        "runtime",
+        "upsampling",
+    },
+    "album": {"colorizer", "deep", "originals", "photos", "runtime", "tone", "upsampling"},
     "evaluation": {
         "checkpoint",
         "color",
@@ -37,44 +75,12 @@ ARROWS = {
         "runtime",
         "upsampling",
     },
-    "data": {"color", "config", "photos", "runtime"},
-    "models": {"bins", "color", "checkpoint", "config"},
-    "figures": {"color", "photos", "runtime"},
-    "blindtest": {"photos", "runtime"},
-    "trainers": {
-        "aging",
-        "bins",
-        "color",
-        "hints",
-        "config",
-        "losses",
-        "runtime",
-        "checkpoint",
-        "metrics",
-        "models",
-        "photos",
-        "pretrained",
-    },
-    "pretrained": {"checkpoint", "config", "models", "runtime"},
-    "export": {"checkpoint", "color", "models", "pretrained", "runtime"},
-    "colorizer": {
-        *("bins", "color", "export", "hints", "models", "photos", "pretrained", "runtime"),
-        "upsampling",
-    },
-    "deep": {"photos"},
-    "originals": {"deep", "photos", "runtime"},
-    "album": {"colorizer", "deep", "originals", "photos", "runtime", "upsampling"},
-    "steady": {"color"},
-    "demo": {
-        *("album", "colorizer", "data", "hints", "originals", "photos", "upsampling"),
-    },
-    "film": {"colorizer", "photos", "runtime", "steady", "upsampling"},
-    "upsampling": {"color"},
+    "film": {"colorizer", "photos", "runtime", "steady", "tone", "upsampling"},
+    "demo": {"album", "colorizer", "data", "hints", "originals", "photos", "tone", "upsampling"},
     "cli": {
         "album",
         "blindtest",
         "checkpoint",
-        "config",
         "colorizer",
         "data",
         "demo",
@@ -83,15 +89,15 @@ ARROWS = {
         "figures",
         "film",
         "hints",
-        "metrics",
         "models",
         "originals",
         "photos",
+        "presets",
         "pretrained",
         "runtime",
     },
-    "__main__": {"cli"},
     "__init__": set(),
+    "__main__": {"cli"},
 }
 # Where packages from outside live, beside torch, numpy, PIL and tqdm.
 HOMES = {
@@ -143,6 +149,14 @@ def part(name):
 def test_arrows_point_down(name):
     inner = {found.split(".")[1] for found in imports(name) if found.startswith("colorize.")}
     assert inner - {part(name)} <= ARROWS[part(name)], f"{name} imports {inner}"
+
+
+def test_no_arrow_is_there_for_nothing():
+    found = {part(name): set() for name in FILES}
+    for name in FILES:
+        inner = {found.split(".")[1] for found in imports(name) if found.startswith("colorize.")}
+        found[part(name)] |= inner - {part(name)}
+    assert found == ARROWS
 
 
 def test_the_arrows_have_no_circle():

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from conftest import resnet_narrow, same, state_of
 from torch.utils.flop_counter import FlopCounterMode
 
-from colorize.config import PRESETS
+from colorize.presets import PRESETS
 from colorize.runtime import mix_seed
 from colorize.trainers import GANTrainer, RegressionTrainer, open_run
 from colorize.trainers.base import Batch

@@ -154,8 +154,8 @@ def _as_option(value: object) -> str:
 
 def _presets(args: argparse.Namespace) -> int:
     """What each preset is and costs; of one preset, every setting."""
-    from colorize.config import PAPERS
     from colorize.models import cost
+    from colorize.presets import PAPERS
 
     if args.preset is not None:
         for key, value in dataclasses.asdict(_preset(args.preset)).items():

@@ -15,9 +15,10 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from colorize.color import GREY_CHROMA, mean_chroma, rgb_to_lab
+from colorize.color import mean_chroma, rgb_to_lab
 from colorize.photos import PhotoError, photo_size, photo_to_rgb, read_photo
 from colorize.runtime import written_beside
+from colorize.tone import GREY_CHROMA
 
 PARTS = ("train", "val", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")

@@ -23,10 +23,11 @@ try:
 except ImportError:  # on Windows
     fcntl = None
 
-from colorize.color import color_spread, mean_chroma, rgb_to_lab, tone
+from colorize.color import mean_chroma, rgb_to_lab
 from colorize.data.folder import MANIFEST, PARTS, split_part
 from colorize.photos import photo_to_rgb, read_photo
 from colorize.runtime import written_beside
+from colorize.tone import color_spread, tone
 
 # Of 2 million pairs of different photos none was nearer than 11 of the 64 bits; of copies saved
 # again at 3/4 of the size 99 % were within 4.
@@ -51,7 +52,7 @@ class Entry:
         file: path below the folder, "" if there is no file.
         width, height, bytes, sha256: of the file.
         mean_chroma: mean CIELAB chroma.
-        color_spread: see `colorize.color.color_spread`.
+        color_spread: see `colorize.tone.color_spread`.
         phash: 64 bits in hexadecimal, see `perceptual_hash`.
         part: "train", "val" or "test" of a good photo; of a new one what its name asks for.
         state: "new", not yet judged; "good"; "grey", "toned" or "duplicate", there but in no

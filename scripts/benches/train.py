@@ -22,10 +22,11 @@ from torchvision.models.segmentation import fcn_resnet101
 from benches.data import prepared_folder
 from benches.timing import in_a_process, in_turn
 from colorize.color import rgb_to_lab
-from colorize.config import PRESETS, TrainConfig
+from colorize.config import TrainConfig
 from colorize.data.folder import PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.models import create_model
+from colorize.presets import PRESETS
 from colorize.runtime import keep_memory, pick_device
 from colorize.trainers import Trainer, open_run
 from colorize.trainers.base import Batch

@@ -4,12 +4,9 @@ import io
 
 import numpy as np
 import pytest
-import torch
 from conftest import make_photo
 from PIL import Image, ImageOps
-from skimage.color import lab2rgb
 
-from colorize.color import AB_SCALE, rgb_to_lab
 from colorize.data.folder import PhotoFolder, split_part
 from colorize.data.manifest import (
     COLUMNS,
@@ -20,7 +17,6 @@ from colorize.data.manifest import (
     perceptual_hash,
 )
 from colorize.photos import PhotoError, photo_to_rgb
-from colorize.tone import color_spread
 
 
 def jpeg(photo, **options):
@@ -131,23 +127,6 @@ def test_a_photo_is_examined_whole():
     for cut in (len(data) // 2, len(data) - 2):
         with pytest.raises(PhotoError):
             examine(data[:cut])
-
-
-def lab_photo(lightness, a, b):
-    lab = np.stack(np.broadcast_arrays(lightness, a, b), axis=-1).astype(float)
-    return torch.from_numpy(np.round(lab2rgb(lab) * 255).astype(np.uint8)).permute(2, 0, 1)
-
-
-def test_the_spread_is_the_distance_from_the_color_of_each_lightness():
-    lightness = np.repeat(np.linspace(30, 80, 40)[None], 40, axis=0)
-    half = np.where(np.arange(40)[:, None] % 2, 10, -10)
-    two_colors = rgb_to_lab(lab_photo(lightness, half, 0))
-    assert color_spread(*two_colors).item() == pytest.approx(10, abs=0.4)
-    toned = rgb_to_lab(lab_photo(lightness, lightness / 8, lightness / 4))
-    assert color_spread(*toned).item() < 0.6
-    assert torch.linalg.vector_norm(toned[1] * AB_SCALE, dim=0).mean() > 10
-    grey = rgb_to_lab(lab_photo(lightness, 0, 0))
-    assert color_spread(*grey).item() < 0.1
 
 
 def test_grey_and_toned_photos_are_told_from_photos_in_color(tmp_path):

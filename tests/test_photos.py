@@ -23,7 +23,6 @@ from colorize.photos import (
     to_srgb,
     write_photo,
 )
-from colorize.tone import photo_tone
 
 # How a file of each EXIF orientation stores an upright picture (EXIF 2.3, 4.6.4, by hand).
 STORED = {
@@ -417,12 +416,3 @@ def test_what_is_no_plain_jpeg_takes_the_careful_road(tmp_path, photo):
         read_rgb(cut)
     with pytest.raises(PhotoError, match="no such file"):
         read_rgb(tmp_path / "nowhere.jpg")
-
-
-def test_noise_is_no_color():
-    grey = torch.linspace(0, 255, 300).expand(3, 200, 300)
-    noise = 8 * torch.randn(3, 200, 300, generator=torch.Generator().manual_seed(0))
-    assert photo_tone((grey + noise).round().clamp(0, 255).to(torch.uint8)) == "grey"
-    half = grey.clone()
-    half[0, :, :30] += 60  # a tenth of it is red
-    assert photo_tone(half.clamp(0, 255).to(torch.uint8)) == "color"

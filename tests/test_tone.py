@@ -1,0 +1,49 @@
+"""Grey, toned, or in color."""
+
+import numpy as np
+import pytest
+import torch
+from skimage.color import lab2rgb
+
+from colorize.color import AB_SCALE, rgb_to_lab
+from colorize.tone import color_spread, photo_tone, tone
+
+
+def lab_photo(lightness, a, b):
+    lab = np.stack(np.broadcast_arrays(lightness, a, b), axis=-1).astype(float)
+    return torch.from_numpy(np.round(lab2rgb(lab) * 255).astype(np.uint8)).permute(2, 0, 1)
+
+
+def test_the_spread_is_the_distance_from_the_color_of_each_lightness():
+    lightness = np.repeat(np.linspace(30, 80, 40)[None], 40, axis=0)
+    half = np.where(np.arange(40)[:, None] % 2, 10, -10)
+    two_colors = rgb_to_lab(lab_photo(lightness, half, 0))
+    assert color_spread(*two_colors).item() == pytest.approx(10, abs=0.4)
+    toned = rgb_to_lab(lab_photo(lightness, lightness / 8, lightness / 4))
+    assert color_spread(*toned).item() < 0.6
+    assert torch.linalg.vector_norm(toned[1] * AB_SCALE, dim=0).mean() > 10
+    grey = rgb_to_lab(lab_photo(lightness, 0, 0))
+    assert color_spread(*grey).item() < 0.1
+
+
+def test_noise_is_no_color():
+    grey = torch.linspace(0, 255, 300).expand(3, 200, 300)
+    noise = 8 * torch.randn(3, 200, 300, generator=torch.Generator().manual_seed(0))
+    assert photo_tone((grey + noise).round().clamp(0, 255).to(torch.uint8)) == "grey"
+    half = grey.clone()
+    half[0, :, :30] += 60  # a tenth of it is red
+    assert photo_tone(half.clamp(0, 255).to(torch.uint8)) == "color"
+
+
+@pytest.mark.parametrize(
+    ("chroma", "spread", "found"),
+    [
+        (1.9, 9, "grey"),
+        (2.1, 0.4, "color"),
+        (2.1, 0.3, "toned"),
+        (25, 2.9, "toned"),
+        (25, 3.1, "color"),
+    ],
+)
+def test_a_tone_has_little_spread_and_little_of_its_chroma(chroma, spread, found):
+    assert tone(chroma, spread) == found

@@ -162,6 +162,38 @@ def exiting_when_terminated() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class Stopping:
+    """Notes that the system or the user asks to stop, so that what is under way can be ended.
+
+    Attributes:
+        asked: whether SIGTERM or Ctrl-C came.
+        interrupted: whether it was Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        self.asked = self.interrupted = False
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Meanwhile SIGTERM and the first Ctrl-C are noted; a second Ctrl-C ends it at once."""
+        if threading.current_thread() is not threading.main_thread():  # it may not
+            yield
+            return
+
+        def stop(number: int, frame: object) -> None:
+            self.asked, self.interrupted = True, number == signal.SIGINT
+            if self.interrupted:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, stop) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory did not suffice, a GPU's, torch's on a CPU, or Python's."""
     # The CPU's allocator has no error class of its own.

@@ -81,19 +81,19 @@ def test_the_gradient_reaches_every_parameter(tmp_path, preset):
     reached = {}
 
     def update(*names):
-        for name, network in trainer.learners().items():
+        for name, network in trainer.networks().items():
             for key, weights in network.named_parameters():
                 if weights.grad is not None and weights.grad.any():
                     reached[f"{name}.{key}"] = True
 
-    trainer.update = update
+    trainer.learners.update = update
     trainer.model.train()
     rgb = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     trainer.crops = 0
     trainer.step([trainer._batch(rgb, 0, last=True)])
     known = {
         f"{name}.{key}"
-        for name, network in trainer.learners().items()
+        for name, network in trainer.networks().items()
         for key, _ in network.named_parameters()
     }
     if preset == "sagan":  # of a hinge's two halves, this one's slopes are 1 and -1
@@ -146,14 +146,16 @@ def test_each_phase_moves_whom_it_should_at_its_rate(tmp_path, loaders):
     step = trainer.step
 
     def watched(batches):
-        before = {name: state_of(network) for name, network in trainer.learners().items()}
+        before = {name: state_of(network) for name, network in trainer.networks().items()}
         losses = step(batches)
         moved.append(
-            {name for name, network in trainer.learners().items()
+            {name for name, network in trainer.networks().items()
              if any(not torch.equal(p, before[name][key])
                     for key, p in network.named_parameters())}
         )  # fmt: skip
-        rates.append({name: o.param_groups[-1]["lr"] for name, o in trainer.optimizers.items()})
+        rates.append(
+            {name: o.param_groups[-1]["lr"] for name, o in trainer.learners.optimizers.items()}
+        )
         return losses
 
     trainer.step = watched
@@ -247,7 +249,7 @@ def test_the_turn_is_the_lowest_score_and_paints(tmp_path, loaders):
     score = trainer.score
 
     def watched(rgb):
-        weights[trainer.steps] = state_of(trainer.painter)
+        weights[trainer.steps] = state_of(trainer.learners.painter)
         return score(rgb)
 
     trainer.score = watched
@@ -276,7 +278,7 @@ def test_a_score_adds_up_three_differences_from_the_truth(tmp_path):
         + max(0, found["cast"] - found["true_cast"])
         + abs(found["real"] - found["fake"])
     )
-    trainer._painted = lambda lightness: rgb_to_lab(
+    trainer.learners.painting = lambda lightness: rgb_to_lab(
         rgb[[i for i in range(6) for row in lightness if torch.equal(rgb_to_lab(rgb)[0][i], row)]]
     )[1]
     perfect = trainer.score(rgb)  # paints the truth

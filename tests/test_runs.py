@@ -23,7 +23,7 @@ from colorize.models import create_model
 from colorize.presets import PRESETS
 from colorize.pretrained import load
 from colorize.trainers import create_trainer, open_run
-from colorize.trainers.base import DivergedError
+from colorize.trainers.learners import DivergedError
 from colorize.trainers.statistics import MovingAverage
 
 RESNET = {"backbone": "resnet_narrow", "backbone_weights": None}
@@ -193,7 +193,7 @@ def test_a_run_that_began_with_pretrained_weights_goes_on_without_their_file(tmp
     trained = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["model"]
     resumed = open_run(config, tmp_path / "run", "cpu")
     assert same(state_of(resumed.model), dict(trained))
-    rates = [group["lr"] for group in resumed.optimizers["model"].param_groups]
+    rates = [group["lr"] for group in resumed.learners.optimizers["model"].param_groups]
     assert rates == pytest.approx([1e-4, 1e-3])  # the encoder is still a pretrained one
 
 
@@ -237,7 +237,7 @@ def test_the_learning_rates_of_each_epoch_follow_the_schedule(tmp_path):
     step, used = trainer.step, []
 
     def watched(*args):
-        used.append([group["lr"] for group in trainer.optimizers["model"].param_groups])
+        used.append([group["lr"] for group in trainer.learners.optimizers["model"].param_groups])
         return step(*args)
 
     trainer.step = watched
@@ -449,14 +449,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_photos(tmp_path, l
 def test_a_gradient_is_clipped_to_its_norm(tmp_path):
     trainer = toy_trainer(tmp_path, clip=0.01)
     norms = []
-    step = trainer.optimizers["model"].step
+    step = trainer.learners.optimizers["model"].step
 
     def watched():
         grads = [weights.grad for weights in trainer.model.parameters()]
         norms.append(torch.cat([grad.flatten() for grad in grads]).norm().item())
         step()
 
-    trainer.optimizers["model"].step = watched
+    trainer.learners.optimizers["model"].step = watched
     trainer.fit(toy_batches(), toy_batches(1), progress=False)
     assert max(norms) == pytest.approx(0.01, rel=1e-3)
 
@@ -464,21 +464,21 @@ def test_a_gradient_is_clipped_to_its_norm(tmp_path):
 def test_the_moving_average_warms_up_and_paints(tmp_path):
     trainer = toy_trainer(tmp_path, ema=0.5, epochs=1)
     weights, expected = [], None
-    update = trainer.average.update_parameters
+    update = trainer.learners.average.update_parameters
 
     def watched(model):
         weights.append(model.color.weight.detach().clone())
         update(model)
 
-    trainer.average.update_parameters = watched
+    trainer.learners.average.update_parameters = watched
     trainer.fit(toy_batches(4), toy_batches(1), progress=False)
     for n, now in enumerate(weights):
         decay = min(0.5, (1 + n) / (10 + n))
         expected = now if expected is None else decay * expected + (1 - decay) * now
-    assert torch.allclose(trainer.painter.color.weight, expected, atol=1e-7)
-    assert not torch.allclose(trainer.painter.color.weight, weights[-1], atol=1e-7)
+    assert torch.allclose(trainer.learners.painter.color.weight, expected, atol=1e-7)
+    assert not torch.allclose(trainer.learners.painter.color.weight, weights[-1], atol=1e-7)
     best = torch.load(tmp_path / "best.pt", weights_only=True)["model"]
-    assert torch.equal(best["color.weight"], trainer.painter.color.weight)
+    assert torch.equal(best["color.weight"], trainer.learners.painter.color.weight)
 
 
 def test_the_moving_average_has_running_statistics_of_its_own():
@@ -584,7 +584,7 @@ def test_a_run_may_start_from_a_trained_network_of_another_size(tmp_path, loader
     config = tiny("autoencoder", epochs=1, size=64, start=str(tmp_path / "first"), seed=9)
     second = open_run(config, tmp_path / "second", "cpu")
     assert same(state_of(second.model), state_of(load(tmp_path / "first").network))
-    rates = [group["lr"] for group in second.optimizers["model"].param_groups]
+    rates = [group["lr"] for group in second.learners.optimizers["model"].param_groups]
     assert rates == [config.lr * config.encoder_lr_scale, config.lr]
     second.fit(*loaders(), progress=False)
     shutil.rmtree(tmp_path / "first")  # the run has weights of its own by now

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from colorize.presets import PRESETS
 from colorize.runtime import mix_seed
 from colorize.trainers import GANTrainer, RegressionTrainer, open_run
-from colorize.trainers.base import Batch
+from colorize.trainers.learners import Batch
 
 RESNET = {"backbone": "resnet_narrow", "backbone_weights": None}
 MODEL_ARGS = {"autoencoder": RESNET, "fcn": RESNET, "unet_gan": {"depth": 3, "base_channels": 4}}
@@ -43,7 +43,7 @@ def test_each_optimizer_holds_exactly_one_networks_parameters(tmp_path, preset):
         parts = {"generator": model.generator, "discriminator": model.discriminator}
     held = {
         name: [p for group in optimizer.param_groups for p in group["params"]]
-        for name, optimizer in trainer.optimizers.items()
+        for name, optimizer in trainer.learners.optimizers.items()
     }
     assert held.keys() == parts.keys()
     for name, part in parts.items():
@@ -54,7 +54,7 @@ def test_each_optimizer_holds_exactly_one_networks_parameters(tmp_path, preset):
 def test_each_loss_reaches_one_network_and_each_step_moves_it(tmp_path, batch):
     trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
     parts = {"generator": trainer.model.generator, "discriminator": trainer.model.discriminator}
-    backward, order = trainer.backward, []
+    backward, order = trainer.learners.backward, []
 
     def watched(loss, name, **options):
         (other,) = parts.keys() - {name}
@@ -64,7 +64,7 @@ def test_each_loss_reaches_one_network_and_each_step_moves_it(tmp_path, batch):
         assert None not in grads_of(parts[name])
         order.append(name)
 
-    trainer.backward = watched
+    trainer.learners.backward = watched
     trainer.model.train()
     for _ in range(2):
         before = {name: state_of(part) for name, part in parts.items()}
@@ -79,13 +79,13 @@ def test_the_losses_of_a_gan_step_are_the_papers(tmp_path, batch):
     painted, judged, taken = [], [], {}
     trainer.model.generator.register_forward_hook(lambda _, __, out: painted.append(out.detach()))
     trainer.model.discriminator.register_forward_hook(lambda _, __, out: judged.append(out))
-    backward = trainer.backward
+    backward = trainer.learners.backward
 
     def watched(loss, name, **options):
         taken[name] = loss.item()
         backward(loss, name, **options)
 
-    trainer.backward = watched
+    trainer.learners.backward = watched
     trainer.model.train()
     losses = trainer.step(batch)
 
@@ -110,7 +110,7 @@ def test_the_gradients_of_a_gan_step_are_those_of_two_plain_backward_passes(tmp_
         for name in names:
             found[name] = grads_of(getattr(trainer.model, name))
 
-    trainer.update = update
+    trainer.learners.update = update
     trainer.step(batch)
     model = open_run(config, tmp_path, "cpu").model.train()
     (photos,) = batch
@@ -166,7 +166,7 @@ def test_an_encoder_learns_slower_only_where_it_is_pretrained(tmp_path, pretrain
     config = tiny("fcn", model_args={"backbone": "resnet_narrow", "backbone_weights": weights})
     trainer = open_run(config, tmp_path / "run", "cpu")
     encoder = {id(p) for p in trainer.model.encoder.parameters()}
-    for group in trainer.optimizers["model"].param_groups:
+    for group in trainer.learners.optimizers["model"].param_groups:
         inside = {id(p) in encoder for p in group["params"]}
         assert len(inside) == 1
         assert group["lr"] == pytest.approx(1e-3 * (scale if inside == {True} else 1))

@@ -2,20 +2,15 @@
 
 import contextlib
 import hashlib
-import inspect
 import math
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -26,56 +21,32 @@ from colorize.config import TrainConfig
 from colorize.hints import draw_hints
 from colorize.losses import DISTANCES, PERCEPTUAL
 from colorize.metrics import ab_error, colorfulness
-from colorize.models.layers import check_size, parameter_groups
+from colorize.models.layers import check_size
 from colorize.models.perceptual import PerceptualDistance
 from colorize.runtime import (
+    Stopping,
     add_up,
     pick_device,
-    pick_precision,
     rank,
     seed_all,
     wait_for_all,
     world_size,
 )
+from colorize.trainers.learners import Batch, DivergedError, Learners
 from colorize.trainers.run import RunFolder
-from colorize.trainers.statistics import MovingAverage, RunningStatistics
 
 _SHOWN = 4  # validation photos that are painted after each epoch
 _TOLD = 10  # steps after which the bar tells the losses again
 _AGREE = 8  # steps after which processes on GPUs agree whether to save or stop
-_LEAST_SCALE = 2.0**-14  # of a float16 loss; below, nothing is left of it
 _ADVICE = "The last checkpoint is kept. Start anew in another folder with a lower lr, or clip."
 
 TERMINATED = 143  # exit status after SIGTERM, as shells count: 128 + 15
 
 
-class DivergedError(ArithmeticError):
-    """A loss or gradient that is no number any more; the message names the photos."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A micro-batch on the device: what a process works on at a time.
-
-    Attributes:
-        lightness: (N, 1, H, W); of aged photos, where the settings ask for them.
-        ab: (N, 2, H, W).
-        hints: (N, 3, H, W), for a network that takes some.
-        number: of the micro-batch in the step, over all processes; noise follows from it.
-        last: whether it is this process's last one of the step.
-    """
-
-    lightness: Tensor
-    ab: Tensor
-    number: int
-    last: bool
-    hints: Tensor | None = None
-
-
 class Trainer:
     """Trains a network on batches of uint8 photos, into a run folder.
 
-    A subclass says which networks learn (`learners`) and what one step is (`step`).
+    A subclass says which networks learn (`networks`) and what one step is (`step`).
 
     A trainer made for a folder with a run in it (see `RunFolder`) continues that run from its
     last checkpoint, also inside an epoch. Each step's randomness is seeded by its number, so the
@@ -90,7 +61,7 @@ class Trainer:
 
     Attributes:
         model: the network; used as one, it paints.
-        precision: of the networks' arithmetic.
+        learners: its networks as they learn.
         history: what `log.jsonl` holds.
     """
 
@@ -114,7 +85,6 @@ class Trainer:
                 f"of {config.batch_size // pieces * pieces or pieces}"
             )
         self.device = pick_device(device)
-        self.precision = pick_precision(config.precision, self.device)
         if config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
@@ -122,26 +92,7 @@ class Trainer:
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.config, self.run = config, RunFolder(out)
         self.distance = self._distance()
-        self.autocast = lambda: torch.autocast(
-            self.device.type, self.precision, enabled=self.precision != torch.float32
-        )
-        half = self.precision == torch.float16
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
-        networks = self.learners()
-        start = config.start or config.model_args.get("backbone_weights")
-        encoder_lr = config.lr * (1 if start is None else config.encoder_lr_scale)
-        self.optimizers = {}
-        for name, network in networks.items():
-            lr = config.critic_lr if name == "discriminator" and config.critic_lr else config.lr
-            groups = list(parameter_groups(network, lr, encoder_lr))
-            self.optimizers[name] = torch.optim.Adam(groups, betas=config.betas, fused=True)
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["initial_lr"] = group["lr"]
-        self.average = None if config.ema is None else MovingAverage(self.model, config.ema)
-        self.statistics = {
-            name: RunningStatistics(network, pieces) for name, network in networks.items()
-        }
+        self.learners = Learners(self.model, self.networks(), config, self.device)
         self.history: list[dict[str, Any]] = []
         self.steps = 0
         self.done = 0  # steps of the epoch under way
@@ -151,17 +102,11 @@ class Trainer:
         self._photos: str | None = None  # a digest of which photos it trains on
         if self.run.has_run:
             self._resume()
-        # The networks as the steps call them; those above are for checkpoints and for use.
-        self.parallel = {name: self._parallel(network) for name, network in networks.items()}
-        self._stop_signal, self._interrupted = threading.Event(), False
+        self.learners.begin()
+        self._stopping = Stopping()
         self._shown: Tensor | None = None  # the validation photos that are painted each epoch
 
-    @property
-    def painter(self) -> nn.Module:
-        """The network to paint with: of averaged weights where the settings ask for them."""
-        return self.model if self.average is None else self.average.module
-
-    def learners(self) -> dict[str, nn.Module]:
+    def networks(self) -> dict[str, nn.Module]:
         """The networks that learn, by name; each gets an optimizer of its own."""
         raise NotImplementedError
 
@@ -184,47 +129,15 @@ class Trainer:
 
     def judge(self, lightness: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
         """What a batch's paintings cost in validation, and the paintings."""
-        painted = self._painted(lightness)
+        painted = self.learners.painting(lightness)
         return self.distance(lightness, painted, ab), painted
 
     @contextlib.contextmanager
     def learning(self, batch: Batch) -> Iterator[None]:
-        """Forward and backward of a micro-batch: seeds its noise; the last one is shared."""
+        """Forward and backward of a micro-batch, whose noise follows from the step."""
         seed_all(self.config.seed, self.steps, batch.number)
-        with contextlib.ExitStack() as stack:
-            for network in self.parallel.values():
-                if isinstance(network, DistributedDataParallel) and not batch.last:
-                    stack.enter_context(network.no_sync())
+        with self.learners.learning(batch):
             yield
-        for statistics in self.statistics.values():
-            statistics.collect()
-
-    def paint(self, name: str, batch: Batch) -> Tensor:
-        """What a network paints for a micro-batch, ab in float32."""
-        with self.autocast():
-            return self.parallel[name](batch.lightness, batch.hints).float()
-
-    def backward(self, loss: Tensor, name: str, retain_graph: bool = False) -> None:
-        """Add a loss's gradients to one network; no other's are computed."""
-        self.scaler.scale(loss).backward(inputs=self._weights(name), retain_graph=retain_graph)
-
-    def update(self, *names: str) -> None:
-        """Let networks take a step down their gradients.
-
-        Raises:
-            DivergedError: if one's are no numbers; all networks are left as they were.
-        """
-        for name in names:
-            self.scaler.unscale_(self.optimizers[name])
-            norm = nn.utils.clip_grad_norm_(self._weights(name), self.config.clip or math.inf)
-            # A scaler skips such a step by itself, and scales less the next time.
-            if not self.scaler.is_enabled() and not torch.isfinite(norm):
-                raise DivergedError(f"the gradient of the {name} is {norm.item()}")
-        for name in names:
-            self.scaler.step(self.optimizers[name])
-            self.optimizers[name].zero_grad(set_to_none=True)
-        for name, statistics in self.statistics.items():
-            statistics.settle() if name in names else statistics.begin()
 
     def fit(
         self,
@@ -273,7 +186,7 @@ class Trainer:
             board = None
             if tensorboard and rank() == 0:
                 board = stack.enter_context(self.run.open_board())
-            stack.enter_context(self._catching_signals())
+            stack.enter_context(self._stopping.noted())
             stack.enter_context(epochs)
             self._check_photos(train)
             self.begin(train, val)
@@ -323,7 +236,7 @@ class Trainer:
     @torch.no_grad()
     def validate(self, batches: Iterable[Tensor]) -> dict[str, float]:
         """Means over the photos of uint8 batches: the distance, ab error, colorfulness."""
-        self.painter.eval()
+        self.learners.painter.eval()
         batches = iter(batches)  # before seeding: a loader draws a number when it begins
         seed_all(self.config.seed)  # networks with noise see the same one each time
         names = ("loss", "ab_error", "colorfulness")
@@ -364,32 +277,17 @@ class Trainer:
             )
         self._photos = found
 
-    def _weights(self, name: str) -> list[nn.Parameter]:
-        return [w for group in self.optimizers[name].param_groups for w in group["params"]]
-
     def has_stalled(self) -> bool:
         """Whether the last `patience` epochs all failed to better the validation loss."""
         losses = [record["val"]["loss"] for record in self.history]
         patience = self.config.patience
         return patience is not None and len(losses) - 1 - _argmin(losses) >= patience
 
-    def _parallel(self, network: nn.Module) -> nn.Module:
-        if self.config.compile:
-            network = torch.compile(network)
-        if world_size() == 1:
-            return network
-        # Running statistics are ours to keep (`RunningStatistics`), so buffers are not sent around.
-        known = inspect.signature(DistributedDataParallel).parameters
-        name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        return DistributedDataParallel(network, **{name: False})  # renamed in torch 2.15
-
     def _steps_of(self, loader: DataLoader) -> range:
         return range(len(loader) // self.config.accumulate)
 
     def _train_epoch(self, loader: DataLoader, epoch: int, factor: float) -> dict[str, float]:
-        for optimizer in self.optimizers.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
+        self.learners.set_rate(factor)
         self.begin_epoch(epoch)
         self.model.train()
         self.crops = self.crops_of(epoch)
@@ -432,20 +330,13 @@ class Trainer:
         try:
             with self._enough_memory(len(pieces[0].ab)):
                 losses = self.step(pieces)
+            self.learners.settle()
         except DivergedError as error:
             names = ", ".join(_names(loader, self.done))
             raise DivergedError(
                 f"{self.run.name}, step {self.steps + 1}: {error}. {_ADVICE} The photos of the "
                 f"batch: {names}"
             ) from error
-        self.scaler.update()
-        if self.scaler.is_enabled() and self.scaler.get_scale() < _LEAST_SCALE:
-            raise DivergedError(
-                f"{self.run.name}, step {self.steps + 1}: the gradients overflow at whatever "
-                f"scale. {_ADVICE} Or use precision bf16"
-            )
-        if self.average is not None:
-            self.average.update_parameters(self.model)
         for name, loss in losses.items():
             self.sums[name] = self.sums.get(name, 0) + loss
 
@@ -484,7 +375,7 @@ class Trainer:
     def _save_if_asked(self) -> None:
         """After a step: save when it is time, and end when the system asks for it."""
         due = time.monotonic() - self._saved >= self._save_every
-        stop, save = self._stop_signal.is_set(), due
+        stop, save = self._stopping.asked, due
         if world_size() > 1:
             if self.device.type == "cuda" and self.steps % _AGREE and self.done > 0:
                 return  # agreeing makes the GPUs wait for each other
@@ -503,7 +394,7 @@ class Trainer:
                     file=sys.stderr,
                 )
             wait_for_all()
-            if self._interrupted:
+            if self._stopping.interrupted:
                 raise KeyboardInterrupt
             raise SystemExit(TERMINATED)
 
@@ -512,7 +403,9 @@ class Trainer:
         self.history.append(record)
         losses = [entry["val"]["loss"] for entry in self.history]
         if _argmin(losses) == len(losses) - 1:
-            self.run.save_best({"epoch": record["epoch"], "model": self.painter.state_dict()})
+            self.run.save_best(
+                {"epoch": record["epoch"], "model": self.learners.painter.state_dict()}
+            )
         self._save()
         self.run.write_log(self.history)
         if rank() == 0:
@@ -521,31 +414,19 @@ class Trainer:
 
     def _save(self) -> None:
         self._saved = time.monotonic()
-        for name, value in self.model.state_dict().items():
-            if value.is_floating_point() and not value.isfinite().all():
-                raise DivergedError(
-                    f"{self.run.name}: after step {self.steps} {name} is no number any more. "
-                    f"{_ADVICE}"
-                )
-        optimizers = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
+        try:
+            learned = self.learners.state()
+        except DivergedError as error:
+            where = f"{self.run.name}: after step {self.steps}"
+            raise DivergedError(f"{where} {error}. {_ADVICE}") from error
         progress = {"epoch": len(self.history), "steps": self.steps, "done": self.done}
         state = progress | {
             "history": self.history,
             "sums": self._all_sums(),
             "photos": self._photos,
-            "model": self.model.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
-            "optimizers": optimizers,
-            "scaler": self.scaler.state_dict(),
             "scores": self.scores,
         }
-        self.run.save(state)
-
-    @torch.no_grad()
-    def _painted(self, lightness: Tensor) -> Tensor:
-        """What the network in use paints: ab in float32."""
-        with self.autocast():
-            return self.painter(lightness).float()
+        self.run.save(state | learned)
 
     def _distance(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """The distance that the settings name, of (lightness, painted ab, true ab)."""
@@ -561,43 +442,16 @@ class Trainer:
         if self._shown is None:  # nothing was validated
             return
         lightness, _ = rgb_to_lab(self._shown.to(self.device))
-        self.painter.eval()
+        self.learners.painter.eval()
         seed_all(self.config.seed)
-        painted = lab_to_rgb(lightness, self._painted(lightness))
+        painted = lab_to_rgb(lightness, self.learners.painting(lightness))
         self.run.show(len(self.history), to_uint8(painted), self._shown)
-
-    @contextlib.contextmanager
-    def _catching_signals(self) -> Iterator[None]:
-        """SIGTERM and the first Ctrl-C let the step under way end and the run be saved."""
-        if threading.current_thread() is not threading.main_thread():  # it may not
-            yield
-            return
-
-        def stop(number: int, frame: object) -> None:
-            self._interrupted = number == signal.SIGINT
-            if self._interrupted:  # a second one ends it at once
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._stop_signal.set()
-
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.signal(number, stop) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _resume(self) -> None:
         self.run.check_config(self.config)
         state = self.run.load()
         try:
-            self.model.load_state_dict(state["model"])
-            if self.average is not None:
-                self.average.load_state_dict(state["average"])
-            for name, optimizer in self.optimizers.items():
-                optimizer.load_state_dict(state["optimizers"][name])
-            if self.scaler.is_enabled() and state["scaler"]:
-                self.scaler.load_state_dict(state["scaler"])
+            self.learners.load(state)
             self.steps, self.done, self.history = state["steps"], state["done"], state["history"]
             for name, sums in state["sums"].items():
                 mine = sums[rank()] if len(sums) == world_size() else sums.mean()
@@ -608,8 +462,6 @@ class Trainer:
             raise CheckpointError(
                 f"the checkpoint in {self.run.path} is of another run: {error}"
             ) from error
-        for statistics in self.statistics.values():
-            statistics.begin()
         self.run.write_log(self.history)
 
 

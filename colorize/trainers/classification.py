@@ -17,7 +17,8 @@ from colorize.bins import (
 from colorize.color import rgb_to_lab
 from colorize.models.layers import enlarged
 from colorize.runtime import add_up, world_size
-from colorize.trainers.base import Batch, Trainer
+from colorize.trainers.base import Trainer
+from colorize.trainers.learners import Batch
 
 _COUNTED = 5000  # training photos from which the prior is estimated, at most
 
@@ -30,7 +31,7 @@ class ClassificationTrainer(Trainer):
             raise ValueError(f"{config.distance} needs a model with classes, not {config.model}")
         super().__init__(model, config, *args, **kwargs)
 
-    def learners(self) -> dict[str, nn.Module]:
+    def networks(self) -> dict[str, nn.Module]:
         """The network of the logits."""
         return {"model": self.model.network}
 
@@ -53,7 +54,7 @@ class ClassificationTrainer(Trainer):
             if left <= 0:
                 break
         weights = rebalancing_weights(add_up(counts))
-        for model in (self.model, self.painter):
+        for model in (self.model, self.learners.painter):
             model.weights.copy_(weights)
 
     def step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
@@ -61,16 +62,16 @@ class ClassificationTrainer(Trainer):
         total = 0
         for batch in batches:
             with self.learning(batch):
-                logits = self.paint("model", batch)
+                logits = self.learners.paint("model", batch)
                 loss = rebalanced_cross_entropy(logits, batch.ab, self.model.weights)
-                self.backward(loss / len(batches), "model")
+                self.learners.backward(loss / len(batches), "model")
             total = total + loss.detach() / len(batches)
-        self.update("model")
+        self.learners.update("model")
         return {"loss": total}
 
     def judge(self, lightness: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of the logits, and the colors decoded from them."""
-        with self.autocast():
-            logits = self.painter.logits(lightness).float()
-        painted = enlarged(self.painter.decode(logits), lightness)
+        with self.learners.autocast():
+            logits = self.learners.painter.logits(lightness).float()
+        painted = enlarged(self.learners.painter.decode(logits), lightness)
         return rebalanced_cross_entropy(logits, ab, self.model.weights), painted

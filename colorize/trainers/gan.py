@@ -16,7 +16,8 @@ from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
 from colorize.losses import ADVERSARIAL, CROSS_ENTROPY
 from colorize.metrics import cast_ratio, colorfulness
 from colorize.runtime import rank, seed_all
-from colorize.trainers.base import Batch, Trainer
+from colorize.trainers.base import Trainer
+from colorize.trainers.learners import Batch
 
 _SCORED = 64  # validation photos by which the turn is found, at most
 
@@ -58,7 +59,7 @@ class GANTrainer(Trainer):
         super().__init__(model, config, *args, **kwargs)
         self.phase, self.phase_begin = config.phase(0)
 
-    def learners(self) -> dict[str, nn.Module]:
+    def networks(self) -> dict[str, nn.Module]:
         """The painter and its critic."""
         return {"generator": self.model.generator, "discriminator": self.model.discriminator}
 
@@ -94,21 +95,23 @@ class GANTrainer(Trainer):
             for name, loss in found.items():
                 losses[name] += loss.detach() / len(batches)
         learners = {"generator": ("generator",), "critic": ("discriminator",)}
-        self.update(*learners.get(self.phase, ("discriminator", "generator")))
+        self.learners.update(*learners.get(self.phase, ("discriminator", "generator")))
         return dict(losses)
 
     def _both(self, batch: Batch, count: int) -> dict[str, Tensor]:
-        painted = self.paint("generator", batch)
+        painted = self.learners.paint("generator", batch)
         real, fake = self._judge(batch, painted)
 
         # Discriminator: true pairs up, painted pairs down.
         d_loss = self.game.critic(real, fake)
-        self.backward(d_loss / count, "discriminator", retain_graph=True)
+        self.learners.backward(d_loss / count, "discriminator", retain_graph=True)
 
         # Generator: fool the discriminator, and stay close to the truth (Eq. 4).
         g_loss = self.game.painter(fake)
         distance = self.distance(batch.lightness, painted, batch.ab)
-        self.backward((g_loss + self.config.distance_weight * distance) / count, "generator")
+        self.learners.backward(
+            (g_loss + self.config.distance_weight * distance) / count, "generator"
+        )
         return {
             "discriminator": d_loss,
             "adversarial": g_loss,
@@ -117,14 +120,14 @@ class GANTrainer(Trainer):
         }
 
     def _generator(self, batch: Batch, count: int) -> dict[str, Tensor]:
-        distance = self.distance(batch.lightness, self.paint("generator", batch), batch.ab)
-        self.backward(self.config.distance_weight * distance / count, "generator")
+        distance = self.distance(batch.lightness, self.learners.paint("generator", batch), batch.ab)
+        self.learners.backward(self.config.distance_weight * distance / count, "generator")
         return {"distance": distance}
 
     def _critic(self, batch: Batch, count: int) -> dict[str, Tensor]:
         real, fake = self._judge(batch, self._saved_painting(batch))
         d_loss = self.game.critic(real, fake)
-        self.backward(d_loss / count, "discriminator")
+        self.learners.backward(d_loss / count, "discriminator")
         return {"discriminator": d_loss, **self._chances(real, fake)}
 
     def _chances(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -133,8 +136,10 @@ class GANTrainer(Trainer):
     def _judge(self, batch: Batch, painted: Tensor) -> tuple[Tensor, Tensor]:
         """The critic's logits for the true and the painted photos."""
         lightness = torch.cat((batch.lightness, batch.lightness))
-        with self.autocast():
-            logits = self.parallel["discriminator"](lightness, torch.cat((batch.ab, painted)))
+        with self.learners.autocast():
+            logits = self.learners.parallel["discriminator"](
+                lightness, torch.cat((batch.ab, painted))
+            )
         real, fake = logits.float().chunk(2)
         return real, fake
 
@@ -149,7 +154,7 @@ class GANTrainer(Trainer):
             saved = None
         if saved is None or saved.shape != batch.ab.shape:  # in other pieces before
             self.model.generator.eval()
-            with self.autocast():
+            with self.learners.autocast():
                 painted = self.model.generator(batch.lightness, batch.hints)
             self.model.generator.train()
             saved = (painted.float() * 127).round().to(torch.int8)
@@ -166,24 +171,24 @@ class GANTrainer(Trainer):
         score = self.score(self._scored)
         self.scores.append({"step": self.steps, **score})
         if min(self.scores, key=lambda entry: entry["score"]) is self.scores[-1]:
-            state = {"step": self.steps, "model": self.painter.state_dict()}
+            state = {"step": self.steps, "model": self.learners.painter.state_dict()}
             self.run.save_turn(state)
         self.run.write_scores(self.scores)
 
     @torch.no_grad()
     def score(self, rgb: Tensor) -> dict[str, float]:
         """How the paintings of uint8 photos (N, 3, H, W) can be told from the truth."""
-        self.painter.eval()
+        self.learners.painter.eval()
         self.model.discriminator.eval()
         seed_all(self.config.seed)
         painted, truth, chances = [], [], []
         for photos in rgb.split(max(1, self.config.batch_size)):
             lightness, ab = rgb_to_lab(photos.to(self.device))
-            ours = self._painted(lightness)
+            ours = self.learners.painting(lightness)
             for batch, found in ((ours, painted), (ab, truth)):
                 found.append((lightness, batch))
             both = torch.cat((ab, ours))
-            with self.autocast():
+            with self.learners.autocast():
                 logits = self.model.discriminator(lightness.repeat(2, 1, 1, 1), both)
             real, fake = (self.game.chance(part.float()) for part in logits.chunk(2))
             chances.append(torch.stack((real.mean(), fake.mean())) * len(photos))

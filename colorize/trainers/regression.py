@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from colorize.trainers.base import Batch, Trainer
+from colorize.trainers.base import Trainer
+from colorize.trainers.learners import Batch
 
 
 class RegressionTrainer(Trainer):
@@ -18,7 +19,7 @@ class RegressionTrainer(Trainer):
             )
         super().__init__(model, config, *args, **kwargs)
 
-    def learners(self) -> dict[str, nn.Module]:
+    def networks(self) -> dict[str, nn.Module]:
         """The network itself."""
         return {"model": self.model}
 
@@ -27,8 +28,8 @@ class RegressionTrainer(Trainer):
         total = 0
         for batch in batches:
             with self.learning(batch):
-                loss = self.distance(batch.lightness, self.paint("model", batch), batch.ab)
-                self.backward(loss / len(batches), "model")
+                loss = self.distance(batch.lightness, self.learners.paint("model", batch), batch.ab)
+                self.learners.backward(loss / len(batches), "model")
             total = total + loss.detach() / len(batches)
-        self.update("model")
+        self.learners.update("model")
         return {"loss": total}

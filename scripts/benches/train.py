@@ -29,7 +29,7 @@ from colorize.models import create_model
 from colorize.presets import PRESETS
 from colorize.runtime import keep_memory, pick_device
 from colorize.trainers import Trainer, open_run
-from colorize.trainers.base import Batch
+from colorize.trainers.learners import Batch
 
 DEVICE = pick_device()
 GPU = DEVICE.type == "cuda"
@@ -101,14 +101,14 @@ def _step(preset: str, plain: Callable[..., Callable[[], Tensor]]) -> dict:
         ways = {"plain": theirs, "ours": _finished(lambda: trainer.step([batch]))}
         times = in_turn(ways, repeats=4)
     slow, fast = (seconds / count for seconds in times.values())
-    flops, peak = counter.get_total_flops() / count, _convolution_peak(trainer.precision)
+    flops, peak = counter.get_total_flops() / count, _convolution_peak(trainer.learners.precision)
     return memory | {
         "plain": slow * 1000,
         "ours": fast * 1000,
         "unit": "ms/photo",
         "ratio": slow / fast,
         "batch": count,
-        "precision": str(trainer.precision).removeprefix("torch."),
+        "precision": str(trainer.learners.precision).removeprefix("torch."),
         "gflop": flops / 1e9,
         "peak_gflops": peak / 1e9,
         "share": flops / fast / peak,

@@ -12,13 +12,18 @@ import numpy as np
 
 def in_turn(ways: Mapping[str, Callable], repeats: int) -> dict[str, float]:
     """The median seconds of each way; so far as the machine's load moves, it moves them alike."""
+    return {name: statistics.median(taken) for name, taken in all_in_turn(ways, repeats).items()}
+
+
+def all_in_turn(ways: Mapping[str, Callable], repeats: int) -> dict[str, list[float]]:
+    """The seconds of each way, of every round."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, way in ways.items():
             start = time.perf_counter()
             way()
             times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(taken) for name, taken in times.items()}
+    return times
 
 
 @contextlib.contextmanager

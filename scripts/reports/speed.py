@@ -37,7 +37,10 @@ def infer_tables(bench: dict, fuzz: dict) -> dict[str, str]:
     for name in ("photo_time", "photo_memory", "folder"):
         row = rows[name]
         values = [f"{row[way]:.0f} {row['unit']}" for way in ("plain", "ours")]
-        lines.append(f"| `{name}` | {' | '.join(values)} | {row['ratio']:.2f} |")
+        ratio = f"{row['ratio']:.2f}"
+        if "lowest" in row:
+            ratio += f" ({row['lowest']:.2f} to {row['highest']:.2f})"
+        lines.append(f"| `{name}` | {' | '.join(values)} | {ratio} |")
     found = rows["edges"]
     edges = [
         "| colors brought to full size | off the edges | ab error |",

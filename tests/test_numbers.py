@@ -1,0 +1,127 @@
+"""Numbers in prose are those of the code and of the stored results, not of somebody's memory."""
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import arena
+import numpy as np
+import pytest
+
+from colorize import load_samples
+from colorize.album import _PANEL
+from colorize.bins import bin_centers
+from colorize.data.unsplash import UnsplashLite
+from colorize.evaluation import summary
+from colorize.evaluation.judge import Judged
+from colorize.originals import _SAVE_OPTIONS
+from colorize.pretrained import BUNDLED, CARD, DEFAULT, load
+from colorize.trainers.base import TERMINATED, Trainer
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "report" / "results"
+README, REPORT, PHOTOS = (
+    ROOT / "README.md",
+    ROOT / "report" / "README.md",
+    ROOT / "report/photos.md",
+)
+THE_CARD = BUNDLED / DEFAULT / CARD
+WORDS = {"five": 5, "six": 6, "nine": 9, "ten": 10}
+
+
+def default(function, name):
+    return inspect.signature(function).parameters[name].default
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def judged(*place):
+    return Judged.load(RESULTS.joinpath(*place))
+
+
+def mean(row, measure, part="square"):
+    return np.nanmean(np.array(getattr(row, part)[measure], float))
+
+
+def crops(stage):
+    return lines(RESULTS / "ship" / "runs" / f"stage-{stage}.jsonl")[-1]["steps"] * 32
+
+
+def is_near(text, value, share):
+    return value == pytest.approx(float(text.replace(",", "")), rel=share)
+
+
+SAMPLES = load_samples()
+TRUTH = ("arena", "trivial", "truth.json")
+LOG = RESULTS / "arena" / "mse-0" / "log.jsonl"
+
+
+def times_as_colorful():
+    ours, theirs = (judged("ship", "test", f"{name}.json") for name in ("shipped", "mean-ab"))
+    return mean(ours, "colorfulness") / mean(theirs, "colorfulness")
+
+
+FACTS = [
+    (README, r"shows all (\w+) embedded test photos", lambda: len(SAMPLES.select("test").photos)),
+    (README, r"(\d+) photographs under CC0", lambda: len(SAMPLES.photos)),
+    (README, r"colors as (\d+) classes", lambda: len(bin_centers())),
+    (README, r"written with quality (\d+),", lambda: _SAVE_OPTIONS["JPEG"]["quality"]),
+    (README, r"written with quality (\d+),", lambda: _SAVE_OPTIONS["WEBP"]["quality"]),
+    (README, r"AVIF with (\d+), chroma whole", lambda: _SAVE_OPTIONS["AVIF"]["quality"]),
+    (README, r"end with status (\d+),", lambda: TERMINATED),
+    (README, r"and every (\w+) minutes; SIGTERM", lambda: default(Trainer.fit, "save_minutes")),
+    (README, r"(\d+) at a time, and keeps", lambda: default(UnsplashLite, "workers")),
+    (REPORT, r"(\d+) for the test, near-dup", lambda: len(judged(*TRUTH).photos)),
+    (REPORT, r"are \*\*small\*\*: (\d+) px", lambda: arena.SIZE),
+    (REPORT, r"px, (\w+) epochs, about", lambda: arena.EPOCHS),
+    (REPORT, r"([\d,]+) bootstrap draws", lambda: summary._DRAWS),
+    (REPORT, r"decided by (\d+) validation photos, on equal",
+     lambda: json.loads((RESULTS / "ship/choice/summary.json").read_text())["stamp"]["photos"]),
+    (REPORT, r"budgets of (\w+) epochs", lambda: arena.EPOCHS),
+    (REPORT, r"vividness (0\.\d), of those within", lambda: 1 - load().model_args["temperature"]),
+    (REPORT, r"balance (0\.\d), vividness", lambda: load().model_args["balance"]),
+    (THE_CARD, r"over (\d+)\s+colors", lambda: len(bin_centers())),
+    (THE_CARD, r"\(`balance` (0\.\d)\)", lambda: load().model_args["balance"]),
+    (THE_CARD, r"short side at (\d+) px", lambda: load().size),
+    (THE_CARD, r"at a vividness of (0\.\d)", lambda: 1 - load().model_args["temperature"]),
+]  # fmt: skip
+# And those that are rounded, with the share by which they may be off.
+ROUNDED = [
+    (REPORT, r"about ([\d,]+) crops seen", 0.01, lambda: lines(LOG)[-1]["steps"] * arena.BATCH),
+    (REPORT, r"from ([\d,]+) photographs", 0.003, lambda: lines(LOG)[0]["steps"] * arena.BATCH),
+    (REPORT, r"is (\w+) times as colorful as one brown", 0.1, times_as_colorful),
+    (REPORT, r"of validation \((\d+) against", 0.02,
+     lambda: mean(judged("ship", "test", "truth.json"), "colorfulness")),
+    (THE_CARD, r"\(([\d.]+) million weights", 0.02,
+     lambda: sum(w.numel() for w in load().network.parameters()) / 1e6),
+    (THE_CARD, r"weights, ([\d.]+) MB in fp16", 0.02,
+     lambda: (BUNDLED / DEFAULT / "model.safetensors").stat().st_size / 1e6),
+    (THE_CARD, r"then ([\d,]+) of 128 px", 0.02, lambda: crops(2)),
+    (THE_CARD, r"and ([\d,]+) of 160 px", 0.02, lambda: crops(3)),
+]  # fmt: skip
+
+
+def found(page, pattern):
+    match = re.search(pattern, " ".join(page.read_text().split()))
+    assert match, f"{page.name} does not say {pattern}"
+    return str(WORDS.get(match[1], match[1]))
+
+
+@pytest.mark.parametrize(("page", "pattern", "value"), FACTS, ids=[fact[1] for fact in FACTS])
+def test_a_number_in_the_text_is_that_of_the_code_or_the_result(page, pattern, value):
+    assert float(found(page, pattern).replace(",", "")) == pytest.approx(value(), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("page", "pattern", "share", "value"), ROUNDED, ids=[f[1] for f in ROUNDED]
+)
+def test_a_rounded_number_in_the_text_is_near(page, pattern, share, value):
+    assert is_near(found(page, pattern), value(), share)
+
+
+def test_the_limit_of_comparisons_is_the_one_that_is_told():
+    told = (ROOT / "colorize" / "cli" / "photo.py").read_text()
+    assert f"at most {_PANEL} px" in told

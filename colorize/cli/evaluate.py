@@ -40,7 +40,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     evaluate.add_argument(
         "--vividness",
-        type=number(float, 0),
+        type=number(float, 0, most=1),
         nargs="+",
         default=[],
         metavar="X",
@@ -105,9 +105,6 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     if args.train is None and args.part == "all":
         raise ValueError("the rows mean-ab and nearest need training photos: --train DIR")
-    over = [value for value in args.vividness if value > 1]
-    if over:
-        raise ValueError(f"--vividness must be from 0 to 1, got {over[0]:g}")
     photos = _photos(args.photos, args.part, args.size)
     training = _photos(args.train or args.photos, "train" if args.train is None else "all", 1)
     shared = {photo.path.resolve() for photo in photos} & {p.path.resolve() for p in training}

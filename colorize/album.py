@@ -255,14 +255,16 @@ def color_photo(
     original: Original,
     options: Options = Options(),  # noqa: B008, it is frozen
     force: bool = False,
+    number: int = 0,
 ) -> Tensor:
     """Color one picture, and say so in its EXIF.
 
     Args:
         colorizer: paints.
         original: of `read_original`.
-        options: wishes; without samples.
+        options: wishes.
         force: whether it is colored if it is in color already.
+        number: which one of several samples, counted from 0.
 
     Returns:
         The painting, of the type and shape of `original.rgb`.
@@ -275,7 +277,8 @@ def color_photo(
         raise PhotoError("the photo is in color already; --force colors it anew")
     note(original, _wish(colorizer, options))
     (colors,) = colorizer.predict([seen], options)
-    return colors.paint(original.rgb)[0]
+    one = dataclasses.replace(colors, ab=colors.ab[number : number + 1])
+    return one.paint(original.rgb)[0]
 
 
 def _side_by_side(original: Original, painted: Sequence[Tensor]) -> tuple[Original, Tensor]:

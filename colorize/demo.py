@@ -61,7 +61,12 @@ class Studio:
         self.colorizer, self.folder = colorizer, folder
 
     def paint(
-        self, file: str | None, vividness: float | None, hints: str, last: str | None
+        self,
+        file: str | None,
+        vividness: float | None,
+        hints: str,
+        last: str | None,
+        drawn: tuple[int, int] | None = None,
     ) -> tuple[tuple[Image.Image, Image.Image] | None, Image.Image | None, str | None, str | None]:
         """Paint a photo.
 
@@ -70,6 +75,7 @@ class Studio:
             vividness: None where the network has none.
             hints: a line "x,y,color" each.
             last: the painting that was to be taken home, which is deleted.
+            drawn: instead of the likeliest painting, of the samples of a seed that of a number.
 
         Returns:
             The photo and its painting, at the size of the page; the painting with the places of
@@ -84,8 +90,11 @@ class Studio:
             return None, None, None, None
         original = read_original(file)
         placed = _read_hints(hints)
-        options = Options(vividness=vividness, hints=placed)
-        painted = color_photo(self.colorizer, original, options, force=True)
+        options, number = Options(vividness=vividness, hints=placed), 0
+        if drawn is not None:
+            seed, number = drawn
+            options = dataclasses.replace(options, seed=seed, samples=SAMPLES)
+        painted = color_photo(self.colorizer, original, options, True, number)
         target = self._target(file)
         write_painting(original, painted, target)
         before = fitted(original.seen, _SHOWN)
@@ -194,13 +203,14 @@ def page(colorizer: Colorizer, folder: Path) -> "gr.Blocks":
                     )
                 with gr.Tab("Samples", visible=colorizer.has_classes):
                     draw = gr.Button(f"Draw {SAMPLES} paintings", elem_id="draw")
+                    gr.Markdown("A click on one makes it the painting, to be taken home too.")
                     drawn = gr.Gallery(
                         label="Samples",
                         columns=2,
                         height="auto",
                         object_fit="contain",
                         elem_id="drawn",
-                        buttons=_BUTTONS,
+                        allow_preview=False,
                     )
                 with gr.Tab("Doubt", visible=colorizer.has_classes):
                     gr.Markdown("White where the network only guesses, black where it is sure.")
@@ -212,9 +222,15 @@ def page(colorizer: Colorizer, folder: Path) -> "gr.Blocks":
             shown, marked, target, last = studio.paint(*wishes)
             return shown, marked, gr.DownloadButton(value=target, interactive=bool(target)), last
 
+        told = _in_words(painted)
+
+        def chosen(file, vividness, hints, last, seed, event: gr.SelectData) -> tuple:
+            # The seed is by now that of the next draw.
+            return told(file, vividness, hints, last, (seed - 1, event.index))
+
         wishes = [file, vividness, hints]
         paint = one | {
-            "fn": _in_words(painted),
+            "fn": told,
             "inputs": [*wishes, last],
             "outputs": [pair, marked, home, last],
             # What is wished while a photo is painted is not forgotten, nor is a click swallowed.
@@ -240,6 +256,8 @@ def page(colorizer: Colorizer, folder: Path) -> "gr.Blocks":
         click = moves | {"trigger_mode": "multiple"}
         hinted = marked.select(clicked, [hints, file, color], hints, **click).then(**paint)
         draw.click(_in_words(studio.sample), [*wishes, seed], [drawn, seed], **one)
+        choice = {"inputs": [*wishes, last, seed], "trigger_mode": "once"}
+        drawn.select(**paint | {"fn": chosen} | choice)
         if colorizer.has_classes:
             for change in (renewed, hinted, typed):
                 change.success(**doubt)

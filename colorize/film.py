@@ -24,6 +24,7 @@ from colorize.upsampling import join
 try:
     import av
     from av.codec.context import Flags
+    from av.sidedata.sidedata import Type as SideData
     from av.stream import Disposition
     from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 except ImportError as error:
@@ -147,23 +148,25 @@ class _Look:
 
 
 def _look(source: Path) -> _Look:
-    """Look at some key frames.
+    """Look at some key frames; at the first frames where a cut has hidden the key frames.
 
     Raises:
         ValueError: if there are none.
     """
     tones = []
-    with _opened(source) as film:
-        video = _picture(film, source)
-        video.codec_context.skip_frame = "NONKEY"
-        frames = (
-            frame for packet in _readable(film.demux(video), []) for frame in _decoded(packet) or ()
-        )
-        for frame in itertools.islice(frames, _LOOKED_AT):
-            place = _place(frame)
-            upright = _upright(frame, *place)
-            if not frame.is_corrupt:
-                tones.append(photo_tone(upright))
+    for skipped in ("NONKEY", "DEFAULT"):
+        if tones:
+            break
+        with _opened(source) as film:
+            video = _picture(film, source)
+            video.codec_context.skip_frame = skipped
+            packets = _readable(film.demux(video), [])
+            frames = (frame for packet in packets for frame in _decoded(packet) or ())
+            for frame in itertools.islice(frames, _LOOKED_AT):
+                place = _place(frame)
+                upright = _upright(frame, *place)
+                if not frame.is_corrupt:
+                    tones.append(photo_tone(upright))
     if tones and any(component.is_alpha for component in frame.format.components):
         warnings.warn("its transparency cannot be kept", stacklevel=2)
     if not tones:
@@ -198,8 +201,8 @@ def _place(frame: "av.VideoFrame") -> tuple[bool, tuple[int, ...]]:
 
     That is (a, b, u, c, d, v, x, y, w): what is at (x, y) is shown at (ax + cy, bx + dy).
     """
-    found = [bytes(one) for one in frame.side_data if one.type.name == "DISPLAYMATRIX"]
-    a, b, _, c, d, *_ = np.frombuffer(found[0], np.int32) if found else (1, 0, 0, 0, 1)
+    found = frame.side_data.get(SideData.DISPLAYMATRIX)
+    a, b, _, c, d, *_ = (1, 0, 0, 0, 1) if found is None else np.frombuffer(found, np.int32)
     is_turned = abs(int(b)) > abs(int(a))
     right, down = (c, b) if is_turned else (a, d)
     return is_turned, tuple(axis for axis, sign in ((1, down), (2, right)) if sign < 0)
@@ -230,6 +233,7 @@ class _Reel:
 
     def __iter__(self) -> Iterator["av.VideoFrame"]:
         damaged, count, begin, end, errors = 0, 0, None, None, []
+        shown = 0  # packets of frames that are to be seen; a cut may hide some by an edit list
         for packet in _readable(self.film.demux(self.video, *self.writer.copied), errors):
             if packet.stream.index != self.video.index:
                 try:
@@ -237,6 +241,7 @@ class _Reel:
                 except av.error.InvalidDataError:
                     damaged += 1
                 continue
+            shown += packet.size > 0 and not packet.is_discard
             frames = _decoded(packet)
             damaged += frames is None or packet.is_corrupt
             for frame in frames or ():
@@ -251,8 +256,8 @@ class _Reel:
         missing = _MISSING / float(self.video.average_rate or 25)
         if None not in (lasted, self.length) and lasted < self.length - missing:
             self.damage = f"it breaks off after {lasted:.1f} of {self.length:.1f} seconds"
-        elif count < self.video.frames:
-            self.damage = f"{self.video.frames - count} of {self.video.frames} frames are missing"
+        elif count < shown:
+            self.damage = f"{shown - count} of {shown} frames are missing"
         elif damaged:
             self.damage = f"{damaged} of its packets are damaged"
 

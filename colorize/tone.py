@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from colorize.color import AB_SCALE, mean_chroma, rgb_to_lab
-from colorize.photos import fitted
+from colorize.photos import resize
 
 # A greyscale photo stored as RGB has a mean CIELAB chroma below 1 (JPEG noise); the palest
 # photos that still teach something, snow or fog, lie above 2.
@@ -17,18 +17,24 @@ GREY_CHROMA = 2.0
 TONED_SPREAD = 3.0
 TONED_SHARE = 0.15
 
-# px; the long side at which it is looked whether a photo has color. Small, for the noise of a scan
-# is not color: of 300 grey photos of 256 px with noise of 8 levels in each channel all are grey, at
-# 256 px one; of the same photos in color 297 are, and at 256 px 299.
-_TONE_SIDE = 64
+# px; the short side at which it is looked whether a photo has color. Small, for the noise of a scan
+# is not color: of 150 grey photos of 256 px with noise of 8 levels in each channel all are grey.
+_SIDE = 64
+
+
+def look(rgb: Tensor) -> tuple[float, float]:
+    """Mean chroma and `color_spread` of a uint8 photo (3, H, W), seen small: what `tone` asks."""
+    height, width = rgb.shape[1:]
+    k = min(1, _SIDE / min(height, width))
+    lightness, ab = rgb_to_lab(resize(rgb, max(1, round(height * k)), max(1, round(width * k))))
+    return mean_chroma(ab).item(), color_spread(lightness, ab).item()
 
 
 def photo_tone(rgb: Tensor) -> str:
     """Whether a uint8 photo (3, H, W) is "grey", "toned" or in "color"."""
-    if torch.equal(rgb[0], rgb[1]) and torch.equal(rgb[1], rgb[2]):
+    if torch.equal(rgb[0], rgb[1]) and torch.equal(rgb[1], rgb[2]):  # soon seen
         return "grey"
-    lightness, ab = rgb_to_lab(fitted(rgb, _TONE_SIDE))
-    return tone(mean_chroma(ab).item(), color_spread(lightness, ab).item())
+    return tone(*look(rgb))
 
 
 def color_spread(lightness: Tensor, ab: Tensor) -> Tensor:

@@ -110,6 +110,10 @@ def test_samples_differ_and_so_do_those_of_the_next_draw(studio, grey):
     assert len(pictures) == 8 and len(set(pictures[:4])) > 2
     assert pictures[:4] != pictures[4:]
     assert studio.sample(None, 0.5, "", 3) == ([], 3)
+    (_, after), _, target, _ = studio.paint(grey, 0.5, "", None, (seed, 2))
+    assert np.array_equal(pixels(after), pixels(others[2]))  # the one that was looked at
+    assert np.array_equal(pixels(target), pixels(others[2]))
+    assert "seed 1" in read_note(target) and "a sample" in read_note(target)
 
 
 def test_doubt_is_a_map_of_the_photos_size(studio, grey):
@@ -326,6 +330,9 @@ def test_a_visitor_colors_a_photo_hints_and_takes_it_home(server, browser, tmp_p
     tab(browser, "Samples")
     find(browser, "#draw").click()
     until(lambda: js(browser, "document.querySelectorAll('#drawn img').length") >= 4, 60)
+    likeliest = js(browser, "document.querySelector('#pair img:last-of-type').src")
+    js(browser, "document.querySelectorAll('#drawn button:has(img)')[2].click()")
+    assert picture(browser, "#pair img:last-of-type", likeliest)
     tab(browser, "Doubt")
     picture(browser, "#unsure img")
 

@@ -306,6 +306,31 @@ def test_a_few_frames_at_the_end_are_missed(names, tmp_path, colorizer, color_fi
     assert 36 < report.frames < 48 and "it breaks off after" in report.damage
 
 
+@pytest.mark.parametrize("gop", [12, 100])
+def test_a_film_trimmed_by_an_edit_list_is_whole(names, tmp_path, colorizer, color_film, gop):
+    """As phones trim: frames before the cut stay in the file, hidden, for those that need them."""
+    whole, source = tmp_path / "whole.mp4", tmp_path / "a.mp4"
+    with av.open(str(whole), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"g": str(gop), "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for rgb in map(grey, clip(names[0], 30)):
+            pixels = rgb[:, :48, :64].permute(1, 2, 0).contiguous().numpy()
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        out.mux(stream.encode(None))
+    hidden = {"avoid_negative_ts": "disabled"}
+    with av.open(str(whole)) as old, av.open(str(source), "w", options=hidden) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                shift = round(10 / 25 / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                new.mux(packet)
+    assert len(read_film(source)[0]) == 20
+    report = color_film(colorizer, source, tmp_path / "b.mp4")
+    assert (report.frames, report.damage) == (20, "")
+
+
 def test_a_picture_that_begins_after_its_sound_is_whole(names, tmp_path, colorizer, color_film):
     times = [1000 + 40 * number for number in range(10)]
     source = write_film(tmp_path / "a.mkv", map(grey, clip(names[0], 10)), times)

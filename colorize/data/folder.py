@@ -12,20 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
-from colorize.color import mean_chroma, rgb_to_lab
-from colorize.photos import PhotoError, photo_size, photo_to_rgb, read_photo
+from colorize.photos import PhotoError, photo_size, read_rgb
 from colorize.runtime import written_beside
-from colorize.tone import GREY_CHROMA
+from colorize.tone import GREY_CHROMA, look
 
 PARTS = ("train", "val", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MANIFEST = "manifest.csv"
-INDEX = ".colorize-index.csv"
+INDEX = ".colorize-index-2.csv"
 
-_CHROMA_SIDE = 64  # pixels of the short side at which chroma is measured
+_LOOKED_AT = 64  # px; JPEGs are decoded no smaller than this to see whether they are grey
 _MANIFEST_COLUMNS = {
     **{"part": str, "photographer": str, "state": str},
     **{"width": int, "height": int, "mean_chroma": float},
@@ -97,7 +95,7 @@ class PhotoFolder:
         self.root = Path(root)
         if not self.root.is_dir():
             raise FileNotFoundError(f"no such folder of photos: {self.root}")
-        rows = _read_manifest(self.root / MANIFEST)
+        rows = read_manifest(self.root / MANIFEST)
         names = find_names(self.root, SUFFIXES)
         # Where the manifest tells states, a photo without one has not been judged: a download or
         # preparation was killed, and will look at it again.
@@ -223,7 +221,7 @@ def _photo(root: Path, name: str, told: dict) -> Photo:
     return Photo(path=path, id=path.stem, **(by_hash | told | decided))
 
 
-def _read_manifest(path: Path) -> dict[str, dict]:
+def read_manifest(path: Path) -> dict[str, dict]:
     """What the manifest tells by file name, as arguments of `Photo`; nothing if there is none."""
     if not path.exists():
         return {}
@@ -268,9 +266,7 @@ def _look(photo: Photo) -> Photo:
     """Decode a photo small and note its size and chroma, or why that failed."""
     try:
         width, height = photo_size(photo.path)
-        small = read_photo(photo.path, min_side=_CHROMA_SIDE)
-        small.thumbnail((4 * _CHROMA_SIDE, 4 * _CHROMA_SIDE), Image.Resampling.BOX)
-        chroma = mean_chroma(rgb_to_lab(photo_to_rgb(small))[1]).item()
+        chroma, _ = look(read_rgb(photo.path, min_side=_LOOKED_AT))
     except PhotoError as error:
         return dataclasses.replace(photo, error=str(error))
     return dataclasses.replace(photo, width=width, height=height, mean_chroma=round(chroma, 3))

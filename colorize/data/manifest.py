@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,11 +24,10 @@ try:
 except ImportError:  # on Windows
     fcntl = None
 
-from colorize.color import mean_chroma, rgb_to_lab
 from colorize.data.folder import MANIFEST, PARTS, split_part
 from colorize.photos import photo_to_rgb, read_photo
 from colorize.runtime import written_beside
-from colorize.tone import color_spread, tone
+from colorize.tone import look, tone
 
 # Of 2 million pairs of different photos none was nearer than 11 of the 64 bits; of copies saved
 # again at 3/4 of the size 99 % were within 4.
@@ -236,7 +236,7 @@ def examine(data: bytes) -> dict[str, Any]:
         PhotoError: if the bytes are no whole photo.
     """
     photo = read_photo(io.BytesIO(data))
-    chroma, spread = judge(photo)
+    chroma, spread = look(photo_to_rgb(photo))
     return {
         "width": photo.width,
         "height": photo.height,
@@ -246,14 +246,6 @@ def examine(data: bytes) -> dict[str, Any]:
         "color_spread": round(spread, 3),
         "phash": perceptual_hash(photo),
     }
-
-
-def judge(photo: Image.Image) -> tuple[float, float]:
-    """Mean chroma and color spread of a photo, seen small; they tell grey and toned from color."""
-    k = min(1.0, _SMALL_SIDE / min(photo.size))
-    size = [max(1, round(k * side)) for side in photo.size]
-    lightness, ab = rgb_to_lab(photo_to_rgb(photo.resize(size, Image.Resampling.BOX)))
-    return mean_chroma(ab).item(), color_spread(lightness, ab).item()
 
 
 def perceptual_hash(photo: Image.Image) -> str:
@@ -321,6 +313,6 @@ def _entry(line: str) -> Entry | None:
     entry = Entry(**(told | numbers | nothing))
     judged = entry.state not in ("new", "good") or None not in (
         *(entry.width, entry.height, entry.bytes),
-        *(entry.mean_chroma, entry.color_spread, int(entry.phash or "0", 16) or None),
+        *(entry.mean_chroma, entry.color_spread, re.fullmatch("[0-9a-f]{16}", entry.phash)),
     )
     return entry if judged and entry.state in STATES and entry.part in ("", *PARTS) else None

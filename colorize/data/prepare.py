@@ -1,6 +1,5 @@
 """Your own photos, from folders and tar files, made ready for training: `colorize prepare`."""
 
-import csv
 import functools
 import hashlib
 import io
@@ -18,7 +17,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from colorize.data.folder import MANIFEST, PARTS, SUFFIXES, find_names
+from colorize.data.folder import MANIFEST, PARTS, SUFFIXES, find_names, read_manifest
 from colorize.data.manifest import PHOTOS, Entry, Manifest, examine
 from colorize.photos import PhotoError, photo_to_rgb, read_photo, resize, rgb_to_photo, write_photo
 from colorize.runtime import written_beside
@@ -238,37 +237,22 @@ def _is_ready(data: bytes, photo: Image.Image, size: int) -> bool:
 
 def _photos_of(name: str, source: Path, part: str) -> Iterator[Source]:
     """The photos of a folder or tar file, with ids that begin with its name."""
-    part = _named_part(PurePath(_own_name(source)), source.resolve()) or part
+    named = _named_part(PurePath(_own_name(source)), source.resolve())
     if source.is_file():
-        yield from _photos_in_tar(name, source, part, {})
+        yield from _photos_in_tar(name, source, named, {}, part)
         return
-    rows = _told_by_manifest(source / MANIFEST)
+    rows = read_manifest(source / MANIFEST)
     for below in find_names(source, (*SUFFIXES, *_TARS)):
         path = source / below
-        here = _named_part(*PurePosixPath(below).parents) or part
+        here = _named_part(*PurePosixPath(below).parents) or named
         if below.lower().endswith(_TARS):
             here = _named_part(PurePosixPath(below)) or here
-            yield from _photos_in_tar(f"{name}/{_printable(below)}", path, here, rows)
+            yield from _photos_in_tar(f"{name}/{_printable(below)}", path, here, rows, part)
         else:
             told = rows.get(below, {})
-            here = told.get("part") or here
+            here = here or told.get("part") or part
             read = functools.partial(_bytes_of, path)
             yield Source(f"{name}/{_printable(below)}", here, read, told.get("photographer", ""))
-
-
-def _told_by_manifest(path: Path) -> dict[str, dict[str, str]]:
-    """Part and photographer by file name, as far as a source's manifest tells them."""
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = {(row.get("file") or row.get("name") or ""): row for row in csv.DictReader(file)}
-    return {
-        name: {
-            "part": row["part"] if row.get("part") in PARTS else "",
-            "photographer": row.get("photographer") or "",
-        }
-        for name, row in rows.items()
-    }
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -278,8 +262,9 @@ def _bytes_of(path: Path) -> bytes:
 
 
 def _photos_in_tar(
-    name: str, path: Path, part: str, rows: Mapping[str, dict[str, str]]
+    name: str, path: Path, named: str, rows: Mapping[str, dict], part: str
 ) -> Iterator[Source]:
+    """The photos of a tar file: `named` is the part that its name asks for, `part` the last one."""
     try:
         with tarfile.open(path, "r|*") as tar:
             for member in tar:
@@ -288,11 +273,12 @@ def _photos_in_tar(
                     continue
                 reason = _refusal(member)
                 if reason:
-                    yield Source(f"{name}/{_printable(member.name)}", part, _refusing(reason))
+                    there = named or part
+                    yield Source(f"{name}/{_printable(member.name)}", there, _refusing(reason))
                     continue
                 data = tar.extractfile(member).read()
                 told = rows.get(str(inner), {})
-                here = told.get("part") or _named_part(*inner.parents) or part
+                here = _named_part(*inner.parents) or named or told.get("part") or part
                 author = told.get("photographer", "")
                 yield Source(f"{name}/{_printable(str(inner))}", here, _holding(data), author)
     except (tarfile.TarError, EOFError, OSError) as error:

@@ -120,7 +120,8 @@ def judge(
 
     Raises:
         ValueError: if there are no photos, or two of one id; if a photo has no painting, or one of
-            another shape, or is too small.
+            another shape, or is too small; if the size is below 32, or a row's name is none or
+            taken, or the row has no `stamp`.
     """
     if not photos:
         raise ValueError("no photos to judge by")
@@ -132,6 +133,8 @@ def judge(
                 f"{name!r} cannot be a row's name: use letters, digits, spaces and . _ + -, and "
                 f"none of {', '.join(_TAKEN)}"
             )
+        if not hasattr(rows[name], "stamp"):
+            raise ValueError(f"the row {name} needs a `stamp` that says which painter it is")
     twice = [name for name, times in Counter(photo.id for photo in photos).items() if times > 1]
     if twice:
         raise ValueError(f"{len(twice)} names are of several photos each, such as {twice[0]!r}")
@@ -162,12 +165,12 @@ def judge(
             file.flush()
             bar.update()
     asked = _features(rows, keys, photos, size, out, progress) if features else {}
-    judged = {}
+    judged, stamp = {}, _stamp(photos, size, full)
     for name, row in rows.items():
         found = [known[keys[name][photo.id]] for photo in photos]
         judged[name] = Judged(
             name,
-            _stamp(photos, size, full) | {"row": getattr(row, "stamp", {"rule": name})},
+            stamp | {"row": row.stamp},
             [photo.id for photo in photos],
             *({m: [f[part][m] for f in found] for m in found[0][part]} for part in _PARTS),
             asked.get(name, {}),
@@ -181,6 +184,9 @@ _PARTS = ("square", "full")
 
 def _paint_truth(name: str, photo: Image.Image) -> Image.Image:
     return photo
+
+
+_paint_truth.stamp = {"rule": TRUTH}
 
 
 def _measured(
@@ -263,9 +269,8 @@ def _read_lines(path: Path) -> dict[str, dict[str, Measures]]:
 
 def _key(row: Row, name: str, truth: str, size: int, full: bool) -> str:
     """A digest of all that a stored measure depends on."""
-    stamp = getattr(row, "stamp", {"rule": TRUTH})
     painting = row.digest(name) if isinstance(row, PaintedFolder) else None
-    facts = [stamp, name, truth, painting, size, full, sorted(MEASURES), colorize.__version__]
+    facts = [row.stamp, name, truth, painting, size, full, sorted(MEASURES), colorize.__version__]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -360,5 +365,8 @@ def _commit() -> str | None:
     if not (folder / ".git").exists():
         return None
     command = ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:  # no git here
+        return None
     return done.stdout.strip() or None

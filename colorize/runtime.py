@@ -89,6 +89,13 @@ def world_size() -> int:
     return distributed.get_world_size() if _joined() else 1
 
 
+def process() -> tuple[int, int]:
+    """The number of this process and of all, joined or, by RANK and WORLD_SIZE, still to join."""
+    if _joined():
+        return rank(), world_size()
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
 def add_up(tensor: torch.Tensor) -> torch.Tensor:
     """The sum of a tensor over all processes, in place."""
     if _joined():

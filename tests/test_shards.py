@@ -28,7 +28,7 @@ from colorize.data.prepare import prepare
 from colorize.data.shards import ShardDataset, shard_loader, write_shards
 from colorize.photos import write_photo
 from colorize.presets import PRESETS
-from colorize.runtime import mix_seed
+from colorize.runtime import mix_seed, process
 from colorize.trainers import open_run
 
 ODD = ("a.b.c.jpg", "a%2Eb.c.jpg", "a/b.c.jpg", "a.b/c.jpg", "weiß ☃.jpg", "__meta__.jpeg")
@@ -373,14 +373,14 @@ def test_each_epoch_has_its_order_of_shards(readers, monkeypatch):
 def test_torchs_process_group_is_asked_first(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert module._process() == (1, 2)
+    assert process() == (1, 2)
     for name, value in (("is_initialized", True), ("get_rank", 3), ("get_world_size", 8)):
         monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
-    assert module._process() == (3, 8)
+    assert process() == (3, 8)
     monkeypatch.undo()
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert module._process() == (0, 1)
+    assert process() == (0, 1)
 
 
 def test_a_trainer_learns_from_shards(made, tmp_path, webdataset):
@@ -391,6 +391,26 @@ def test_a_trainer_learns_from_shards(made, tmp_path, webdataset):
     history = trainer.fit(train, shard_loader(made / "shards", "val", SIZE, 4), progress=False)
     assert [record["steps"] for record in history] == [6, 12]
     assert int(train.dataset._epoch) == 1, "the trainer sets the epoch"
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker")
+@pytest.mark.parametrize("workers", [0, 2, 3])
+def test_an_epoch_that_goes_on_gives_the_batches_that_are_left(
+    made, webdataset, workers, monkeypatch
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    loader = shard_loader(made / "shards", "train", SIZE, 3, True, workers=workers)
+    loader.sampler.set_epoch(1)
+    whole = list(loader)
+    assert len(whole) == 8  # which three readers share as 2, 3 and 3
+    for start in range(9):
+        loader.sampler.set_epoch(1, start)
+        rest = list(loader)
+        assert len(rest) == 8 - start
+        assert all(torch.equal(a, b) for a, b in zip(rest, whole[start:], strict=True))
+    twofold = shard_loader(made / "shards", "train", SIZE, 3, True, workers=workers, accumulate=2)
+    twofold.sampler.set_epoch(1, 3)
+    assert torch.equal(torch.cat(list(twofold)), torch.cat(whole[6:]))
 
 
 def test_photos_marked_test_are_refused_in_training(made, webdataset):

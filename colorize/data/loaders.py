@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from colorize.config import TrainConfig
 from colorize.data.dataset import RgbDataset
@@ -30,21 +30,21 @@ class EpochSampler(Sampler):
 
     def batch(self, number: int) -> list[int]:
         """The photos of a batch of the epoch, over all processes."""
-        generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
-        order = torch.randperm(self.length, generator=generator)
-        return order[number * self.batch_size :][: self.batch_size].tolist()
+        return self._order()[number * self.batch_size :][: self.batch_size].tolist()
 
     def __len__(self) -> int:
         return self.length // self.batch_size * self.share
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
-        order = torch.randperm(self.length, generator=generator)
-        batches = order[: self.length // self.batch_size * self.batch_size].view(
+        batches = self._order()[: self.length // self.batch_size * self.batch_size].view(
             -1, world_size(), self.share
         )
         mine = batches[self.start :, rank()].flatten().tolist()
         return iter([(self.epoch, index) for index in mine])
+
+    def _order(self) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
+        return torch.randperm(self.length, generator=generator)
 
 
 def train_loader(
@@ -76,7 +76,9 @@ def train_loader(
         )
     dataset = RgbDataset(photos, size, augment=True, seed=seed)
     sampler = EpochSampler(len(photos), seed, batch_size)
-    return _loader(dataset, sampler.share // accumulate, workers, sampler=sampler, drop_last=True)
+    return make_loader(
+        dataset, sampler.share // accumulate, workers, sampler=sampler, drop_last=True
+    )
 
 
 def eval_loader(
@@ -84,7 +86,7 @@ def eval_loader(
 ) -> DataLoader:
     """Batches of centered squares in the photos' order; every photo once over all processes."""
     begin, end = (len(photos) * n // world_size() for n in (rank(), rank() + 1))
-    return _loader(RgbDataset(photos[begin:end], size), batch_size, workers)
+    return make_loader(RgbDataset(photos[begin:end], size), batch_size, workers)
 
 
 def run_loaders(
@@ -98,26 +100,28 @@ def run_loaders(
     train, val = (folder.select(part, min_side=config.size).photos for part in ("train", "val"))
     return (
         train_loader(
-            *(train, config.size, config.batch_size),
-            *(config.seed, workers, config.accumulate),
+            train,
+            config.size,
+            config.batch_size,
+            seed=config.seed,
+            workers=workers,
+            accumulate=config.accumulate,
         ),
         eval_loader(
-            *(val, config.size),
-            *(config.batch_size // config.accumulate // world_size(), workers),
+            val, config.size, config.batch_size // config.accumulate // world_size(), workers
         ),
     )
 
 
-def _loader(dataset: RgbDataset, batch_size: int, workers: int, **options) -> DataLoader:
+def make_loader(dataset: Dataset, batch_size: int, workers: int, **options) -> DataLoader:
+    """Batches of a dataset, read by processes that live on from epoch to epoch."""
     workers = min(workers, os.cpu_count() or 1)
-    pin = torch.cuda.is_available()
-    keep = workers > 0  # from epoch to epoch
     return DataLoader(
         dataset,
         batch_size,
         num_workers=workers,
-        persistent_workers=keep,
-        pin_memory=pin,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
         worker_init_fn=_leave_group,
         **options,
     )

@@ -7,6 +7,7 @@ Layout: https://github.com/webdataset/webdataset
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import random
@@ -23,8 +24,9 @@ from tqdm import tqdm
 
 from colorize.data.dataset import read_crop
 from colorize.data.folder import MANIFEST, PARTS
+from colorize.data.loaders import make_loader
 from colorize.data.manifest import Entry, Manifest
-from colorize.runtime import mix_seed, written_beside
+from colorize.runtime import mix_seed, process, written_beside
 
 SHARD_INDEX = "index.json"
 
@@ -107,6 +109,7 @@ def shard_loader(
     augment: bool = False,
     seed: int = 0,
     workers: int = 0,
+    accumulate: int = 1,
 ) -> DataLoader:
     """Batches of square uint8 crops (N, 3, size, size), streamed out of shards.
 
@@ -134,21 +137,15 @@ def shard_loader(
         augment: whether to train on the photos.
         seed: of orders and crops.
         workers: reading processes; the order of the photos depends on their number.
+        accumulate: batches in a step, as of the run's settings.
 
     Raises:
         ImportError: if the library webdataset is not installed.
         ValueError: if photos marked test are to be trained on; the index cannot be read; there is
             no such part; a photo is smaller than the crops; or the photos do not fill a batch.
     """
-    dataset = ShardDataset(shards, part, size, batch_size, augment, seed)
-    workers = min(workers, os.cpu_count() or 1)
-    loader = DataLoader(
-        dataset,
-        batch_size,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
+    dataset = ShardDataset(shards, part, size, batch_size, augment, seed, accumulate)
+    loader = make_loader(dataset, batch_size, workers)
     # Trainers ask the sampler for an epoch; torch gives a stream one that knows of none.
     loader.sampler.set_epoch = dataset.set_epoch
     return loader
@@ -169,16 +166,19 @@ class ShardDataset(IterableDataset):
         batch_size: int,
         augment: bool = False,
         seed: int = 0,
+        accumulate: int = 1,
     ):
         """Read the index and find this process's share; the photos are not touched."""
         if augment and part == "test":
             raise ValueError("photos marked test must not be trained on: use the part train")
         self.size, self.batch_size, self.augment, self.seed = size, batch_size, augment, seed
+        self.accumulate = accumulate
         self.shards = _read_index(shards, part, size)
         # Shared with reading processes, which live on from epoch to epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._start = torch.zeros((), dtype=torch.int64).share_memory_()
         self.total = sum(photos for _, photos in self.shards)
-        self.rank, world = _process()
+        self.rank, world = process()
         if augment:
             share = self.total // (world * batch_size) * batch_size
             if not share:
@@ -191,14 +191,9 @@ class ShardDataset(IterableDataset):
             self.first, self.last = (self.total * k // world for k in (self.rank, self.rank + 1))
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """The epoch of the next iteration, counted from 0.
-
-        Raises:
-            ValueError: if it shall not begin at its start; a stream cannot.
-        """
-        if start:
-            raise ValueError("a run on shards can go on from the end of an epoch only")
+        """The epoch of the next iteration, counted from 0, and how many steps are behind it."""
         self._epoch.fill_(epoch)
+        self._start.fill_(start * self.accumulate)
 
     def __len__(self) -> int:
         """Photos of this process in an epoch, for the length of a DataLoader."""
@@ -215,15 +210,19 @@ class ShardDataset(IterableDataset):
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         batches = -(-len(self) // self.batch_size)
+        ends = [batches * k // workers for k in range(workers + 1)]
+        seen, turn = _behind(int(self._start), [b - a for a, b in itertools.pairwise(ends)])
+        # Batches are asked of the readers in turn: who goes on begins with the one that is next.
+        worker = (worker + turn) % workers
         first, last = (
-            min(self.first + batches * k // workers * self.batch_size, self.last)
-            for k in (worker, worker + 1)
+            min(self.first + end * self.batch_size, self.last) for end in ends[worker : worker + 2]
         )
         samples = self._samples(first, last, epoch)
         if self.augment:
             rng = random.Random(mix_seed(self.seed, epoch, self.rank, worker))
             samples = _webdataset().filters.shuffle(_MIXED, initial=_MIXED, rng=rng)(samples)
-        return (self._crop(sample, epoch) for sample in samples)
+        rest = itertools.islice(samples, seen[worker] * self.batch_size, None)
+        return (self._crop(sample, epoch) for sample in rest)
 
     def _samples(self, first: int, last: int, epoch: int) -> Iterator[dict]:
         """The photos from the first to before the last of an epoch's line."""
@@ -249,6 +248,17 @@ class ShardDataset(IterableDataset):
         file = io.BytesIO(sample["jpg"])
         file.name = f"{told['id']} in {sample['__url__']}"  # for what `read_photo` may have to say
         return read_crop(file, told["width"], told["height"], self.size, self.augment, generator)
+
+
+def _behind(start: int, shares: Sequence[int]) -> tuple[list[int], int]:
+    """How many batches each reader has given when `start` are behind, and whose turn it is."""
+    given, turn = [0] * len(shares), 0
+    for _ in range(min(start, sum(shares))):
+        while given[turn] == shares[turn]:
+            turn = (turn + 1) % len(shares)
+        given[turn] += 1
+        turn = (turn + 1) % len(shares)
+    return given, turn
 
 
 def _plan(manifest: Manifest, photos_per_shard: int, min_side: int) -> dict[str, list[Entry]]:
@@ -354,13 +364,6 @@ def _webdataset() -> ModuleType:
             f"shards are read by a library ({error}): pip install 'colorize-photos[shards]'"
         ) from error
     return webdataset
-
-
-def _process() -> tuple[int, int]:
-    """The number of this process, and how many work together."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def _hash(text: str) -> bytes:

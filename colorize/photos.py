@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 import struct
 import warnings
@@ -242,13 +243,6 @@ def write_photo(photo: Image.Image, path: str | os.PathLike) -> Path:
     return path
 
 
-def output_path(file: str | os.PathLike, folder: str | os.PathLike) -> Path:
-    """Where in `folder` a painting of `file` goes: the same name; PNG for kinds not written."""
-    source = Path(file)
-    known = source.suffix.lower() in _SUFFIXES
-    return Path(folder, source.name if known else f"{source.name}.png")
-
-
 def _decode_plain_jpeg(file: str | os.PathLike | BinaryIO, min_side: int | None) -> Tensor | None:
     """A JPEG that needs no more than decoding; None for all else, also for a damaged one."""
     try:
@@ -260,8 +254,8 @@ def _decode_plain_jpeg(file: str | os.PathLike | BinaryIO, min_side: int | None)
         if not data.startswith(b"\xff\xd8") or b"Exif" in data or b"ICC_PROFILE" in data:
             return None
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-        if space != "YCbCr":
-            return None
+        if space != "YCbCr" or height * width > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
+            return None  # Pillow says that it is too large
         most = min(height, width) // (min_side or min(height, width))
         factor = max(factor for factor in (1, 2, 4, 8) if factor <= max(1, most))
         limits = {"min_height": -(-height // factor), "min_width": -(-width // factor)}

@@ -21,6 +21,7 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 BUNDLED = Path(__file__).parent / "weights"  # a folder for each network
 DEFAULT = "colorful"
 _PICKLES = (".bin", ".ckpt", ".pth", ".pt")
+_WEIGHTS_OF_RUNS = ("best", "last", "turn")
 _SHORT = 8  # digits of SHA-256
 _SUMS = "SHA256SUMS"  # of the bundled weights, as `sha256sum --check` reads it
 
@@ -59,7 +60,7 @@ def load(source: str | os.PathLike | None = None, weights: str | None = None) ->
     Raises:
         FileNotFoundError: if there is no such network.
         CheckpointError: if its weights are missing, damaged, or of another network.
-        ValueError: if `weights` is given for what is no run.
+        ValueError: if `weights` is given for what is no run, or is no name of a run's.
     """
     path, name = _find(source)
     is_run = path.is_dir() and not (path / WEIGHTS).is_file()
@@ -103,10 +104,13 @@ def _load_run(run: Path, weights: str | None) -> Pretrained:
             f"there is no {WEIGHTS}{_about_pickles(run)}"
         ) from error
     args = _without_start(config.model_args)
-    network = create_model(config.model, **args)
+    if weights not in (None, *_WEIGHTS_OF_RUNS):
+        known = ", ".join(_WEIGHTS_OF_RUNS)
+        raise ValueError(f"weights of a run must be one of {known}, got {weights!r}")
     path = run / f"{weights or config.weights_name}.pt"
     state = load_checkpoint(path)
     try:
+        network = create_model(config.model, **args)
         average = state.get("average")  # its weights are named below `module`
         if average is not None:
             state["model"] = {
@@ -115,7 +119,7 @@ def _load_run(run: Path, weights: str | None) -> Pretrained:
                 if name.startswith("module.")
             }
         network.load_state_dict(state["model"])
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} does not fit {run / CONFIG}: {error}") from error
     painter = generator_of(network, config.model, args)  # a critic is of no use any more
     return Pretrained(*painter, config.size, run.resolve().name, short_digest(path))

@@ -167,6 +167,9 @@ def test_the_body_may_stop_at_a_quarter_and_carry_classes():
 def test_attention_at_a_stride_that_is_not_there_is_named(name, args, strides):
     if "critic_attention" not in args:
         args = args | {"attention": 3}
+    for wrong in (0, 3, 32):
+        with pytest.raises(ValueError, match=r"to_stride must be one of \[1, 2, 4, 8, 16\]"):
+            BackboneUNet("resnet18", to_stride=wrong)
     with pytest.raises(ValueError, match="attention must be at one of") as caught:
         create_model(name, **args)
     assert f"{strides}, got 3" in str(caught.value)

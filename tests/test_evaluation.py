@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import make_photo
 from PIL import ImageOps
 
 import colorize
@@ -174,6 +175,8 @@ def test_photos_that_cannot_be_judged_by_are_refused(photos, tmp_path):
         judged_by({}, [], tmp_path)
     with pytest.raises(ValueError, match="1 names are of several photos each, such as 'test0'"):
         judged_by({}, [*photos["test"], photos["test"][0]], tmp_path)
+    with pytest.raises(ValueError, match="the row red needs a `stamp`"):
+        judged_by({"red": lambda name, photo: photo}, photos["test"], tmp_path)
     with pytest.raises(ValueError, match="80x60 has no square of 64 px"):
         judge.judge({}, photos["test"], 64, tmp_path, features=False, progress=False)
     (tmp_path / "no.json").write_text("[1]")
@@ -430,6 +433,15 @@ def test_the_table_is_markdown_that_says_what_it_does_not_know():
 
 def evaluate(*words):
     return main(["evaluate", *map(str, words), "--size", "32", "--no-features", "--device", "cpu"])
+
+
+def test_a_part_without_a_photo_that_is_large_enough_does_not_hinder_the_others(tmp_path):
+    for name, size in (("train/a.png", (80, 60)), ("val/b.png", (20, 20))):
+        write_photo(make_photo(*size), tmp_path / name)
+    found = colorize.PhotoFolder(tmp_path)
+    assert [photo.id for photo in found.select("all", 32).photos] == ["a"]
+    with pytest.raises(ValueError, match="0 val photos"):
+        found.select("val", 32)
 
 
 def test_the_command_judges_a_folder_of_paintings(folder, tmp_path, capsys):

@@ -213,7 +213,7 @@ def test_a_photo_is_grey_below_a_mean_chroma_of_2(tmp_path, chroma, kept):
 
 def test_a_selection_that_cannot_be_is_refused_with_the_way_out(mixed):
     photos = PhotoFolder(mixed)
-    with pytest.raises(ValueError, match="train, val, test, got 'trian'"):
+    with pytest.raises(ValueError, match="train, val, test and all, got 'trian'"):
         photos.select("trian")
     with pytest.raises(ValueError, match=r"0 val photos\. Put photos into .*val") as caught:
         photos.select("val")

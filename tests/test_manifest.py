@@ -89,6 +89,10 @@ def test_a_damaged_line_is_counted_and_the_others_kept(tmp_path):
     path.write_bytes(b"".join(lines))
     found = Manifest(tmp_path)
     assert list(found.entries) == ["0", "2"] and found.damaged == 1
+    lines[2] = lines[1].replace(hash_of(0).to_bytes(8).hex().encode(), b"zz")
+    assert lines[2] != lines[1]
+    path.write_bytes(b"".join(lines))
+    assert list(Manifest(tmp_path).entries) == ["0", "2"]
 
 
 def test_the_last_line_of_a_photo_counts(tmp_path):

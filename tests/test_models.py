@@ -11,12 +11,13 @@ from torch import nn
 from colorize.color import lab_to_rgb
 from colorize.models import (
     GAN,
-    GENERATORS,
+    GANS,
     MODELS,
     ResNetAutoencoder,
     ResNetFCN,
     create_model,
     generator_of,
+    model_arguments,
 )
 from colorize.models.backbone import (
     IMAGENET_MEAN,
@@ -70,7 +71,7 @@ def test_every_network_has_a_tiny_form_here():
     assert set(MODELS) == set(TINY)
 
 
-@pytest.mark.parametrize("gan", GENERATORS)
+@pytest.mark.parametrize("gan", GANS)
 def test_what_paints_of_a_gan_is_a_network_by_its_own_name(gan):
     network = create_model(gan, **TINY[gan])
     painter, name, args = generator_of(network, gan, TINY[gan])
@@ -87,6 +88,25 @@ def test_every_network_keeps_the_size_and_the_range(network, shape):
     assert ab.shape == (shape[0], 2, *shape[2:]) and ab.dtype == torch.float32
     # Colors decoded from classes lie between the bins.
     assert (0.1 if hasattr(painter(network), "logits") else 0.99) < ab.abs().max() <= 1
+
+
+@pytest.mark.parametrize("backbone", ["convnext_tiny", "mobilenet_v2", "efficientnet_b0"])
+@pytest.mark.parametrize("name", ["resnet_autoencoder", "resnet_fcn", "backbone_unet"])
+def test_with_any_backbone_a_network_keeps_the_size(name, backbone):
+    network = create_model(name, backbone=backbone).eval()
+    side = 2 * network.multiple
+    assert network(torch.zeros(1, 1, side, 2 * side)).shape == (1, 2, side, 2 * side)
+
+
+def test_a_network_with_a_critic_takes_all_that_its_painter_takes():
+    for gan, own in GANS.items():
+        assert set(model_arguments(gan)) - set(model_arguments(own)) == {
+            "critic_channels",
+            "critic_attention",
+        }
+    assert create_model("classifier_gan", **TINY["classifier_gan"], balance=0.5).generator
+    narrow = create_model("unet_gan", **TINY["unet_gan"] | {"critic_channels": 3}).discriminator
+    assert next(narrow.parameters()).shape[0] == 3
 
 
 def test_the_gradient_reaches_every_parameter(network):

@@ -3,6 +3,7 @@ import io
 import os
 import re
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -303,6 +304,25 @@ def test_a_sources_manifest_decides_and_beside_named_test_photos_no_other_become
         write_photo(blobs(i), root / ("test" if i < 4 else "more") / f"{i}.jpg")
     found = prepare([root], tmp_path / "mixed out", progress=False).entries.values()
     assert {e.part for e in found if "/more/" in e.id} == {"train", "val"}
+
+
+def test_a_sources_manifest_is_read_as_a_folder_of_photos_reads_it(tmp_path, album):
+    rows = [
+        "file,part",
+        "./2019/photo 0.jpg,test",
+        " 2019/photo 1.jpg,val",
+        "test/photo 8.jpg,train",
+    ]
+    (album / "manifest.csv").write_text("\n".join(rows) + "\n")
+    manifest = prepare([album], tmp_path / "out", part="train", progress=False)
+    told = {photo.path.name: photo.part for photo in PhotoFolder(album).photos}
+    found = {Path(entry.id).name: entry.part for entry in manifest.entries.values()}
+    named = ("photo 0.jpg", "photo 1.jpg", "photo 8.jpg")  # the folder test/ decides before it
+    assert [found[name] for name in named] == [told[name] for name in named]
+    assert [told[name] for name in named] == ["test", "val", "test"]
+    (album / "manifest.csv").write_text("file,part\n2019/photo 0.jpg,Test\n")
+    with pytest.raises(ValueError, match="part 'Test' is none of"):
+        prepare([album], tmp_path / "other", progress=False)
 
 
 def test_a_source_without_photos_is_no_success(tmp_path, album):

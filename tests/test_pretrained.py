@@ -11,6 +11,7 @@ from torch import nn
 from colorize import pretrained
 from colorize.checkpoint import CheckpointError, load_checkpoint
 from colorize.colorizer import Colorizer
+from colorize.config import TrainConfig
 from colorize.models import create_model
 from colorize.pretrained import CARD, CONFIG, WEIGHTS, Pretrained, load, model_card, save
 
@@ -175,6 +176,9 @@ def test_what_is_nowhere_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "BUNDLED", tmp_path)
     with pytest.raises(FileNotFoundError, match="no network is bundled: name one"):
         load()
+    with pytest.raises(ValueError, match="must be one of best, last, turn, got 'bset'"):
+        TrainConfig("unet").save(tmp_path / "run" / CONFIG)
+        load("run", weights="bset")
     with pytest.raises(ValueError, match="weights='best' is for runs"):
         (tmp_path / "x").mkdir()
         (tmp_path / "x" / WEIGHTS).write_text("")

@@ -100,7 +100,7 @@ def _add_photos(command: argparse.ArgumentParser) -> None:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from colorize.evaluation.judge import judge
-    from colorize.evaluation.rows import Memory, PaintedRun, trivial_rows
+    from colorize.evaluation.rows import TRIVIAL, Memory, PaintedRun, trivial_rows
     from colorize.evaluation.summary import write_summary
 
     if args.train is None and args.part == "all":
@@ -125,16 +125,15 @@ def _evaluate(args: argparse.Namespace) -> int:
         rows |= new
     if args.vividness and not any(" at " in name for name in rows):
         raise ValueError("--vividness needs a run with classes, such as the preset colorful's")
-    args.output.mkdir(parents=True, exist_ok=True)
-    trivial = trivial_rows(Memory(training, args.output / "training.pt"))
-    taken = rows.keys() & (trivial.keys() | {"truth"})
+    taken = rows.keys() & {"truth", *TRIVIAL}
     if taken:
         raise ValueError(f"{min(taken)} is the name of a row of every table: use NAME=PATH")
-    if args.against not in rows | trivial:
-        known = ", ".join(rows | trivial)
+    if args.against not in (*rows, *TRIVIAL):
+        known = ", ".join((*rows, *TRIVIAL))
         raise ValueError(f"--against must be one of the rows {known}, got {args.against!r}")
+    args.output.mkdir(parents=True, exist_ok=True)
     judged = judge(
-        rows | trivial,
+        rows | trivial_rows(Memory(training, args.output / "training.pt")),
         photos,
         args.size,
         args.output,
@@ -151,10 +150,12 @@ def _blindtest(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from colorize.blindtest import write_blind_test
+    from colorize.evaluation.judge import check_names
     from colorize.evaluation.rows import PaintedFolder
 
     _, row = _row(args.painter, args.device)
     photos = _photos(args.photos, args.part, 1)
+    check_names(photos)
     drawn = random.Random(args.seed).sample(photos, min(args.count, len(photos)))
     if isinstance(row, PaintedFolder):
         row.check(drawn)
@@ -182,12 +183,7 @@ def _row(painter: str, device: str) -> "tuple[str, Row]":
 def _photos(folder: str, part: str, size: int) -> "tuple[Photo, ...]":
     """The photos of a part, none smaller than `size`; what is left out is said."""
     photos = colorize.load_samples() if folder == "samples" else colorize.PhotoFolder(folder)
-    found = []
-    for name in sorted({photo.part for photo in photos.photos}) if part == "all" else (part,):
-        selection = photos.select(name, min_side=size)
-        found += selection.photos
-        if any(selection.left_out.values()):
-            print(f"{folder}: {selection}")
-    if not found:
-        raise ValueError(f"{folder}: no photo of the part {part} has {size} px or more")
-    return tuple(sorted(found, key=lambda photo: photo.path))
+    selection = photos.select(part, min_side=size)
+    if any(selection.left_out.values()):
+        print(f"{folder}: {selection}")
+    return tuple(sorted(selection.photos, key=lambda photo: photo.path))

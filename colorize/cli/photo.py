@@ -81,6 +81,8 @@ def _photo(args: argparse.Namespace) -> int:
     is_stream = "-" in args.paths or args.output == _STREAM
     if is_stream and (len(args.paths) > 1 or args.json or args.compare or args.samples):
         raise ValueError("- is for one photo, without --samples, --compare and --json")
+    if is_stream:
+        _check_output(args)
     jobs = [] if is_stream else find_jobs(args.paths, args.output or Path("colored"))
     if args.hint and len(jobs) > 1:
         raise ValueError(f"--hint is for one photo, there are {len(jobs)}")
@@ -120,7 +122,7 @@ def _files(args, colorizer, jobs, options) -> int:
 def _stream(args, colorizer, options) -> int:
     """Color one photo from the standard input, or to the standard output."""
     from colorize.album import color_photo, matching
-    from colorize.originals import KINDS, encode, read_original, write_painting
+    from colorize.originals import encode, read_original, write_painting
 
     (given,) = args.paths
     found = [given] if given == "-" else matching(given)
@@ -136,10 +138,18 @@ def _stream(args, colorizer, options) -> int:
     if args.output in (None, _STREAM):
         sys.stdout.buffer.write(encode(original, painted, original.kind))
     else:
-        if args.output.is_dir() or args.output.suffix.lower() not in KINDS:
-            kinds = ", ".join(KINDS)
-            raise ValueError(f"{args.output}: of - the output is a file, of a kind {kinds}")
-        if args.output.exists() and not args.overwrite:
-            raise ValueError(f"{args.output} is there already; --overwrite replaces it")
         write_painting(original, painted, args.output)
     return 0
+
+
+def _check_output(args) -> None:
+    """Refuse what a single painting cannot be written to, before it is painted."""
+    from colorize.originals import KINDS
+
+    if args.output in (None, _STREAM):
+        return
+    if args.output.is_dir() or args.output.suffix.lower() not in KINDS:
+        kinds = ", ".join(KINDS)
+        raise ValueError(f"{args.output}: of - the output is a file, of a kind {kinds}")
+    if args.output.exists() and not args.overwrite:
+        raise ValueError(f"{args.output} is there already; --overwrite replaces it")

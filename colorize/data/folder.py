@@ -23,7 +23,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MANIFEST = "manifest.csv"
 INDEX = ".colorize-index-2.csv"
 
-_LOOKED_AT = 64  # px; JPEGs are decoded no smaller than this to see whether they are grey
+_LOOKED_AT = 256  # px; JPEGs are decoded no smaller than this to see whether they are grey
 _MANIFEST_COLUMNS = {
     **{"part": str, "photographer": str, "state": str},
     **{"width": int, "height": int, "mean_chroma": float},
@@ -147,21 +147,21 @@ class PhotoFolder:
         """The photos of a part that are readable, in color, and large enough.
 
         Args:
-            part: "train", "val" or "test".
+            part: "train", "val" or "test"; or "all".
             min_side: the smallest height and width in pixels.
 
         Raises:
             ValueError: if the part is unknown, or no photo is left.
         """
-        if part not in PARTS:
-            raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
+        if part not in (*PARTS, "all"):
+            raise ValueError(f"part must be one of {', '.join(PARTS)} and all, got {part!r}")
         if not all(map(_is_known, self.photos)):
             self.inspect()
         small = f"smaller than {min_side} px"
         reasons: dict[str, list[Photo]] = {"unreadable": [], "grey": [], small: []}
         good = []
         for photo in self.photos:
-            if photo.part != part:
+            if part not in ("all", photo.part):
                 continue
             if photo.state != "good":
                 reasons.setdefault(photo.state, []).append(photo)

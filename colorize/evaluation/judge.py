@@ -135,9 +135,7 @@ def judge(
             )
         if not hasattr(rows[name], "stamp"):
             raise ValueError(f"the row {name} needs a `stamp` that says which painter it is")
-    twice = [name for name, times in Counter(photo.id for photo in photos).items() if times > 1]
-    if twice:
-        raise ValueError(f"{len(twice)} names are of several photos each, such as {twice[0]!r}")
+    check_names(photos)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     rows = {TRUTH: _paint_truth, **rows}
@@ -180,6 +178,17 @@ def judge(
 
 
 _PARTS = ("square", "full")
+
+
+def check_names(photos: Sequence[Photo]) -> None:
+    """See that no two photos have one name, by which they are told apart.
+
+    Raises:
+        ValueError: if there are such.
+    """
+    twice = [name for name, times in Counter(photo.id for photo in photos).items() if times > 1]
+    if twice:
+        raise ValueError(f"{len(twice)} names are of several photos each, such as {twice[0]!r}")
 
 
 def _paint_truth(name: str, photo: Image.Image) -> Image.Image:

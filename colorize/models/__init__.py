@@ -18,22 +18,6 @@ from colorize.models.resnet_fcn import ResNetFCN
 from colorize.models.unet import UNetGenerator
 
 
-def _unet_gan(
-    base_channels: int = 64, critic_attention: int | None = None, **generator_args
-) -> GAN:
-    generator = UNetGenerator(base_channels=base_channels, **generator_args)
-    spectral = generator_args.get("spectral_norm", False)
-    return GAN(generator, PatchDiscriminator(base_channels, 3, spectral, critic_attention))
-
-
-def _backbone_gan(
-    critic_channels: int = 64, critic_attention: int | None = None, **generator_args
-) -> GAN:
-    generator = BackboneUNet(**generator_args)
-    spectral = generator_args.get("spectral_norm", False)
-    return GAN(generator, PatchDiscriminator(critic_channels, 3, spectral, critic_attention))
-
-
 def _color_classifier(
     temperature: float = 0.38, balance: float = 1.0, **network_args
 ) -> ColorClassifier:
@@ -41,34 +25,36 @@ def _color_classifier(
     return ColorClassifier(network, temperature, balance)
 
 
-def _classifier_gan(
-    critic_channels: int = 64,
-    critic_attention: int | None = None,
-    temperature: float = 0.38,
-    **generator_args,
-) -> GAN:
-    generator = _color_classifier(temperature, **generator_args)
-    spectral = generator_args.get("spectral_norm", False)
-    return GAN(generator, PatchDiscriminator(critic_channels, 3, spectral, critic_attention))
-
-
-MODELS = {
+# What paints.
+NETWORKS = {
     "resnet_autoencoder": ResNetAutoencoder,
     "resnet_fcn": ResNetFCN,
     "unet": UNetGenerator,
-    "unet_gan": _unet_gan,
     "backbone_unet": BackboneUNet,
-    "backbone_gan": _backbone_gan,
     "color_classifier": _color_classifier,
-    "classifier_gan": _classifier_gan,
 }
 
-# What paints of each network with a critic; it takes the same arguments, without the critic's.
-GENERATORS = {
+# Those that also come with a critic: the painter of each. A new one is a line here.
+GANS = {
     "unet_gan": "unet",
     "backbone_gan": "backbone_unet",
     "classifier_gan": "color_classifier",
 }
+MODELS = (*NETWORKS, *GANS)
+_OF_CRITICS = ("critic_channels", "critic_attention")
+
+
+def _with_critic(
+    painter: str,
+    critic_channels: int | None = None,
+    critic_attention: int | None = None,
+    **args: Any,
+) -> GAN:
+    """A painter and its critic: as wide as a U-Net is, if nothing is said, else 64."""
+    channels = args.get("base_channels", 64) if critic_channels is None else critic_channels
+    spectral = args.get("spectral_norm", False)
+    critic = (channels, 3, spectral, critic_attention)
+    return GAN(NETWORKS[painter](**args), PatchDiscriminator(*critic))
 
 
 def cost(config: TrainConfig) -> tuple[int, int]:
@@ -87,42 +73,32 @@ def cost(config: TrainConfig) -> tuple[int, int]:
     return parameters, counter.get_total_flops() // 2
 
 
-# Of the factories above: where the arguments go that they pass on.
-_PASSED_ON = {
-    "unet_gan": UNetGenerator,
-    "backbone_gan": BackboneUNet,
-    "color_classifier": BackboneUNet,
-    "classifier_gan": BackboneUNet,
-}
-
-
 def generator_of(
     network: nn.Module, name: str, args: dict[str, Any]
 ) -> tuple[nn.Module, str, dict[str, Any]]:
     """What paints of a network, with its own name and arguments: of a GAN the generator."""
-    if name not in GENERATORS:
+    if name not in GANS:
         return network, name, args
-    own = {key: value for key, value in args.items() if not key.startswith("critic_")}
-    return network.generator, GENERATORS[name], own
+    own = {key: value for key, value in args.items() if key not in _OF_CRITICS}
+    return network.generator, GANS[name], own
 
 
 def model_arguments(name: str) -> list[str]:
     """The arguments that a network of `MODELS` takes."""
-    known: dict[str, None] = {}
-    for source in (MODELS[name], _PASSED_ON.get(name)):
-        if source is not None:
-            known |= dict.fromkeys(inspect.signature(source).parameters)
-    hidden = {"generator_args", "network_args"} | ({"bins"} if name != "backbone_unet" else set())
-    return [argument for argument in known if argument not in hidden]
+    painter = GANS.get(name, name)
+    known = dict.fromkeys(inspect.signature(NETWORKS[painter]).parameters)
+    if "network_args" in known:  # passed on, but the bins, which are its own
+        known |= dict.fromkeys(inspect.signature(BackboneUNet).parameters)
+        del known["network_args"], known["bins"]
+    return [*known, *(_OF_CRITICS if name in GANS else ())]
 
 
 def create_model(name: str, seed: int = 0, **args) -> nn.Module:
     """Build a network by its name in `MODELS`; arguments as of its class.
 
-    "unet_gan" takes `UNetGenerator`'s; "backbone_gan", "color_classifier" and "classifier_gan" take
-    `BackboneUNet`'s. A
-    critic is spectrally normalized where its generator is; `critic_attention` is its own, and
-    `critic_channels` that of a backbone's critic (a U-Net's is as wide as the U-Net).
+    Networks with a critic take their painter's arguments (`GANS`), and `critic_channels` and
+    `critic_attention`; the critic is spectrally normalized where its painter is. "color_classifier"
+    takes `BackboneUNet`'s.
 
     Args:
         name: a name in `MODELS`.
@@ -141,7 +117,7 @@ def create_model(name: str, seed: int = 0, **args) -> nn.Module:
             takes = ", ".join(model_arguments(name))
             raise ValueError(f"{name} takes the arguments {takes}, not {unknown}")
         try:
-            return MODELS[name](**args)
+            return _with_critic(GANS[name], **args) if name in GANS else NETWORKS[name](**args)
         except (TypeError, RuntimeError, ZeroDivisionError) as error:
             if isinstance(error, WeightsError):
                 raise

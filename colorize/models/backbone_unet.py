@@ -58,6 +58,10 @@ class UNetBody(nn.Module):
             ValueError: if the decoder has no such stride.
         """
         super().__init__()
+        deepest = encoder.strides[-1]
+        known = [2**k for k in range(deepest.bit_length() - 1)]
+        if to_stride not in known:
+            raise ValueError(f"to_stride must be one of {known}, got {to_stride}")
         self.encoder = encoder
         self.multiple = encoder.strides[-1]
         skips = dict(zip(encoder.strides[:-1], encoder.channels[:-1], strict=True))

@@ -20,7 +20,6 @@ class ResNetAutoencoder(nn.Module):
     """
 
     takes_hints = False
-    multiple = 4
 
     def __init__(
         self,
@@ -31,11 +30,11 @@ class ResNetAutoencoder(nn.Module):
         """Build the network; arguments as of `Backbone`."""
         super().__init__()
         self.encoder = Backbone(backbone, backbone_weights, padding, stages=2)
-        channels = self.encoder.channels[-1]
+        channels, self.multiple = self.encoder.channels[-1], self.encoder.strides[-1]
+        doublings = self.multiple.bit_length() - 1  # 2; of ConvNeXt, which begins at stride 4, 3
         self.decoder = nn.Sequential(
-            _upsample(channels, channels // 2),
-            _upsample(channels // 2, channels // 4),
-            nn.Conv2d(channels // 4, 2, kernel_size=3, padding=1),
+            *(_upsample(channels >> k, channels >> k + 1) for k in range(doublings)),
+            nn.Conv2d(channels >> doublings, 2, kernel_size=3, padding=1),
             nn.Tanh(),
         )
 

@@ -55,9 +55,9 @@ class ResNetFCN(nn.Module):
         ]
         fused = levels.pop()
         while levels:
-            fused = _double(fused) + levels.pop()
-        return torch.tanh(_double(fused))
+            fused = _enlarged(fused, 2) + levels.pop()
+        return torch.tanh(_enlarged(fused, self.encoder.strides[0]))
 
 
-def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+def _enlarged(x: Tensor, times: int) -> Tensor:
+    return F.interpolate(x, scale_factor=times, mode="bilinear", align_corners=False)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from colorize.config import TrainConfig
 from colorize.evaluation.judge import TRUTH, Judged
+from colorize.evaluation.rows import TRIVIAL
 from colorize.evaluation.summary import COLORS, COLUMNS, ERRORS, OTHERS, SEEN, Summary
 from colorize.figures import comparison, error_against_color, loss_curves, save_figure
 from colorize.models import cost
@@ -16,7 +17,6 @@ from reports.pages import read_log
 from reports.story import draw_failures
 
 # The rows of every table, in the order of the story.
-TRIVIAL = ("grey", "mean-ab", "random", "nearest")
 ATTEMPTS = {"autoencoder": "first attempt", "fcn": "second attempt", "unet_gan": "third attempt"}
 LOSSES = {
     "mse": "MSE",

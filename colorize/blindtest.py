@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from colorize.photos import photo_to_rgb, resize, rgb_to_photo
+from colorize.photos import fitted, photo_to_rgb, rgb_to_photo
 from colorize.runtime import written_beside
 
 TEMPLATE = Path(__file__).with_name("blindtest.html")
@@ -90,9 +90,7 @@ def _trial(name: str, truth: Image.Image, painted: Image.Image, side: str) -> di
 
 def _jpeg(photo: Image.Image) -> str:
     """The photo's pixels alone as a JPEG in base64, its long side 512 px at most."""
-    scale = min(1, LONG_SIDE / max(photo.size))
-    width, height = (max(1, round(scale * side)) for side in photo.size)
-    pixels = rgb_to_photo(resize(photo_to_rgb(photo), height, width))
+    pixels = rgb_to_photo(fitted(photo_to_rgb(photo), LONG_SIDE))
     file = io.BytesIO()
     # 4:4:4, because color is what is judged.
     pixels.save(file, "JPEG", quality=90, subsampling=0)

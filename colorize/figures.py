@@ -29,6 +29,7 @@ from colorize.tone import GREY_CHROMA, TONED_SHARE, TONED_SPREAD
 
 _TITLE = {"fontsize": 11, "pad": 6}
 _COLUMN = 2.6  # inches
+_DPI = 110
 # Okabe and Ito's colors, which color-blind eyes tell apart; markers, for those who see none.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "d")
@@ -266,12 +267,12 @@ def color_judgement(points: Mapping[str, Sequence[tuple[float, float]]]) -> Figu
     return figure
 
 
-def save_figure(figure: Figure, path: str | os.PathLike, dpi: int = 110) -> Path:
+def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
     """Write a figure; the kind of file follows from the suffix."""
     path = Path(path)
     options = {"pil_kwargs": {"quality": 88}} if path.suffix in (".jpg", ".jpeg") else {}
     with written_beside(path) as part:
-        figure.savefig(part, format=path.suffix[1:], dpi=dpi, facecolor="white", **options)
+        figure.savefig(part, format=path.suffix[1:], dpi=_DPI, facecolor="white", **options)
     return path
 
 

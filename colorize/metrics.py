@@ -56,7 +56,8 @@ def cast_ratio(ab: Tensor) -> Tensor:
     """How much of the color of photos (N, 2, H, W) is one and the same tint: a number in [0, 1].
 
     The length of the mean ab over the mean length of ab: 1 where every pixel of every photo has
-    the same hue, near 0 where the colors of many photos balance. Grey photos have 0.
+    the same hue, near 0 where the colors of many photos balance. Of grey photos it tells
+    how rounding falls, and nothing else (`NO_COLOR`).
     """
     mean = torch.linalg.vector_norm(ab.float().mean(dim=(0, 2, 3)))
     length = mean_chroma(ab).mean() / AB_SCALE

@@ -139,7 +139,7 @@ def choose(data: Path, weights: str, out: Path, device: str) -> None:
     judged = judge(
         rows, photos["val"][:CHOSEN_BY], CANDIDATES["l1"][0].size, out / "choice", full=False
     )
-    print(write_summary(judged, _made(RESULTS / "choice")))
+    print(write_summary(judged, RESULTS / "choice"))
 
 
 def tune(data: Path, model: str) -> None:
@@ -171,7 +171,7 @@ def tune(data: Path, model: str) -> None:
                     row = f"{size} px, balance {network.balance:g} at {vividness:g}"
                     measure(row, lightness, ab, truth)
     table = {row: torch.cat(some, dim=1).mean(1).tolist() for row, some in measures.items()}
-    with written_beside(_made(RESULTS) / "tuning.json") as part:
+    with written_beside(RESULTS / "tuning.json") as part:
         part.write_text(json.dumps(table, indent=1) + "\n")
     for row, (error, color) in table.items():
         print(f"{row:32}  ab error {error:6.2f}  colorfulness {color:5.1f}")
@@ -210,15 +210,10 @@ def score(data: Path, model: str, out: Path) -> None:
     rows |= trivial_rows(Memory(photos["train"], out / "training.pt"))
     judged = judge(rows, photos["test"], SCORED, out / "score")
     for name, found in judged.items():
-        found.save(_made(RESULTS / "test") / f"{name}.json")
+        found.save(RESULTS / "test" / f"{name}.json")
     as_others = judge({"shipped": row}, photos["test"], SIZE, out / "score-arena")
     as_others["shipped"].save(RESULTS / "arena.json")
     print(write_summary(judged, RESULTS / "test"))
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def main() -> int:

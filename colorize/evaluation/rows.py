@@ -70,7 +70,7 @@ class PaintedFolder:
             raise FileNotFoundError(f"no such run or folder of painted pictures: {folder}")
         self.folder, self.paths = folder, {}
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in (*SUFFIXES, ".tif", ".tiff"):
+            if path.suffix.lower() in (*SUFFIXES, ".tif", ".tiff", ".avif"):
                 key = path.stem
                 if key in self.paths:
                     raise ValueError(f"two pictures of one photo: {self.paths[key]} and {path}")

@@ -33,7 +33,6 @@ from colorize.trainers.learners import Batch
 
 DEVICE = pick_device()
 GPU = DEVICE.type == "cuda"
-BATCH = {"autoencoder": 16, "fcn": 16, "unet_gan": 16}
 PHOTOS = {"train": 15_000, "val": 5_000}  # of Unsplash Lite, in an epoch
 
 

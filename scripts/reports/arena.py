@@ -80,10 +80,10 @@ class Arena:
         """The truth, what is there of some methods, and the rows that learned nothing."""
         return {name: self.rows[name] for name in (TRUTH, *names, *TRIVIAL) if name in self.rows}
 
-    def at_vividness(self, method: str = "classes") -> dict[float, list[Judged]]:
-        """A method's rows by vividness, over all its seeds."""
+    def at_vividness(self) -> dict[float, list[Judged]]:
+        """The rows of `classes` by vividness, over all its seeds."""
         found: dict[float, list[Judged]] = {}
-        for folder in sorted(self.results.glob(f"{method}-?")):
+        for folder in sorted(self.results.glob("classes-?")):
             for path in folder.glob(f"{folder.name} at *.json"):
                 found.setdefault(float(path.stem.split()[-1]), []).append(Judged.load(path))
         return {vividness: found[vividness] for vividness in sorted(found)}

@@ -110,4 +110,11 @@ def test_a_claim_holds_or_not_or_is_undecided():
     assert verdicts["A critic makes it colorful"] == "**does not hold**"
     assert verdicts["... and the critic does it, not the U-Net"] == "**undecided**"
     assert "Rebalanced classes are colorful" not in verdicts  # not run here
+    arena.rows["unet_gan"] = [row("unet_gan", noise - 5), row("unet_gan", noise + 1)]
+    (line,) = [
+        line
+        for line in arena._claims(Summary(arena.rows)).split("\n")
+        if "A critic makes it colorful" in line
+    ]
+    assert line.endswith("| **undecided: its seeds disagree** |")
     assert all(name in TITLES for name in ("autoencoder", "unet_gan", "unet"))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from colorize.config import TrainConfig
@@ -159,11 +160,22 @@ class Arena:
             found = summary.difference(row, other, column)
             low, high = sorted((found.low * sign, found.high * sign))
             verdict = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
+            apart = {d * sign > 0 for d in self._between_seeds(row, other, column)}
+            if verdict != "undecided" and len(apart) == 2:
+                verdict = "undecided: its seeds disagree"
             names = f"{COLUMNS[column][0]}, {TITLES.get(row, row)} less {TITLES.get(other, other)}"
             digits = 3 if column == "mse" else 1
             span = f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
             lines.append(f"| {claim} | {names} | {span} | **{verdict}** |")
         return "\n".join(lines)
+
+    def _between_seeds(self, row: str, other: str, column: str) -> list[float]:
+        """The mean difference of each run of one row and each of another."""
+        ours, theirs = (
+            [np.nanmean(np.array(run.square[column], float)) for run in _several(self.rows[name])]
+            for name in (row, other)
+        )
+        return [one - two for one in ours for two in theirs]
 
     def _vividness(self) -> str:
         """The classes' rows at every vividness."""

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 from test_models import random_lightness
 
 import colorize.aging as aging
@@ -73,3 +74,41 @@ def test_each_damage_does_what_it_is_called(name):
         assert 0 < changed < 0.2 and set(damaged[damaged != noisy].tolist()) <= {-1.0, 1.0}
     else:
         assert 0 < (damaged - noisy).abs().mean() < 0.2
+
+
+def test_each_damage_befalls_every_second_photo_in_the_order_in_which_they_happen(monkeypatch):
+    names = ["_emulsion", "_blur", "_fade", "_grain", "_scratch", "_compress"]
+    seen = []
+
+    def noted(name):
+        return lambda lightness, rgb: (seen.append(name), lightness)[1]
+
+    for name in names:
+        monkeypatch.setattr(aging, name, noted(name))
+    torch.manual_seed(0)
+    age(torch.zeros(400, 3, 2, 2, dtype=torch.uint8), 1.0)
+    assert list(dict.fromkeys(seen)) == names
+    assert all(seen.count(name) == pytest.approx(200, abs=40) for name in names)
+
+
+def test_grain_is_strongest_in_the_middle_tones():
+    spread = []
+    for tone in (0.0, 0.9):
+        torch.manual_seed(0)
+        flat = torch.full((1, 64, 64), tone)
+        spread.append((aging._grain(flat, None) - flat).std().item())
+    assert spread[1] == pytest.approx(spread[0] * (1.2 - 0.9**2) / 1.2, rel=1e-4)
+
+
+def test_compression_is_that_of_bad_scans_and_keeps_every_grey(monkeypatch):
+    qualities, save = [], Image.Image.save
+
+    def noted(*args, quality):
+        qualities.append(quality)
+        save(*args, quality=100)  # at which nothing is lost of a flat grey
+
+    monkeypatch.setattr(Image.Image, "save", noted)
+    for level in range(256):
+        flat = torch.full((1, 8, 8), level / 127.5 - 1)
+        torch.testing.assert_close(aging._compress(flat, None), flat)
+    assert 20 <= min(qualities) < 25 and 75 < max(qualities) <= 80

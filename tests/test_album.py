@@ -1,13 +1,16 @@
 """Files and folders of photos: what goes where, what is done, what stays untouched."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
+import torch
 from conftest import Fake, make_photo
 from PIL import Image
 
-from colorize.album import color_photo, color_photos, find_jobs
+from colorize.album import _side_by_side, color_photo, color_photos, find_jobs
 from colorize.colorizer import Colorizer, Options
-from colorize.originals import read_note, read_original
+from colorize.originals import Original, read_note, read_original
 from colorize.photos import PhotoError
 
 
@@ -253,3 +256,22 @@ def test_an_unknown_kind_and_the_photos_own_folder_are_refused_before_anything_i
         find_jobs([album / "a.jpg"], album / "a.heic")
     with pytest.raises(ValueError, match="holds the photos themselves"):
         find_jobs([album], album / "deep" / "..")
+
+
+def test_a_comparison_of_many_samples_is_no_wider_than_webp_can_be():
+    wide = torch.zeros(3, 8, 9000, dtype=torch.uint8)
+    _, row = _side_by_side(Original(wide), [wide] * 4)
+    assert 16000 < row.shape[2] <= 16383 and row.shape[2] % 5 == 0
+
+
+def test_torch_has_as_many_threads_after_as_before(album, colorizer, tmp_path):
+    torch.set_num_threads(2)
+    run(colorizer, [album], tmp_path / "out")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 2
+
+
+def test_what_another_version_painted_is_done(album, colorizer, tmp_path, monkeypatch):
+    assert run(colorizer, [album / "a.jpg"], tmp_path / "out")["a.jpg"].state == "colored"
+    monkeypatch.setattr("colorize.__version__", "0.0.1")
+    assert run(colorizer, [album / "a.jpg"], tmp_path / "out")["a.jpg"].state == "done"

@@ -6,9 +6,10 @@ import torch.nn.functional as F
 import torchvision
 from test_models import random_lightness, randomize_statistics, rgb_input
 from torch import nn
+from torchvision.models import ResNet18_Weights
 
 from colorize.models import BackboneUNet, PatchDiscriminator, create_model
-from colorize.models.backbone import Backbone
+from colorize.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from colorize.models.layers import SelfAttention, join_hints, spectrally_normalized
 
 FAMILIES = ["resnet18", "mobilenet_v2", "mobilenet_v3_small", "convnext_tiny", "efficientnet_b0"]
@@ -236,3 +237,20 @@ def test_spectral_norm_is_on_every_convolution_that_should_have_it(network):
     attention = {name for name in convs if name.endswith((".key", ".query", ".value"))}
     assert all(convs[name] for name in convs.keys() - attention)
     assert len(convs) > 5
+
+
+def test_photos_are_normalized_as_torchvisions_weights_want_it():
+    wanted = ResNet18_Weights.IMAGENET1K_V1.transforms()
+    assert (list(IMAGENET_MEAN), list(IMAGENET_STD)) == (wanted.mean, wanted.std)
+
+
+def test_a_new_backbone_is_in_training_as_torchs_modules_are():
+    assert all(module.training for module in Backbone("mobilenet_v2", stages=2).modules())
+
+
+def test_spectral_norm_of_a_transposed_convolution_is_that_of_its_outputs():
+    conv = spectrally_normalized(nn.Sequential(nn.ConvTranspose2d(3, 5, 4)))[0]
+    for _ in range(100):
+        weight = conv.weight
+    matrix = weight.detach().transpose(0, 1).flatten(1)
+    assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1, rel=1e-4)

@@ -154,3 +154,25 @@ def test_balance_takes_the_preference_of_the_loss_back():
     torch.testing.assert_close(network.logits(lightness).softmax(1), expected)
     with pytest.raises(ValueError, match=r"balance must be from 0 to 1, got 1\.1"):
         create_model("color_classifier", balance=1.1, **args)
+
+
+@pytest.mark.parametrize(("temperature", "share"), [(0.5, 0.9), (0.0, 1.0)])
+def test_samples_are_of_the_distribution_that_the_temperature_sharpens(temperature, share):
+    # 0.75 ** 2 / (0.75 ** 2 + 0.25 ** 2) is 0.9.
+    network = create_model("color_classifier", backbone="resnet18", width=16)
+    logits = torch.full((2000, 261, 1, 1), -50.0)
+    logits[:, number_of(40, 0)], logits[:, number_of(-40, 0)] = math.log(0.75), math.log(0.25)
+    torch.manual_seed(0)
+    drawn = network.decode(logits, temperature, sample=True)[:, 0]
+    assert (drawn > 0).float().mean().item() == pytest.approx(share, abs=0.03)
+
+
+def test_samples_follow_the_distribution_over_many_bins():
+    """Of two bins alone, noise of the wrong sign would do too."""
+    network = create_model("color_classifier", backbone="resnet18", width=16)
+    logits = torch.full((2000, 261, 1, 1), math.log(0.5 / 260))
+    logits[:, number_of(40, 0)] = math.log(0.5)
+    torch.manual_seed(0)
+    drawn = network.decode(logits, 1.0, sample=True).flatten(1) * 110
+    share = ((drawn - torch.tensor([40.0, 0.0])).abs() < 1).all(1).float().mean()
+    assert share.item() == pytest.approx(0.5, abs=0.04)

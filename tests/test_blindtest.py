@@ -152,6 +152,7 @@ def test_hostile_names_are_only_text(tmp_path):
         (flat(RED, "a"), flat(GREEN, "a", (9, 8)), {}, r"'a' is \(90, 60\), its .* \(9, 8\)"),
         (flat(RED, "a"), flat(GREEN, "a"), {"seconds": 0}, "got 0"),
         (flat(RED, "a"), flat(GREEN, "a"), {"seconds": float("nan")}, "got nan"),
+        (flat(RED, "a"), flat(GREEN, "a"), {"seconds": float("inf")}, "got inf"),
     ],
 )
 def test_errors_name_what_is_wrong(tmp_path, truths, painted, options, message):

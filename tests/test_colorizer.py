@@ -18,7 +18,7 @@ from colorize.colorizer import Colorizer
 from colorize.metrics import bleeding
 from colorize.models import create_model
 from colorize.models.layers import pad_to_multiple
-from colorize.photos import photo_to_rgb, resize
+from colorize.photos import photo_to_rgb, resize, rgb_to_photo
 from colorize.presets import PRESETS
 
 
@@ -162,6 +162,27 @@ def test_colors_end_where_the_photo_does_not_where_a_small_pixel_does():
     assert bled["along edges"] == 0 < bled["across"]
 
 
+def test_a_photo_is_painted_along_its_own_edges():
+    # As above: the border lies inside a small pixel, and the colors go with the lightness.
+    values = np.where(np.arange(96) < 37, 60, 190).astype(np.uint8)[None].repeat(48, 0)
+    fake = Fake(lambda lightness: torch.cat((lightness, -lightness), dim=1) * 0.5)
+    painted = photo_to_rgb(Colorizer(fake, 16, "cpu")(Image.fromarray(values)))
+    full, ab = rgb_to_lab(painted)
+    assert ((ab - torch.cat((full, -full)) * 0.5) * 110).norm(dim=0).mean() < 0.6
+
+
+def test_coarse_colors_stay_where_they_were_though_the_photo_was_padded():
+    class Coarse(Fake):
+        def forward(self, lightness, hints=None):
+            self.seen.append(lightness)
+            return F.avg_pool2d(lightness, 4).expand(-1, 2, -1, -1)
+
+    network = Coarse()
+    (colors,) = Colorizer(network, 16, "cpu").predict([photo_to_rgb(noise_photo(21, 16))])
+    padded = F.interpolate(F.avg_pool2d(network.seen[0], 4), (16, 24), mode="bilinear")
+    torch.testing.assert_close(colors.ab[:, :1], padded[..., :21])
+
+
 def test_the_network_is_used_in_eval_mode_and_a_wrong_size_is_named():
     fake = Fake().train()
     assert not Colorizer(fake, 16, "cpu").network.training
@@ -290,6 +311,17 @@ def test_samples_and_uncertainty_come_with_the_painting(classes):
     assert len(drawn) == len(other) == 2
 
 
+def test_chance_is_the_same_for_each_of_several_photos(classes):
+    photos = [noise_photo(50, 40), noise_photo(50, 40).rotate(180)]
+    noisy = create_model("unet", depth=3, base_channels=4)
+    for weights in noisy.parameters():
+        nn.init.normal_(weights, std=0.3)  # for colors that differ by more than rounding
+    for colorizer, wish in ((classes, {"samples": 1}), (Colorizer(noisy, 16, "cpu"), {})):
+        for photo, painted in zip(photos, colorizer(photos, seed=3, **wish), strict=True):
+            pair = [np.asarray(p, int) for p in (painted, colorizer(photo, seed=3, **wish))]
+            assert np.abs(pair[0] - pair[1]).max() <= 1  # of the order of sums
+
+
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
@@ -376,3 +408,22 @@ def test_weights_that_cannot_be_used_are_named(run, damage):
         torch.save(states[damage], last)
     with pytest.raises(CheckpointError, match=r"last\.pt"):
         Colorizer.from_pretrained(folder, "cpu")
+
+
+def test_the_slope_is_covariance_over_variance_of_what_lies_around_a_pixel():
+    guide, ab = torch.rand(1, 6, 7) * 0.1, torch.rand(2, 6, 7) * 0.1
+    found = upsampling._slope(ab, guide)
+    for y, x in ((0, 0), (2, 3), (5, 6), (0, 4)):
+        window = (slice(max(y - 1, 0), y + 2), slice(max(x - 1, 0), x + 2))
+        light, colors = guide[0][window].numpy(), ab[0][window].numpy()
+        both = np.cov(light.ravel(), colors.ravel(), bias=True)
+        assert found[0, y, x].item() == pytest.approx(both[0, 1] / (both[0, 0] + 0.001), abs=1e-4)
+
+
+@pytest.mark.parametrize("equal", [(0, 1), (1, 2), (0, 2)])
+def test_a_photo_is_grey_only_where_all_its_channels_are_alike(equal):
+    rgb = photo_to_rgb(noise_photo(30, 20))
+    rgb[equal[0]] = rgb[equal[1]]
+    painted = upsampling.join(rgb, torch.zeros(2, 1, 1))
+    assert np.abs(star(rgb_to_photo(painted)) - star(rgb_to_photo(rgb))).max() < 0.4
+    assert (painted.int() - painted[:1].int()).abs().max() <= 1

@@ -4,9 +4,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from colorize.color import rgb_to_lab
+from colorize.config import TrainConfig
 from colorize.data.dataset import LabDataset, RgbDataset
 from colorize.data.folder import Photo, PhotoFolder
-from colorize.data.loaders import EpochSampler, eval_loader, train_loader
+from colorize.data.loaders import EpochSampler, eval_loader, run_loaders, train_loader
 from colorize.photos import PhotoError, write_photo
 
 
@@ -164,6 +165,13 @@ def test_nothing_is_enlarged(tmp_path, photo):
         assert red.max() - red.min() >= 57 - 0.5
 
 
+def test_a_jpeg_is_decoded_no_smaller_than_the_crop(tmp_path, monkeypatch):
+    # A crop of 0.901 of the short side: at half the size, 58 px, it would have 52.3 px.
+    monkeypatch.setattr(torch, "rand", lambda *size, **options: torch.tensor([0.802, 0.5, 0.5, 1]))
+    photos = of(write_photo(noise(130, 116, block=8), tmp_path / "a.jpg"))
+    assert RgbDataset(photos, 53, augment=True)[0].shape == (3, 53, 53)
+
+
 def test_test_photos_are_refused_in_training(folder):
     photos = PhotoFolder(folder).photos
     tested = [photo for photo in photos if photo.part == "test"]
@@ -235,3 +243,16 @@ def test_evaluation_sees_each_photo_once_in_order(folder):
     batches = list(eval_loader(photos, 32, batch_size=4))
     assert [len(batch) for batch in batches] == [4, 2]
     assert torch.equal(torch.cat(batches), torch.stack(list(RgbDataset(photos, 32))))
+
+
+def test_the_photos_of_a_batch_are_those_that_the_loader_gives():
+    sampler = EpochSampler(11, seed=3, batch_size=4)
+    sampler.set_epoch(2)
+    order = [index for _, index in sampler]
+    assert [sampler.batch(0), sampler.batch(1)] == [order[:4], order[4:]]
+
+
+def test_photos_are_validated_as_many_at_a_time_as_are_learned_from(folder):
+    config = TrainConfig("unet", size=32, batch_size=4, accumulate=2)
+    train, val = run_loaders(PhotoFolder(folder), config)
+    assert [len(batch) for batch in train] == [2, 2] and [len(batch) for batch in val] == [2, 1]

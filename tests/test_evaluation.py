@@ -1,5 +1,6 @@
 """The judge: rows, measures on photos, networks' features, intervals and ranks."""
 
+import contextlib
 import json
 import math
 
@@ -98,6 +99,10 @@ def test_a_folder_of_paintings_is_matched_by_name_and_nothing_is_passed_over(pho
     write_photo(read_photo(photo.path).resize((60, 60)), out / "deep" / f"{photo.id}.png")
     with pytest.raises(ValueError, match=r"is 60x60, its photo 80x60"):
         rows.PaintedFolder(out)(photo.id, read_photo(photo.path))
+    for height, fits in ((59, True), (58, False)):  # of 60: off by 1.7 % and by 3.4 %
+        write_photo(read_photo(photo.path).resize((80, height)), out / "deep" / f"{photo.id}.png")
+        with contextlib.nullcontext() if fits else pytest.raises(ValueError, match="80x58"):
+            rows.PaintedFolder(out)(photo.id, read_photo(photo.path))
     write_photo(read_photo(photo.path), out / f"{photo.id}.jpg")
     with pytest.raises(ValueError, match="two pictures of one photo"):
         rows.PaintedFolder(out)
@@ -168,6 +173,16 @@ def test_what_was_measured_is_not_measured_again(photos, tmp_path):
 def test_the_squares_alone_are_enough_where_full_sizes_are_not_wanted(photos, tmp_path):
     judged = judged_by({"red": paint_red}, photos["test"], tmp_path, full=False)
     assert judged["red"].full == {} and len(judged["red"].square["psnr"]) == 2
+
+
+def test_another_size_is_measured_anew_in_the_same_folder(photos, tmp_path):
+    painters, options = {"red": paint_red}, {"features": False, "progress": False}
+    for size, full in ((32, False), (48, False), (48, True)):
+        anew = judge.judge(
+            painters, photos["test"], size, tmp_path / f"{size} {full}", full=full, **options
+        )
+        again = judge.judge(painters, photos["test"], size, tmp_path / "one", full=full, **options)
+        assert again == anew and bool(again["red"].full) == full
 
 
 def test_photos_that_cannot_be_judged_by_are_refused(photos, tmp_path):
@@ -257,6 +272,17 @@ def test_the_error_of_the_kernel_distance_is_what_other_photos_would_change():
     values = np.array([one["value"] for one in found])
     told = np.mean([one["error"] for one in found])
     assert told == pytest.approx(values.std(), rel=0.3)
+
+
+def test_the_error_of_the_kernel_distance_is_the_jackknifes():
+    seen, truth = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(0)).double()
+    group = torch.arange(40) % 10
+    without = [
+        features.distances(seen[group != g], truth[group != g])["KID"]["value"] for g in range(10)
+    ]
+    expected = math.sqrt(9 / 10 * 10 * np.var(without))
+    found = features.distances(seen, truth)["KID"]["error"]
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_extractor_knows_a_cat(tmp_path):
@@ -353,6 +379,21 @@ def test_ranks_are_shared_where_there_is_doubt():
     assert found.ranks("ssim") == {"good": (2, 3), "as good": (2, 3), "bad": (1, 1)}
     with pytest.raises(ValueError, match="no better and worse"):
         found.ranks("colorfulness")
+
+
+def test_rows_that_are_alike_share_their_places():
+    base = np.random.default_rng(0).normal(10, 1, 60)
+    found = summarized(*(row(name, base) for name in ("truth", "a", "b")), row("bad", base + 3))
+    assert found.ranks("ab_error") == {"a": (1, 2), "b": (1, 2), "bad": (3, 3)}
+
+
+def test_what_networks_see_has_an_interval_of_two_standard_errors():
+    seen = row("a", [1, 1])
+    seen.features = {"KID x": {"value": 1.5, "error": 0.3}, "FID x": {"value": 7.0}}
+    found = summarized(row("truth", [1, 1]), seen)
+    told = found.estimate("a", "KID x")
+    assert (told.low, told.high) == pytest.approx((1.5 - 1.96 * 0.3, 1.5 + 1.96 * 0.3))
+    assert math.isnan(found.estimate("a", "FID x").low)
 
 
 def test_what_is_pooled_is_worked_out_over_all_photos():

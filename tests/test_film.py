@@ -149,6 +149,62 @@ def test_without_memory_each_frame_keeps_its_own_colors(names):
     assert steady.flicker[0] == steady.flicker[1]
 
 
+@pytest.fixture
+def moved(monkeypatch):
+    """Frames of 32 x 40 px, of which it is known how far to the right everything was."""
+
+    def by(pixels):
+        flow = torch.stack((torch.zeros(32, 40), torch.full((32, 40), float(pixels))))
+        monkeypatch.setattr("colorize.steady.motion", lambda past, now: flow)
+
+    by(0)
+    return by
+
+
+def plain(tone, a):
+    ab = torch.zeros(2, 32, 40)
+    ab[0] = a
+    return torch.full((1, 32, 40), tone), ab
+
+
+def test_a_film_that_flickers_as_a_whole_is_one_shot(moved):
+    steady = SteadyColors()
+    for number in range(4):
+        found = steady(*plain(0.3 * (-1) ** number, 0.1 * (number % 2)))
+    assert steady.shots == 1
+    torch.testing.assert_close(found[0], torch.full((32, 40), 0.05))
+
+
+def test_what_came_from_outside_the_picture_has_its_own_colors(moved):
+    moved(10)
+    steady = SteadyColors()
+    steady(*plain(0.0, 0.4))
+    found = steady(*plain(0.0, 0.2))[0]
+    assert (found[:, 30:] == 0.2).all()
+    torch.testing.assert_close(found[:, :30], torch.full((32, 30), 0.3))
+
+
+def test_where_something_else_came_into_view_the_mean_begins_anew(moved):
+    steady = SteadyColors()
+    for right, color in ((-1.0, 0.3), (-1.0, 0.3), (-1.0, 0.3), (0.6, 0.0), (0.6, 0.2)):
+        lightness, ab = plain(0.0, color)
+        lightness[..., 30:] = right
+        found = steady(lightness, ab)[0]
+    torch.testing.assert_close(found[:, 36:], torch.full((32, 4), 0.1))
+    torch.testing.assert_close(found[:, :20], torch.full((32, 20), (3 * 0.3 + 0.2) / 5))
+
+
+@pytest.mark.parametrize(("changed", "shots"), [(8, 1), (24, 2)])
+def test_where_less_than_half_is_as_before_another_shot_begins(moved, changed, shots):
+    steady = SteadyColors()
+    for a in (0.1, 0.2):
+        lightness, ab = plain(0.0, a)
+        lightness[..., :changed] = torch.rand(32, changed) * 2 - 1
+        steady(lightness, ab)
+    assert steady.shots == shots
+    assert steady.flicker[0] == pytest.approx(11 if shots == 1 else 0, abs=1e-3)
+
+
 @pytest.mark.parametrize("memory", [1, -0.1, float("nan")])
 def test_a_memory_out_of_range_is_refused(memory):
     with pytest.raises(ValueError, match="steadiness must be from 0 to below 1"):
@@ -408,6 +464,18 @@ def test_a_film_in_color_is_left_alone_unless_forced(names, tmp_path, colorizer,
     with pytest.raises(ValueError, match="in color already; --force"):
         color_film(colorizer, source, tmp_path / "b.mp4")
     assert color_film(colorizer, source, tmp_path / "b.mp4", force=True).frames == 3
+
+
+def test_a_film_of_which_less_than_half_is_in_color_is_colored(
+    names, tmp_path, colorizer, color_film
+):
+    source = tmp_path / "a.ts"  # of three, each with a key frame
+    for number, name in enumerate(names[:3]):
+        frames = clip(name, 5) if number == 2 else map(grey, clip(name, 5))
+        part = write_film(tmp_path / f"{number}.ts", frames)
+        with source.open("ab") as film:
+            film.write(part.read_bytes())
+    assert color_film(colorizer, source, tmp_path / "b.mp4").frames == 15
 
 
 def test_a_target_that_cannot_be_is_refused(film, tmp_path, colorizer, color_film):

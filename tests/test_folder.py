@@ -211,6 +211,13 @@ def test_a_photo_is_grey_below_a_mean_chroma_of_2(tmp_path, chroma, kept):
             photos.select("train")
 
 
+def test_a_mean_chroma_of_exactly_2_is_color(tmp_path):
+    rows = "a.jpg,train,9,9,2.0\nb.jpg,train,9,9,1.999\n"
+    manifest(touched(tmp_path, "a.jpg", "b.jpg"), f"file,part,width,height,mean_chroma\n{rows}")
+    selection = PhotoFolder(tmp_path).select("train")
+    assert names(selection.photos) == ["a.jpg"] and names(selection.left_out["grey"]) == ["b.jpg"]
+
+
 def test_a_selection_that_cannot_be_is_refused_with_the_way_out(mixed):
     photos = PhotoFolder(mixed)
     with pytest.raises(ValueError, match="train, val, test and all, got 'trian'"):
@@ -246,6 +253,15 @@ def test_only_a_changed_or_an_unreadable_photo_is_looked_at_again(mixed, photo, 
     assert names(photos.select("train").photos) == ["good.jpg", "grey.jpg", "small.jpg"]
     assert sorted(looked_at) == ["cut.jpg", "grey.jpg"]
     assert [photo.width for photo in photos.photos if photo.id == "grey"] == [100]
+
+
+def test_a_photo_of_the_same_length_but_another_time_is_looked_at_again(tmp_path):
+    for color in ((90, 90, 90), (99, 20, 20)):
+        path = write_photo(Image.new("RGB", (32, 32), color), tmp_path / "train/a.png")
+        path.write_bytes(path.read_bytes().ljust(300, b"\0"))
+        folder = PhotoFolder(tmp_path)
+        folder.inspect(progress=False)
+    assert names(folder.select("train").photos) == ["a.png"]
 
 
 @pytest.mark.parametrize(

@@ -63,3 +63,11 @@ def test_as_many_photos_as_asked_for_get_no_hint():
     given = draw_hints(ab, without=0.5)[:, 2].flatten(1).any(1)
     assert given.float().mean() == pytest.approx(0.5 * 7 / 8, abs=0.07)
     assert not draw_hints(ab, without=1.0).any()
+
+
+def test_the_points_lie_around_the_middle_of_a_photo_of_any_shape():
+    torch.manual_seed(0)
+    mask = draw_hints(torch.rand(1000, 2, 24, 120))[:, 2]
+    columns = mask[mask.flatten(1).sum(1) < 24 * 120].sum((0, 1))
+    middle = (columns * torch.arange(120)).sum() / columns.sum()
+    assert middle.item() == pytest.approx(59.5, abs=4)

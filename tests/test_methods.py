@@ -8,10 +8,12 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import fit_until_killed, resnet_narrow, same, state_of
 from overfit import learn_by_heart
 from test_runs import outcome
 
+from colorize.bins import count_bins, rebalancing_weights
 from colorize.cli import main
 from colorize.color import rgb_to_lab
 from colorize.colorizer import Colorizer
@@ -115,6 +117,15 @@ def test_the_bins_are_weighed_by_the_training_photos_before_the_first_step(tmp_p
     saved = torch.load(tmp_path / "best.pt", weights_only=True)["model"]
     assert torch.equal(saved["weights"], weights[0])
     assert open_run(tiny("colorful"), tmp_path, "cpu").model.weights.equal(weights[0])
+
+
+def test_colors_are_counted_at_a_quarter_of_the_size_as_they_are_learned(tmp_path):
+    trainer = open_run(tiny("colorful"), tmp_path, "cpu")
+    rgb = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    rgb[:, 0, :, ::4], rgb[:, 0, :, 1::4], rgb[:, 2] = 250, 250, 120  # stripes of two pixels
+    trainer.weigh([rgb])
+    counts = count_bins(F.avg_pool2d(rgb_to_lab(rgb)[1], 4))
+    assert torch.equal(trainer.model.weights, rebalancing_weights(counts))
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +297,17 @@ def test_a_score_adds_up_three_differences_from_the_truth(tmp_path):
     assert perfect["score"] == pytest.approx(0, abs=0.02)
 
 
+def test_less_of_a_tint_than_the_truth_has_costs_nothing(tmp_path):
+    trainer = open_run(tiny("nogan"), tmp_path, "cpu")
+    rgb = torch.randint(0, 100, (6, 3, 32, 32), dtype=torch.uint8)
+    rgb[:, 0] += 150  # reddish
+    trainer.learners.painting = lambda lightness: torch.randn(len(lightness), 2, 32, 32) * 0.2
+    found = trainer.score(rgb)
+    assert found["cast"] < found["true_cast"] - 0.5
+    told = abs(1 - found["colorfulness"]) + abs(found["real"] - found["fake"])
+    assert found["score"] == pytest.approx(told)
+
+
 def test_the_cast_ratio_is_1_for_one_tint_and_0_for_a_balance():
     tint = torch.tensor([0.3, -0.1]).view(1, 2, 1, 1).expand(2, 2, 4, 4)
     assert cast_ratio(tint).item() == pytest.approx(1)
@@ -330,6 +352,17 @@ def test_old_photos_age_the_input_and_not_the_truth(tmp_path):
     new = open_run(tiny("backbone"), tmp_path / "new", "cpu")
     new.crops = 0
     assert torch.equal(new._batch(rgb, 0, last=True).lightness, lightness)
+
+
+def test_what_is_drawn_by_lot_is_another_in_each_epoch_step_and_piece(tmp_path):
+    trainer = open_run(tiny("old_photos", old_photos=1.0), tmp_path, "cpu")
+    rgb = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
+    drawn = []
+    for crops, done, number in ((0, 0, 0), (0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)):
+        trainer.crops, trainer.done = crops, done
+        drawn.append(trainer._batch(rgb, number, last=True).lightness)
+    assert torch.equal(drawn[0], drawn[1])
+    assert not any(torch.equal(drawn[0], other) for other in drawn[2:])
 
 
 # What they cost, and whether they can learn at all.

@@ -176,3 +176,10 @@ def test_what_has_next_to_no_color_has_no_cast():
     assert 0.1 < tinted.chroma < 0.5  # the rounding of 8 bits, all in one direction
     assert measure(tinted, tinted)["cast"] is None and measure(grey, grey)["cast"] is None
     assert measure(red, red)["cast"] == pytest.approx(1, abs=1e-3)
+
+
+def test_colors_bleed_where_the_true_photo_has_no_edge():
+    stripes, plain = ((60, 60, 60), (190, 190, 190)), ((120, 120, 120), (120, 120, 120))
+    red_and_green = picture((150, 110, 110), (96, 130, 96))  # of nearly one lightness
+    assert measure(red_and_green, picture(*stripes))["bleeding"] == 0
+    assert measure(red_and_green, picture(*plain))["bleeding"] == 1

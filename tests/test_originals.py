@@ -15,6 +15,7 @@ from PIL import Image, ImageCms, ImageOps
 from skimage.color import rgb2lab
 
 from colorize.colorizer import Colorizer
+from colorize.deep import encode_png, to_8_bit
 from colorize.originals import (
     KINDS,
     encode,
@@ -403,3 +404,46 @@ def test_what_is_said_of_the_layout_does_not_go_with_the_painting(tmp_path):
 def test_a_tiff_that_says_no_resolution_gets_none(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "a.tif")
     assert read_original(tmp_path / "a.tif").dpi is None
+
+
+def test_16_bits_are_brought_to_8_and_white_stays_white():
+    levels = torch.arange(256).view(1, 16, 16)
+    assert torch.equal(to_8_bit((levels * 257).to(torch.uint16)), levels.to(torch.uint8))
+    assert to_8_bit(torch.tensor([[[128, 129, 65406, 65407]]]).to(torch.uint16)).tolist() == [
+        [[0, 1, 254, 255]]
+    ]
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_deep_png_is_set_upright_and_keeps_what_it_tells(tmp_path, orientation):
+    tags = exif(orientation)
+    (tmp_path / "a.png").write_bytes(encode_png(DEEP, tags, (300, 240)))
+    original = read_original(tmp_path / "a.png")
+    assert np.array_equal(values(original), np.rot90(DEEP, {3: 2, 6: -1}[orientation]))
+    assert original.dpi == pytest.approx((300, 240), abs=0.02)
+    assert original.exif[0x010E] == "Grandma, 1931" and 0x0112 not in original.exif
+
+
+def test_resolutions_per_centimeter_are_brought_to_inches(tmp_path):
+    options = {"photometric": "rgb", "resolution": (100, 50), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(tmp_path / "a.tif", DEEP, **options)
+    tags = exif()
+    tags.update({0x011A: 100.0, 0x011B: 50.0, 0x0128: 3})
+    make_photo().save(tmp_path / "a.webp", exif=tags)
+    for name in ("a.tif", "a.webp"):
+        assert read_original(tmp_path / name).dpi == pytest.approx((254, 127))
+
+
+def test_a_deep_picture_whose_alpha_is_full_everywhere_is_opaque():
+    full = np.full_like(DEEP[..., :1], 65535)
+    assert read_png(np.concatenate((DEEP, full), 2)).alpha is None
+    full[0, 0] = 65534
+    assert read_png(np.concatenate((DEEP, full), 2)).alpha is not None
+
+
+def test_in_a_jpeg_what_was_transparent_lies_on_white():
+    values = np.zeros((16, 16, 4), np.uint8)
+    values[:8, :, 3] = 255
+    original = read_png(values)
+    found = np.asarray(Image.open(io.BytesIO(encode(original, original.rgb, "JPEG"))))
+    assert found[:7].max() < 10 and found[9:].min() > 245

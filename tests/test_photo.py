@@ -88,6 +88,8 @@ def test_the_status_and_the_last_line_say_what_became_of_the_photos(color, grey,
     shown = capsys.readouterr()
     assert shown.out.splitlines()[-1] == "1 colored, 1 in color already (--force), 1 failed"
     assert f"colorize: {gone}: no such file\n" in shown.err
+    assert color(tmp_path / "color.jpg") == 1
+    capsys.readouterr()
     assert color(grey, tmp_path / "color.jpg", "--force") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "1 colored, 1 done before"
 

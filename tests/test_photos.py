@@ -13,6 +13,7 @@ from PIL import Image, ImageCms, JpegImagePlugin, features
 import colorize.photos as photos_module
 from colorize.photos import (
     PhotoError,
+    on_paper,
     photo_size,
     photo_to_rgb,
     read_photo,
@@ -20,6 +21,7 @@ from colorize.photos import (
     resize,
     rgb_to_photo,
     to_srgb,
+    white_of,
     write_photo,
 )
 
@@ -412,3 +414,28 @@ def test_what_is_no_plain_jpeg_takes_the_careful_road(tmp_path, photo):
         read_rgb(cut)
     with pytest.raises(PhotoError, match="no such file"):
         read_rgb(tmp_path / "nowhere.jpg")
+
+
+def test_a_profile_is_applied_once():
+    color = flat("RGB", (200, 90, 30))
+    twice = to_srgb(read_photo(saved(color, "PNG", icc_profile=swapped_profile())))
+    assert twice.getpixel((0, 0)) == pytest.approx((90, 200, 30), abs=1)
+    with pytest.warns(UserWarning, match="color profile ignored"):
+        photo = read_photo(saved(color, "PNG", icc_profile=b"none"))
+    assert photo_to_rgb(photo)[:, 0, 0].tolist() == [200, 90, 30]  # and warns no more
+
+
+def test_what_is_seen_through_paper_is_rounded():
+    levels = np.arange(256)
+    light = levels[:, None] * levels + 255 * (255 - levels)  # 255 times as much
+    rgb = torch.from_numpy(levels.astype(np.uint8)).view(1, 256, 1).expand(3, 256, 256)
+    alpha = torch.from_numpy(levels.astype(np.uint8)).view(1, 1, 256)
+    assert np.array_equal(on_paper(rgb, alpha)[1], (2 * light + 255) // 510)
+
+
+@pytest.mark.parametrize(
+    ("peak", "white"),
+    [(1.0, 1), (16.0, 1), (16.1, 255), (510.0, 255), (131070.0, 65535), (2e5, 2e5)],
+)
+def test_a_float_picture_is_white_where_its_kind_is(peak, white):
+    assert white_of(np.array([0.2, peak, np.nan])) == white

@@ -3,10 +3,12 @@ import io
 import os
 import re
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from test_manifest import blobs, jpeg
 
@@ -335,3 +337,10 @@ def test_a_source_without_photos_is_no_success(tmp_path, album):
     prepare([album], tmp_path / "fine", progress=False)
     with pytest.raises(ValueError, match="lie one in the other"):
         prepare([tmp_path / "fine" / "photos"], tmp_path / "fine", progress=False)
+
+
+def test_torch_has_as_many_threads_after_as_before(tmp_path, album):
+    torch.set_num_threads(2)
+    prepare([album], tmp_path / "out", progress=False)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 2

@@ -16,7 +16,7 @@ from conftest import Stopped, fit_until_killed, resnet_narrow, same, state_of
 from PIL import Image
 from torch import nn
 
-from colorize.checkpoint import CheckpointError
+from colorize.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from colorize.config import TrainConfig
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.models import create_model
@@ -98,6 +98,11 @@ def test_validation_is_the_mean_over_photos_in_eval_mode_and_repeatable(tmp_path
     trainer = toy_trainer(tmp_path / "toy")
     whole, parts = trainer.validate([photos]), trainer.validate(photos.split(2))
     assert whole == pytest.approx(parts, rel=1e-5)
+
+
+def test_noise_in_validation_does_not_hang_on_who_gives_the_photos(tmp_path, loaders):
+    trainer, val = open_run(tiny("unet_gan"), tmp_path, "cpu"), loaders()[1]
+    assert trainer.validate(val) == trainer.validate(list(val))
 
 
 @pytest.mark.parametrize("preset", MODEL_ARGS)
@@ -220,6 +225,16 @@ def test_a_run_killed_while_saving_keeps_its_earlier_checkpoint(tmp_path, monkey
         toy_trainer(tmp_path, losses[1:], epochs=3).fit(toy_batches(), None, progress=False)
     assert same(outcome(tmp_path), before)
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".part"]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_ones_in_their_places(tmp_path):
+    last, previous = tmp_path / "last.pt", tmp_path / "previous.pt"
+    for number in range(3):
+        save_checkpoint(last, {"number": number}, keep=previous)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(CheckpointError, match="disk full"):
+        patch.setattr(torch, "save", lambda *_: Path("nowhere/file").write_bytes(b""))
+        save_checkpoint(last, {"number": 3}, keep=previous)
+    assert [load_checkpoint(path)["number"] for path in (last, previous)] == [2, 1]
 
 
 def test_each_epoch_has_its_own_order_and_crops_also_after_a_stop(tmp_path):

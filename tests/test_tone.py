@@ -47,3 +47,9 @@ def test_noise_is_no_color():
 )
 def test_a_tone_has_little_spread_and_little_of_its_chroma(chroma, spread, found):
     assert tone(chroma, spread) == found
+
+
+def test_a_color_for_each_of_forty_lightnesses_has_no_spread():
+    lightness = ((torch.arange(40) + 0.5) / 20 - 1).view(1, 40, 1)
+    ab = torch.rand(2, 40, 1).expand(2, 40, 3)
+    assert color_spread(lightness.expand(1, 40, 3), ab).item() == pytest.approx(0, abs=1e-4)

@@ -143,3 +143,14 @@ def test_the_gans_forward_is_its_generators():
     assert network.multiple == 8
     parts = {id(p) for part in (generator, critic) for p in part.parameters()}
     assert {id(p) for p in network.parameters()} == parts
+
+
+def test_both_networks_leak_a_fifth_as_in_the_paper(pix2pix):
+    for network in (pix2pix, PatchDiscriminator()):
+        leaks = [m.negative_slope for m in network.modules() if isinstance(m, nn.LeakyReLU)]
+        assert set(leaks) == {0.2} and len(leaks) >= 4
+
+
+def test_the_innermost_pixel_of_one_photo_is_not_normalized_away():
+    generator = UNetGenerator(depth=3, base_channels=4).train()
+    assert generator(torch.rand(1, 1, 8, 8)).isfinite().all()

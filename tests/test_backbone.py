@@ -254,3 +254,9 @@ def test_spectral_norm_of_a_transposed_convolution_is_that_of_its_outputs():
         weight = conv.weight
     matrix = weight.detach().transpose(0, 1).flatten(1)
     assert torch.linalg.matrix_norm(matrix, 2).item() == pytest.approx(1, rel=1e-4)
+
+
+def test_the_decoders_channels_halve_down_to_an_eighth():
+    body = create_model("backbone_unet", backbone="resnet18", width=64).body
+    assert body.strides == [16, 8, 4, 2, 1]
+    assert [block.second[0].out_channels for block in body.blocks] == [64, 32, 16, 8, 8]

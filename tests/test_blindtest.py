@@ -15,6 +15,7 @@ from conftest import js, make_photo, screen, until
 from PIL import Image
 
 from colorize.blindtest import TEMPLATE, write_blind_test
+from colorize.cli import main
 
 HOSTILE = """</script><b onclick='x'>"<!--&amp;\u2028é.jpg"""
 RED, GREEN = (200, 40, 40), (40, 160, 40)  # a real photo and a painted one, to eyes and browsers
@@ -159,6 +160,19 @@ def test_errors_name_what_is_wrong(tmp_path, truths, painted, options, message):
     with pytest.raises(ValueError, match=message):
         write_blind_test(truths, painted, tmp_path / "t.html", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_draws_photos_by_the_seed(folder, tmp_path):
+    drawn = []
+    for seed in ("0", "0", "1", "2"):
+        words = ["--photos", str(folder), "--part", "train", "--count", "2", "--seed", seed]
+        page = tmp_path / "t.html"
+        assert main(["blindtest", str(folder / "train"), *words, "-o", str(page)]) == 0
+        test = Page(page).test
+        assert test["seed"] == int(seed) and test["seconds"] == 1
+        drawn.append({trial["photo"] for trial in test["trials"]})
+    assert drawn[0] == drawn[1] and all(len(some) == 2 for some in drawn)
+    assert len(set(map(frozenset, drawn))) > 1
 
 
 # In a browser. `seen` has a line for each pair that stood on the screen: the times of the first

@@ -144,6 +144,13 @@ def test_a_number_that_is_none_is_said_with_its_option(option, value, capsys):
     assert f"argument {option}: needs a whole number" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("option", "value"), [("--vividness", "1.01"), ("--vividness", "nan")])
+def test_a_number_beyond_its_end_is_said_with_both_ends(option, value, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["photo", "a.jpg", f"{option}={value}"])
+    assert f"argument {option}: needs a number from 0 to 1, got" in capsys.readouterr().err
+
+
 def test_every_setting_is_an_option_that_shows_its_default(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])

@@ -295,6 +295,7 @@ def test_black_and_white_have_no_color_whatever_is_painted_on_them():
     black, white = torch.full_like(ab[:1], -1), torch.full_like(ab[:1], 1)
     assert (to_uint8(lab_to_rgb(black, ab)) == 0).all()
     assert (to_uint8(lab_to_rgb(white, ab)) == 255).all()
+    assert (lab_to_rgb8(black, ab) == 0).all() and (lab_to_rgb8(white, ab) == 255).all()
 
 
 def test_lightness_beyond_its_range_is_clamped():

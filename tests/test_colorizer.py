@@ -114,6 +114,7 @@ def test_what_the_network_cannot_carry_is_padded_by_reflection_and_cut_off_again
     assert torch.equal(colors.ab, colors.lightness.expand(1, 2, 16, 21))
     tiny = pad_to_multiple(torch.rand(1, 1, 2, 3), 8)  # too small to be reflected
     assert tiny.shape == (1, 1, 8, 8) and tiny[0, 0, 7, 7] == tiny[0, 0, 1, 2]
+    assert pad_to_multiple(torch.rand(1, 1, 4, 4), 8).shape == (1, 1, 8, 8)
 
 
 def test_the_painting_in_full_size_is_the_small_one_enlarged_bilinearly():
@@ -238,6 +239,8 @@ def test_out_of_memory_the_network_sees_the_photo_smaller_and_it_is_said(error):
     assert painted.size == (50, 50)
     expected = Colorizer(Fake(lambda _: STRONG), 16, "cpu")(photo)
     assert painted.tobytes() == expected.tobytes()
+    with pytest.warns(UserWarning, match="at 8 px instead of 24"):  # which the network carries
+        Colorizer(Greedy(8, error), 24, "cpu")(photo)
     with pytest.warns(UserWarning), pytest.raises(type(error)):  # not even at the smallest
         Colorizer(Greedy(4, error), 16, "cpu")(photo)
     with pytest.raises(RuntimeError, match="another matter"):

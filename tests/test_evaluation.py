@@ -64,6 +64,7 @@ def test_the_trivial_rows_learned_nothing_but_the_mean(memory, photos):
     middle = painted["mean-ab"].flatten(1).median(dim=1).values
     assert torch.allclose(middle, memory.mean_ab.flatten() * AB_SCALE, atol=1)
     assert painted["random"].std() > 15
+    assert painted["random"].flatten(1).mean(1).abs().max() < 10  # from -1 up, not from 0
     again = rows.trivial_rows(memory)["random"]
     assert again("a", photo) == rows.trivial_rows(memory)["random"]("a", photo)
     assert again("a", photo) != again("b", photo)
@@ -394,6 +395,13 @@ def test_what_networks_see_has_an_interval_of_two_standard_errors():
     told = found.estimate("a", "KID x")
     assert (told.low, told.high) == pytest.approx((1.5 - 1.96 * 0.3, 1.5 + 1.96 * 0.3))
     assert math.isnan(found.estimate("a", "FID x").low)
+
+
+def test_each_column_says_in_which_direction_it_is_better():
+    nearer = {"colorfulness", "colorfulness_absolute", "cast", "pooled_cast", "bleeding"}
+    higher = {"ssim", "psnr", "pooled_psnr"}
+    assert {name for name, (_, sign) in summary.COLUMNS.items() if sign == 0} == nearer
+    assert {name for name, (_, sign) in summary.COLUMNS.items() if sign == 1} == higher
 
 
 def test_what_is_pooled_is_worked_out_over_all_photos():

@@ -317,6 +317,25 @@ def test_a_turned_film_is_set_upright(names, tmp_path, degrees, is_mirrored, col
     assert difference.abs().mean() * 50 < 1.5
 
 
+@pytest.mark.parametrize(("degrees", "aspect"), [(0, Fraction(4, 3)), (90, Fraction(3, 4))])
+def test_pixels_that_are_not_square_stay_so(
+    names, tmp_path, degrees, aspect, colorizer, color_film
+):
+    source = tmp_path / "a.mp4"
+    with av.open(str(source), "w") as out:
+        video = out.add_stream("libx264", rate=RATE)
+        video.width, video.height, video.pix_fmt = 128, 96, "yuv420p"
+        video.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for rgb in clip(names[0], 3):
+            pixels = grey(rgb).permute(1, 2, 0).contiguous().numpy()
+            out.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        out.mux(video.encode())
+    turned(source, degrees)
+    color_film(colorizer, source, tmp_path / "b.mp4")
+    with av.open(str(tmp_path / "b.mp4")) as found:
+        assert found.streams.video[0].sample_aspect_ratio == aspect
+
+
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_of_a_cut_film_what_can_be_read_is_colored_and_the_rest_named(
     names, tmp_path, suffix, colorizer, color_film

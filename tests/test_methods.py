@@ -13,7 +13,7 @@ from conftest import fit_until_killed, resnet_narrow, same, state_of
 from overfit import learn_by_heart
 from test_runs import outcome
 
-from colorize.bins import count_bins, rebalancing_weights
+from colorize.bins import count_bins, rebalanced_cross_entropy, rebalancing_weights
 from colorize.cli import main
 from colorize.color import rgb_to_lab
 from colorize.colorizer import Colorizer
@@ -128,6 +128,18 @@ def test_colors_are_counted_at_a_quarter_of_the_size_as_they_are_learned(tmp_pat
     assert torch.equal(trainer.model.weights, rebalancing_weights(counts))
 
 
+def test_the_validation_loss_of_classes_is_weighed_as_that_of_training(tmp_path):
+    trainer = open_run(tiny("colorful", precision="fp32"), tmp_path, "cpu")
+    trainer.model.weights.copy_(torch.rand(261) * 3)
+    painter = trainer.learners.painter.eval()
+    lightness, ab = torch.rand(2, 1, 32, 32) - 0.5, torch.rand(2, 2, 32, 32) - 0.5
+    with torch.no_grad():
+        loss, _ = trainer.judge(lightness, ab)
+        logits = painter.network(lightness)
+    expected = rebalanced_cross_entropy(logits, ab, trainer.model.weights)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 @pytest.fixture(scope="module")
 def classes():
     torch.manual_seed(0)
@@ -199,13 +211,28 @@ def test_the_critic_alone_sees_saved_paintings_of_the_same_crops(tmp_path, loade
     assert not (tmp_path / "paintings.critic").exists()  # their phase is over
 
 
+def test_while_the_critic_learns_alone_nothing_of_the_generator_moves(tmp_path, loaders):
+    trainer = open_run(tiny("nogan"), tmp_path, "cpu")
+    states, step = [], trainer.step
+
+    def watched(batches):
+        before = state_of(trainer.model.generator)
+        losses = step(batches)
+        states.append((trainer.phase, same(before, state_of(trainer.model.generator))))
+        return losses
+
+    trainer.step = watched
+    trainer.fit(*loaders(), progress=False)  # statistics and spectral norms too
+    assert [is_same for phase, is_same in states if phase == "critic"] == [True] * 6
+
+
 def test_the_critics_phase_goes_on_in_other_pieces_and_forgets_another_runs_paintings(
     tmp_path, loaders
 ):
     photos = loaders()[0].dataset.photos
     stale = tmp_path / "paintings.critic" / "epoch-0001-000000-0000.pt"
     stale.parent.mkdir()
-    torch.save({"ab": torch.zeros(2, 2, 32, 32, dtype=torch.int8)}, stale)
+    torch.save({"ab": torch.zeros(4, 2, 32, 32, dtype=torch.int8)}, stale)
     config = tiny("nogan", batch_size=4, phases=(("critic", 3, 1.0), ("both", 1, 1.0)))
     trainer = open_run(config, tmp_path, "cpu")
     seen = []

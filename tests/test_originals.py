@@ -447,3 +447,19 @@ def test_in_a_jpeg_what_was_transparent_lies_on_white():
     original = read_png(values)
     found = np.asarray(Image.open(io.BytesIO(encode(original, original.rgb, "JPEG"))))
     assert found[:7].max() < 10 and found[9:].min() > 245
+
+
+def test_the_previews_in_a_cameras_jpeg_are_no_pictures(tmp_path):
+    photo = make_photo()
+    photo.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[photo.reduce(2)])
+    original = read_original(tmp_path / "a.jpg")
+    assert (original.kind, original.pictures, original.left) == ("JPEG", 1, "")
+
+
+def test_what_exif_says_of_the_pixels_does_not_go_with_the_painting(tmp_path):
+    tags = exif()
+    tags.get_ifd(CAMERA).update({0xA001: 1, 0xA002: 4000, 0xA003: 3000})
+    make_photo().save(tmp_path / "a.jpg", exif=tags)
+    assert dict(read_original(tmp_path / "a.jpg").exif.get_ifd(CAMERA)) == {
+        DATE: "1931:05:01 12:00:00"
+    }

@@ -247,3 +247,10 @@ print(status, int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     status, megabytes = map(int, done.stdout.splitlines()[-1].split())
     assert status == 0 and megabytes < 3000
+
+
+def test_an_exported_file_is_not_replaced_unasked(model, tmp_path, capsys):
+    path = tmp_path / "mine.onnx"
+    path.write_text("precious")
+    assert "--overwrite replaces it" in fails(capsys, main(["export", str(model), "-o", str(path)]))
+    assert path.read_text() == "precious"

@@ -263,6 +263,13 @@ def test_the_learning_rates_of_each_epoch_follow_the_schedule(tmp_path):
     assert [record["lr"] for record in history] == pytest.approx(rest)
 
 
+def test_the_losses_of_an_epoch_are_the_means_of_its_own_steps(tmp_path):
+    trainer = toy_trainer(tmp_path, [1.0] * 3, epochs=3)
+    trainer.step = lambda batches: {"loss": torch.tensor(float(trainer.steps))}
+    history = trainer.fit(toy_batches(2), None, progress=False)
+    assert [record["train"]["loss"] for record in history] == [0.5, 2.5, 4.5]
+
+
 # Stopped inside an epoch.
 
 
@@ -494,6 +501,14 @@ def test_the_moving_average_warms_up_and_paints(tmp_path):
     assert not torch.allclose(trainer.learners.painter.color.weight, weights[-1], atol=1e-7)
     best = torch.load(tmp_path / "best.pt", weights_only=True)["model"]
     assert torch.equal(best["color.weight"], trainer.learners.painter.color.weight)
+
+
+def test_a_game_with_a_moving_average_is_shown_by_it(tmp_path, loaders):
+    trainer = open_run(tiny("unet_gan", ema=0.9), tmp_path, "cpu")
+    trainer.fit(*loaders(), progress=False)
+    shown = load(tmp_path).network.state_dict()
+    assert same(dict(shown), state_of(trainer.learners.painter.generator))
+    assert not same(dict(shown), state_of(trainer.model.generator))
 
 
 def test_the_moving_average_has_running_statistics_of_its_own():

@@ -130,6 +130,33 @@ def test_the_gradients_of_a_gan_step_are_those_of_two_plain_backward_passes(tmp_
             torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-4)
 
 
+def test_the_gradients_of_equal_pieces_are_those_of_one(tmp_path, batch):
+    trainer = open_run(tiny("unet_gan", precision="fp32"), tmp_path, "cpu")
+    trainer.model.train()
+    found = []
+
+    def update(*names):
+        found.append([grad for name in names for grad in grads_of(getattr(trainer.model, name))])
+        trainer.model.zero_grad()
+
+    trainer.learners.update = update
+    for pieces in (batch, batch * 2):
+        trainer.step(pieces)
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
+
+
+def test_the_noise_of_each_step_and_piece_is_another(tmp_path, batch):
+    trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
+    drawn = []
+    for steps, number in ((0, 0), (0, 0), (1, 0), (0, 1)):
+        trainer.steps = steps
+        with trainer.learning(dataclasses.replace(batch[0], number=number)):
+            drawn.append(torch.rand(9))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not any(torch.equal(drawn[0], other) for other in drawn[2:])
+
+
 def test_a_gan_step_takes_no_needless_arithmetic(tmp_path):
     """86 GFLOP per photo; with the generator run twice and gradients unused it would be 104."""
     config = dataclasses.replace(PRESETS["unet_gan"], batch_size=1)

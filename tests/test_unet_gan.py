@@ -154,3 +154,14 @@ def test_both_networks_leak_a_fifth_as_in_the_paper(pix2pix):
 def test_the_innermost_pixel_of_one_photo_is_not_normalized_away():
     generator = UNetGenerator(depth=3, base_channels=4).train()
     assert generator(torch.rand(1, 1, 8, 8)).isfinite().all()
+
+
+@torch.no_grad()
+def test_the_critic_normalizes_by_the_batch_at_hand_also_where_it_is_only_asked():
+    critic = PatchDiscriminator(8)
+    for module in critic.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=0.2)
+    lightness, ab = random_lightness(2, 1, 64, 64), random_lightness(2, 2, 64, 64)
+    learning = critic.train()(lightness, ab)
+    assert torch.equal(critic.eval()(lightness, ab), learning)

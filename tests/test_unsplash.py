@@ -2,6 +2,8 @@
 
 import csv
 import io
+import math
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 import zipfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import disk_full_at
@@ -19,7 +22,7 @@ import colorize.data.catalogue as catalogue_module
 import colorize.data.unsplash as unsplash
 import colorize.data.web as web
 from colorize.cli import main
-from colorize.data.catalogue import CatalogueError, read_catalogue
+from colorize.data.catalogue import CatalogueError, CataloguePhoto, read_catalogue
 from colorize.data.folder import PhotoFolder, split_part
 from colorize.data.manifest import Manifest
 from colorize.data.unsplash import UnsplashLite, photo_path
@@ -155,6 +158,14 @@ def test_photos_are_asked_for_at_the_size_of_training_and_by_an_honest_client(tm
     assert all(agent.startswith("colorize-photos/") for _, agent in seen)
 
 
+@pytest.mark.parametrize(("width", "height"), [(1000, 667), (3999, 3000), (4000, 4000)])
+def test_the_short_side_is_never_below_what_was_asked_for(tmp_path, width, height):
+    download = UnsplashLite(tmp_path, size=64)
+    row = CataloguePhoto("a", f"{download.hosts.photos}/a", "", "", "", width, height)
+    asked = int(re.search(r"\?w=(\d+)&", download._address(row))[1])
+    assert 64 <= asked * height / width < 66
+
+
 def test_so_many_photos_are_fetched_at_a_time_and_no_more(tmp_path):
     with Loopback(24, latency=0.05) as servers:
         lite(tmp_path, servers, workers=4).download(progress=False)
@@ -181,6 +192,34 @@ def test_it_stops_where_every_answer_is_alike(tmp_path, monkeypatch, kind):
         assert len(servers.photos_asked()) < 60
         servers.kinds = {}
         assert download(tmp_path, servers, retry=True).counts() == {"good": 200}
+
+
+@pytest.mark.parametrize(
+    ("length", "largest", "deadline", "error", "reason"),
+    [
+        ("10", 99, math.inf, web.NotNow, "cut after 5 of 10 bytes"),
+        ("5", 4, math.inf, web.Never, "larger than 4 bytes"),
+        (None, 99, 0.0, web.NotNow, "came too slowly"),
+    ],
+)
+def test_a_body_is_whole_small_and_fast_or_refused(length, largest, deadline, error, reason):
+    headers = {} if length is None else {"Content-Length": length}
+    answer = SimpleNamespace(headers=headers, raw=io.BytesIO(b"12345"))
+    with pytest.raises(error, match=reason):
+        web.copy(answer, io.BytesIO(), largest, deadline)
+
+
+def test_who_is_asked_to_wait_for_hours_tries_no_more(monkeypatch):
+    tried = []
+    monkeypatch.setattr(web.Web, "_sleep", lambda self, seconds: None)
+
+    def attempt():
+        tried.append(1)
+        raise web.NotNow("answered 429", wait=3601)
+
+    with pytest.raises(web.NotNow, match="answered 429"):
+        web.Web(1, "a test").retrying(attempt)
+    assert len(tried) == 1
 
 
 # Stopped and started again.
@@ -333,6 +372,22 @@ def test_an_archive_with_another_digest_is_refused_and_kept_aside(tmp_path):
             download(tmp_path, servers, version="1.4.1")
         assert (tmp_path / "catalogue/1.4.1.zip.bad").read_bytes() == servers.archive
         assert not servers.photos_asked()
+
+
+def test_a_web_page_is_no_archive(tmp_path, monkeypatch):
+    with Loopback(5) as servers:
+        handler = servers.server.RequestHandlerClass
+
+        def page(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(b"<p>Log in")
+
+        servers.server.RequestHandlerClass = type("Page", (handler,), {"do_GET": page})
+        with pytest.raises(ConnectionError, match=r"a web page came instead.*--source FILE"):
+            download(tmp_path, servers)
+    assert not list(tmp_path.rglob("*.zip*"))
 
 
 @pytest.mark.parametrize("version", ["../../etc", "/x", "", "1.4.1?x=1"])
@@ -518,6 +573,14 @@ def test_scattered_failures_and_known_bad_photos_do_not_stop_it(tmp_path, monkey
         for retry in (False, True):
             counts = download(tmp_path, servers, retry=retry).counts()
             assert counts == {"good": 52, "failed": 4, "bad": 4}
+
+
+def test_failures_with_photos_between_them_are_not_in_a_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(unsplash, "_FAILURES_IN_A_ROW", 3)
+    with Loopback(15) as servers:
+        servers.kinds = dict.fromkeys(servers.ids[::3], "broken")
+        manifest = lite(tmp_path, servers, workers=1).download(progress=False)
+        assert manifest.counts() == {"good": 10, "failed": 5}
 
 
 @pytest.mark.parametrize("url", ["https://[bad/x", "", "no address", "//"])

@@ -198,6 +198,11 @@ def mean_chroma(ab: Tensor) -> Tensor:
     return torch.hypot(a, b).mean(dim=(-2, -1))
 
 
+def is_grey(rgb: Tensor) -> bool:
+    """Whether the three channels of a photo (3, H, W) are alike throughout."""
+    return torch.equal(rgb[0], rgb[1]) and torch.equal(rgb[1], rgb[2])
+
+
 def _check_channels(tensor: Tensor, channels: int, name: str) -> None:
     if tensor.dim() < 3 or tensor.shape[-3] != channels:
         raise ValueError(

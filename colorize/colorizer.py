@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from colorize import pretrained
 from colorize.bins import entropy
-from colorize.color import rgb_to_lightness, to_uint8
+from colorize.color import grey_to_lightness, is_grey, rgb_to_lightness, to_uint8
 from colorize.export import load_onnx
 from colorize.hints import Hint, place_hints
 from colorize.models.layers import Noise, check_size, enlarged, pad_to_multiple
@@ -224,10 +224,7 @@ class Colorizer:
     def _predict(
         self, photos: Sequence[Tensor], size: int, options: Options, at_once: int
     ) -> list[Colors]:
-        seen = [
-            rgb_to_lightness(resize(rgb, *self._network_size(rgb.shape[1:], size)))
-            for rgb in photos
-        ]
+        seen = [self._seen(rgb, size) for rgb in photos]
         found: list[Colors | None] = [None] * len(photos)
         for batch in _batches([one.shape for one in seen], at_once):
             lightness = torch.stack([seen[index] for index in batch])
@@ -283,6 +280,13 @@ class Colorizer:
             )
         if options.hints and count != 1:
             raise ValueError(f"hints are for one photo, got {count}")
+
+    def _seen(self, rgb: Tensor, size: int) -> Tensor:
+        """The lightness (1, h, w) of a photo as the network sees it."""
+        sides = self._network_size(rgb.shape[1:], size)
+        if is_grey(rgb):
+            return grey_to_lightness(resize(rgb[:1], *sides))
+        return rgb_to_lightness(resize(rgb, *sides))
 
     def _placed(self, hints: Sequence[Hint], rgb: Tensor, lightness: Tensor) -> Tensor | None:
         """Hints at the network's size, padded as the lightness is."""

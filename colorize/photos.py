@@ -131,15 +131,20 @@ def photo_size(file: str | os.PathLike) -> tuple[int, int]:
 def to_srgb(photo: Image.Image) -> Image.Image:
     """An 8-bit sRGB photo, mode RGB, from a Pillow image of any mode; transparency is on white."""
     photo, alpha = _split(photo)
+    photo = photo if photo.mode == "RGB" else photo.convert("RGB")
     if alpha is None:
         return photo
     return Image.composite(photo, Image.new("RGB", photo.size, BACKGROUND), alpha)
 
 
 def split_alpha(photo: Image.Image) -> tuple[Tensor, Tensor | None]:
-    """A photo of any mode as uint8 sRGB (3, H, W), and its alpha (1, H, W) if it has any."""
+    """A photo of any mode as uint8 sRGB (3, H, W), and its alpha (1, H, W) if it has any.
+
+    Of a greyscale photo the three channels are one in memory, not to be written to.
+    """
     photo, alpha = _split(photo)
-    rgb = torch.from_numpy(np.array(photo)).permute(2, 0, 1)
+    values = torch.from_numpy(np.array(photo))
+    rgb = values.expand(3, -1, -1) if photo.mode == "L" else values.permute(2, 0, 1)
     return rgb, None if alpha is None else torch.from_numpy(np.array(alpha)).unsqueeze(0)
 
 
@@ -159,19 +164,18 @@ def with_alpha(photo: Image.Image, alpha: Tensor | None) -> Image.Image:
 
 
 def _split(photo: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """8-bit sRGB, mode RGB, and the alpha if there is transparency."""
+    """8-bit sRGB, mode RGB or L, and the alpha if there is transparency."""
     icc = photo.info.get("icc_profile")
     if photo.mode in DEEP_MODES:
         photo = _to_8_bit(photo)
     opaque = "L" if photo.mode in ("1", "L", "LA") else "RGB"
     if photo.has_transparency_data:
         photo = photo.convert("RGBA")
-        color = apply_profile(photo.convert(opaque), icc).convert("RGB")
-        return color, photo.getchannel("A")
+        return apply_profile(photo.convert(opaque), icc), photo.getchannel("A")
     if photo.mode not in ("L", "RGB", "CMYK", "LAB"):
         photo = photo.convert(opaque)
     photo = apply_profile(photo, icc)
-    if photo.mode != "RGB":
+    if photo.mode != "L":
         photo = photo.convert("RGB")
     photo.info.pop("icc_profile", None)  # done, and not to be done again
     return photo, None
@@ -220,7 +224,8 @@ def rgb_to_photo(rgb: Tensor) -> Image.Image:
     """A photo of a uint8 tensor (3, H, W)."""
     if rgb.dtype != torch.uint8 or rgb.dim() != 3 or rgb.shape[0] != 3:
         raise ValueError(f"rgb must be uint8 (3, H, W), got {rgb.dtype} {tuple(rgb.shape)}")
-    return Image.fromarray(rgb.permute(1, 2, 0).contiguous().cpu().numpy())
+    # Channel by channel: pixels of three bytes are read and written in many times that.
+    return Image.merge("RGB", [Image.fromarray(channel) for channel in rgb.cpu().numpy()])
 
 
 def write_photo(photo: Image.Image, path: str | os.PathLike) -> Path:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from colorize.color import AB_SCALE, mean_chroma, rgb_to_lab
+from colorize.color import AB_SCALE, is_grey, mean_chroma, rgb_to_lab
 from colorize.photos import resize
 
 # A greyscale photo stored as RGB has a mean CIELAB chroma below 1 (JPEG noise); the palest
@@ -32,7 +32,7 @@ def look(rgb: Tensor) -> tuple[float, float]:
 
 def photo_tone(rgb: Tensor) -> str:
     """Whether a uint8 photo (3, H, W) is "grey", "toned" or in "color"."""
-    if torch.equal(rgb[0], rgb[1]) and torch.equal(rgb[1], rgb[2]):  # soon seen
+    if is_grey(rgb):  # soon seen
         return "grey"
     return tone(*look(rgb))
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colorize.color import grey_to_lightness, lab_to_rgb, lab_to_rgb8, rgb_to_lightness
+from colorize.color import grey_to_lightness, is_grey, lab_to_rgb, lab_to_rgb8, rgb_to_lightness
 
 _STRIP_PIXELS = 2**17  # pixels joined at a time, to bound the memory
 _EPSILON = 0.001  # variance of lightness: steps of some 3 L* begin to be edges
@@ -40,13 +40,13 @@ def join(rgb: Tensor, ab: Tensor, guide: Tensor | None = None) -> Tensor:
     small = F.interpolate(
         torch.cat((slope, offset)).unsqueeze(0), (ab.shape[-2], width), mode="bilinear"
     )[0]
-    painted = torch.empty_like(rgb)
-    is_grey = rgb.dtype == torch.uint8 and torch.equal(rgb[0], rgb[1]) and torch.equal(*rgb[1:])
+    painted = torch.empty(rgb.shape, dtype=rgb.dtype)
+    from_palette = rgb.dtype == torch.uint8 and is_grey(rgb)
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         strip = rgb[:, top : top + rows]
         slope, offset = _rows(small, top, top + strip.shape[1], height).split(2)
-        if is_grey:
+        if from_palette:
             colors = slope * grey_to_lightness(strip[0]) + offset
             strip = _palette().paint(strip[0], colors)
         elif rgb.dtype == torch.uint8:
@@ -82,7 +82,10 @@ class _Palette:
         if packed.max() >= 0:  # 255 in the last byte makes a number negative
             self._learn((index[packed == 0] // 256).unique().long())
             packed = self._look_up(index)
-        return packed.view(torch.uint8).view(*grey.shape, 4)[..., :3].permute(2, 0, 1)
+        painted = np.empty((3, *grey.shape), np.uint8)
+        for channel, shift in zip(painted, (0, 8, 16), strict=True):
+            channel[:] = packed >> shift  # whose last byte is kept
+        return torch.from_numpy(painted)
 
     def _look_up(self, index: Tensor) -> Tensor:
         return torch.from_numpy(self.colors.take(index.numpy(), mode="clip"))
@@ -104,9 +107,10 @@ def _palette() -> _Palette:
 
 def _slope(ab: Tensor, guide: Tensor) -> Tensor:
     """How much ab (2, h, w) changes with the lightness around each pixel (Equation 3)."""
-    mean = _mean(guide)
-    variance = _mean(guide * guide) - mean * mean
-    covariance = _mean(guide * ab) - mean * _mean(ab)
+    means = _mean(torch.cat((guide, ab, guide * guide, guide * ab)))
+    mean, mean_ab, mean_square, mean_product = means.split((1, 2, 1, 2))
+    variance = mean_square - mean * mean
+    covariance = mean_product - mean * mean_ab
     return covariance / (variance + _EPSILON)
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import glob
-import hashlib
 import os
 import re
 import threading
@@ -20,9 +19,9 @@ from torch import Tensor
 import colorize
 from colorize.colorizer import Colorizer, Options
 from colorize.deep import to_8_bit
-from colorize.originals import KINDS, Original, note, read_note, read_original, write_painting
-from colorize.photos import PhotoError, fitted, named_damage
-from colorize.runtime import is_out_of_memory
+from colorize.originals import Original, note, read_note, read_original, write_painting
+from colorize.photos import KINDS, PhotoError, fitted, named_damage
+from colorize.runtime import file_sha256, is_out_of_memory
 from colorize.tone import photo_tone
 from colorize.upsampling import join
 
@@ -335,5 +334,5 @@ def _targets(job: Job, samples: int | None, compare: bool = False) -> tuple[Path
 
 
 def _digest(path: Path) -> str:
-    with named_damage(path), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    with named_damage(path):
+        return file_sha256(path)[:16]

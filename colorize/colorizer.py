@@ -16,6 +16,7 @@ from colorize.bins import entropy
 from colorize.color import grey_to_lightness, is_grey, rgb_to_lightness, to_uint8
 from colorize.export import load_onnx
 from colorize.hints import Hint, place_hints
+from colorize.models.color_classifier import has_classes
 from colorize.models.layers import Noise, check_size, enlarged, pad_to_multiple
 from colorize.photos import on_paper, resize, rgb_to_photo, split_alpha, with_alpha
 from colorize.runtime import is_out_of_memory, pick_device, seed_all
@@ -101,7 +102,7 @@ class Colorizer:
         self.device = pick_device(device)
         self.network = network.to(self.device, memory_format=torch.channels_last).eval()
         self.size, self.name, self.digest = size, name, digest
-        self.has_classes = hasattr(network, "logits")
+        self.has_classes = has_classes(network)
         self.takes_hints = network.takes_hints
         self.has_noise = any(isinstance(module, Noise) for module in network.modules())
 

@@ -19,8 +19,8 @@ from colorize.album import SUFFIXES, color_photo
 from colorize.colorizer import Colorizer, Options
 from colorize.data.folder import load_samples
 from colorize.hints import Hint, read_hint
-from colorize.originals import KINDS, read_original, write_painting
-from colorize.photos import PhotoError, fitted, rgb_to_photo
+from colorize.originals import read_original, write_painting
+from colorize.photos import KINDS, PhotoError, fitted, rgb_to_photo
 from colorize.tone import photo_tone
 from colorize.upsampling import join
 

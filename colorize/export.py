@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from colorize.checkpoint import CheckpointError
 from colorize.color import AB_SCALE
 from colorize.models import create_model
-from colorize.models.color_classifier import ColorClassifier
+from colorize.models.color_classifier import ColorClassifier, has_classes
 from colorize.models.layers import Noise, enlarged, pad_to_multiple
 from colorize.pretrained import Pretrained, short_digest
 from colorize.runtime import written_beside
@@ -38,7 +38,7 @@ class _Exported(nn.Module):
         padded = pad_to_multiple(lightness, multiple)
         if hints is not None:
             hints = nn.functional.pad(hints, (0, -width % multiple, 0, -height % multiple))
-        if not hasattr(self.network, "logits"):
+        if not has_classes(self.network):
             return self.network(padded, hints)[..., :height, :width]
         logits = self.network.logits(padded, hints)
         ab = enlarged(self.network.decode(logits), padded)
@@ -72,7 +72,7 @@ def export_onnx(found: Pretrained, path: str | os.PathLike) -> float:
         raise ImportError(f"to export: {_EXTRA} ({error})") from error
 
     network = _Exported(_folded(found)).eval()
-    has_classes = hasattr(found.network, "logits")
+    outputs = ["ab", "logits"] if has_classes(found.network) else ["ab"]
     example = [torch.rand(2, 1, 96, 128) * 2 - 1]
     names = ["lightness"]
     if found.network.takes_hints:
@@ -94,7 +94,7 @@ def export_onnx(found: Pretrained, path: str | os.PathLike) -> float:
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=names,
-                output_names=["ab", "logits"] if has_classes else ["ab"],
+                output_names=outputs,
                 dynamic_shapes=tuple(dict(dynamic) for _ in names),
                 external_data=False,
                 verbose=False,
@@ -105,7 +105,7 @@ def export_onnx(found: Pretrained, path: str | os.PathLike) -> float:
             "size": found.size,
             "multiple": found.network.multiple,
             "takes_hints": found.network.takes_hints,
-            "temperature": found.network.temperature if has_classes else None,
+            "temperature": found.network.temperature if has_classes(found.network) else None,
             "probe": _probe(network, found.network.takes_hints),
         }
         onnx.helper.set_model_props(model, {"colorize": json.dumps(facts)})
@@ -128,13 +128,13 @@ def load_onnx(path: str | os.PathLike) -> Pretrained:
         CheckpointError: if the file is damaged or of another program.
     """
     session, facts = _session(path)
-    has_classes = facts["temperature"] is not None
+    temperature = facts["temperature"]  # of a network with classes
     off = torch.tensor(_probe(OnnxNetwork(session, facts, "ab"), facts["takes_hints"]))
     if not (off - torch.tensor(facts["probe"])).abs().max() * AB_SCALE <= TOLERANCE:
         raise CheckpointError(f"{path} is damaged: it does not paint what it painted when written")
-    network = OnnxNetwork(session, facts, "logits" if has_classes else "ab")
-    if has_classes:
-        network = ColorClassifier(network, facts["temperature"])
+    network = OnnxNetwork(session, facts, "ab" if temperature is None else "logits")
+    if temperature is not None:
+        network = ColorClassifier(network, temperature)
     return Pretrained(network, "onnx", {}, facts["size"], facts["name"], short_digest(Path(path)))
 
 

@@ -15,6 +15,8 @@ from torch import Tensor
 from colorize.deep import bits_of, encode_png, encode_tiff, read_png, read_tiff, to_8_bit, to_deep
 from colorize.photos import (
     DEEP_MODES,
+    KINDS,
+    SAVE_OPTIONS,
     PhotoError,
     named_damage,
     on_paper,
@@ -23,19 +25,6 @@ from colorize.photos import (
     with_alpha,
 )
 from colorize.runtime import written_beside
-
-# What is written for which suffix. Chroma is kept whole (4:4:4), because it is what was painted.
-KINDS = {
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
-    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    **{".png": "PNG", ".webp": "WEBP", ".avif": "AVIF"},
-}
-_SAVE_OPTIONS = {
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"quality": 95, "method": 4},
-    "AVIF": {"quality": 90, "subsampling": "4:4:4", "speed": 8},
-    "PNG": {"compress_level": 4},
-}
 
 # Of EXIF's first directory, what tells of the photo: name, description, maker, camera, software,
 # dates, artist, rating, copyright, Windows' title to subject. The rest is of how pixels are stored.
@@ -164,7 +153,7 @@ def encode(original: Original, painted: Tensor, kind: str) -> bytes:
     if kind == "JPEG":
         painted, alpha = on_paper(painted, alpha), None
     photo = with_alpha(rgb_to_photo(painted), alpha)
-    options = dict(_SAVE_OPTIONS[kind])
+    options = dict(SAVE_OPTIONS[kind])
     exif = original.exif
     if original.dpi is not None:
         if kind in ("JPEG", "PNG"):

@@ -35,11 +35,18 @@ _DAMAGES = (
 )
 _FLOAT_WHITES = ((1.0, 16.0), (255.0, 510.0), (65535.0, 131070.0))  # and their largest value
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-_SUFFIXES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
-_SAVE_OPTIONS = {  # 4:4:4, because chroma is what this project is about
+# What is written for which suffix, and how. Chroma is kept whole (4:4:4): it is what was painted.
+KINDS = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
+    **{".png": "PNG", ".webp": "WEBP", ".avif": "AVIF"},
+}
+SAVE_OPTIONS = {
     "JPEG": {"quality": 95, "subsampling": 0},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+    "PNG": {"compress_level": 4},
     "WEBP": {"quality": 95, "method": 4},
-    "PNG": {},
+    "AVIF": {"quality": 90, "subsampling": "4:4:4", "speed": 8},
 }
 
 
@@ -229,7 +236,7 @@ def rgb_to_photo(rgb: Tensor) -> Image.Image:
 
 
 def write_photo(photo: Image.Image, path: str | os.PathLike) -> Path:
-    """Write a photo; the kind of file follows from the suffix: jpg, jpeg, png or webp.
+    """Write a photo; the kind of file follows from the suffix, one of `KINDS`.
 
     Written beside its place and renamed, so that no half file ever bears the name.
 
@@ -237,12 +244,12 @@ def write_photo(photo: Image.Image, path: str | os.PathLike) -> Path:
         PhotoError: if the suffix is another, or the file cannot be written.
     """
     path = Path(path)
-    kind = _SUFFIXES.get(path.suffix.lower())
+    kind = KINDS.get(path.suffix.lower())
     if kind is None:
-        raise PhotoError(f"{path}: unknown kind of file; use one of {', '.join(_SUFFIXES)}")
+        raise PhotoError(f"{path}: unknown kind of file; use one of {', '.join(KINDS)}")
     try:
         with written_beside(path) as part:
-            photo.save(part, format=kind, **_SAVE_OPTIONS[kind])
+            photo.save(part, format=kind, **SAVE_OPTIONS[kind])
     except (OSError, ValueError) as error:
         raise PhotoError(f"{path}: cannot be written ({error})") from error
     return path

@@ -1,6 +1,5 @@
 """Trained networks where they lie: in a run, in the hub's form of folder, bundled, on the hub."""
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from colorize.checkpoint import CheckpointError, load_checkpoint
 from colorize.config import TrainConfig
 from colorize.models import create_model, generator_of
 from colorize.models.layers import check_size
-from colorize.runtime import written_beside
+from colorize.runtime import file_sha256, written_beside
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 BUNDLED = Path(__file__).parent / "weights"  # a folder for each network
@@ -137,7 +136,7 @@ def _load_folder(folder: Path, name: str) -> Pretrained:
             f"{folder / CONFIG} does not describe a network of colorize: {error}"
         ) from error
     try:
-        digest = sha256(path)
+        digest = file_sha256(path)
         if folder.parent == BUNDLED and digest != _sums().get(folder.name):
             raise CheckpointError(
                 f"{path} is damaged: its SHA-256 is another; install colorize again"
@@ -193,7 +192,7 @@ def save(found: Pretrained, folder: str | os.PathLike, card: str) -> None:
     config = {"model": found.model, "model_args": found.model_args, "size": found.size}
     with written_beside(folder / WEIGHTS) as part:
         save_file(state, part, metadata={"format": "pt"})
-        config["sha256"] = sha256(part)  # flipped bits would paint, and wrongly
+        config["sha256"] = file_sha256(part)  # flipped bits would paint, and wrongly
     with written_beside(folder / CARD) as part:
         part.write_text(card)
     with written_beside(folder / CONFIG) as part:
@@ -249,15 +248,9 @@ def cached() -> dict[str, Path]:
     return found
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def short_digest(path: Path) -> str:
     """The first digits of a file's SHA-256, by which people tell weights apart."""
-    return sha256(path)[:_SHORT]
+    return file_sha256(path)[:_SHORT]
 
 
 def _sums() -> dict[str, str]:

@@ -152,7 +152,7 @@ def score(method: str, seed: int, data: Path, out: Path, results: Path = RESULTS
         shutil.copytree(known, run / "test" / "features", dirs_exist_ok=True)
     judged = judge({name: row}, photos, SIZE, run / "test")
     more = {}
-    if hasattr(row.colorizer.network, "logits"):
+    if row.colorizer.has_classes:
         rows = {f"{name} at {vividness:g}": row.at(vividness) for vividness in VIVIDNESS}
         more = judge(rows, photos, SIZE, run / "vividness", features=False, full=False)
     result.mkdir(parents=True, exist_ok=True)

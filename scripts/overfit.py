@@ -22,6 +22,7 @@ from colorize.data.folder import load_samples
 from colorize.data.loaders import eval_loader
 from colorize.figures import comparison, save_figure
 from colorize.metrics import ab_error
+from colorize.models.color_classifier import has_classes
 from colorize.photos import rgb_to_photo
 from colorize.presets import PRESETS
 from colorize.runtime import written_beside
@@ -41,14 +42,14 @@ def learn_by_heart(preset: str, steps: int) -> dict:
     with tempfile.TemporaryDirectory() as run:
         trainer = open_run(config, run, "cpu")
     lightness, ab = rgb_to_lab(photos)
-    if hasattr(trainer.model, "logits"):
+    if has_classes(trainer.model):
         trainer.weigh([photos])
     trainer.model.train()
     trainer.crops, seconds = 0, []
     for trainer.steps in range(steps):
         trainer.done = trainer.steps  # by which hints are drawn
         start = time.perf_counter()
-        trainer.step([trainer._batch(photos, number=0, last=True)])
+        trainer.step([trainer.batch(photos, number=0, last=True)])
         seconds.append(time.perf_counter() - start)
     with torch.no_grad():
         painted = trainer.model.eval()(lightness)

@@ -40,8 +40,15 @@ from colorize.metrics import ab_error, colorfulness
 from colorize.models.layers import enlarged
 from colorize.photos import resize
 from colorize.presets import PRESETS
-from colorize.pretrained import BUNDLED, CONFIG, DEFAULT, WEIGHTS, load, model_card, save, sha256
-from colorize.runtime import keep_memory, many_processes, rank, world_size, written_beside
+from colorize.pretrained import BUNDLED, CONFIG, DEFAULT, WEIGHTS, load, model_card, save
+from colorize.runtime import (
+    file_sha256,
+    keep_memory,
+    many_processes,
+    rank,
+    world_size,
+    written_beside,
+)
 from colorize.trainers import open_run
 
 RESULTS = Path(__file__).parents[1] / "report" / "results" / "ship"
@@ -193,7 +200,7 @@ def pack(model: str) -> None:
         for name in (CONFIG, WEIGHTS):
             with written_beside(BUNDLED / DEFAULT / name) as part:
                 shutil.copyfile(Path(folder) / name, part)
-    digest = sha256(BUNDLED / DEFAULT / WEIGHTS)
+    digest = file_sha256(BUNDLED / DEFAULT / WEIGHTS)
     with written_beside(BUNDLED / "SHA256SUMS") as part:
         part.write_text(f"{digest}  {DEFAULT}/{WEIGHTS}\n")
     colorizer = Colorizer.from_pretrained()

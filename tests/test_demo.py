@@ -18,8 +18,8 @@ from colorize import load_samples, pretrained
 from colorize.colorizer import Colorizer
 from colorize.figures import grey_photo
 from colorize.models import create_model
-from colorize.originals import KINDS, read_note, read_original
-from colorize.photos import read_photo
+from colorize.originals import read_note, read_original
+from colorize.photos import KINDS, read_photo
 
 gradio = pytest.importorskip("gradio", reason="needs the extra demo")
 

@@ -328,7 +328,7 @@ def test_lpips_is_measured_where_its_weights_are(photos, tmp_path, monkeypatch):
     torch.save(torchvision.models.alexnet().state_dict(), place)
     with pytest.raises(features.Unavailable, match=r"bears this name .* is another file"):
         features.lpips_alex()
-    monkeypatch.setattr(features, "_sha256", lambda path: "7be5be79")
+    monkeypatch.setattr(features, "file_sha256", lambda path: "7be5be79")
     distance = features.lpips_alex()
     rgb = photo_to_rgb(read_photo(photos["test"][0].path).resize((64, 64))).unsqueeze(0)
     with torch.no_grad():

@@ -92,7 +92,7 @@ def test_the_gradient_reaches_every_parameter(tmp_path, preset):
     trainer.model.train()
     rgb = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     trainer.crops = 0
-    trainer.step([trainer._batch(rgb, 0, last=True)])
+    trainer.step([trainer.batch(rgb, 0, last=True)])
     known = {
         f"{name}.{key}"
         for name, network in trainer.networks().items()
@@ -373,12 +373,12 @@ def test_old_photos_age_the_input_and_not_the_truth(tmp_path):
     trainer = open_run(tiny("old_photos", old_photos=1.0), tmp_path, "cpu")
     rgb = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
     trainer.crops = 0
-    batch = trainer._batch(rgb, 0, last=True)
+    batch = trainer.batch(rgb, 0, last=True)
     lightness, ab = rgb_to_lab(rgb)
     assert torch.equal(batch.ab, ab) and not torch.equal(batch.lightness, lightness)
     new = open_run(tiny("backbone"), tmp_path / "new", "cpu")
     new.crops = 0
-    assert torch.equal(new._batch(rgb, 0, last=True).lightness, lightness)
+    assert torch.equal(new.batch(rgb, 0, last=True).lightness, lightness)
 
 
 def test_what_is_drawn_by_lot_is_another_in_each_epoch_step_and_piece(tmp_path):
@@ -387,7 +387,7 @@ def test_what_is_drawn_by_lot_is_another_in_each_epoch_step_and_piece(tmp_path):
     drawn = []
     for crops, done, number in ((0, 0, 0), (0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)):
         trainer.crops, trainer.done = crops, done
-        drawn.append(trainer._batch(rgb, number, last=True).lightness)
+        drawn.append(trainer.batch(rgb, number, last=True).lightness)
     assert torch.equal(drawn[0], drawn[1])
     assert not any(torch.equal(drawn[0], other) for other in drawn[2:])
 

@@ -17,14 +17,13 @@ from skimage.color import rgb2lab
 from colorize.colorizer import Colorizer
 from colorize.deep import encode_png, to_8_bit
 from colorize.originals import (
-    KINDS,
     encode,
     note,
     read_note,
     read_original,
     write_painting,
 )
-from colorize.photos import PhotoError
+from colorize.photos import KINDS, PhotoError
 
 CAMERA, DATE, SOFTWARE = 0x8769, 0x9003, 0x0131
 RNG = np.random.default_rng(0)

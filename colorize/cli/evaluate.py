@@ -117,7 +117,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     for painter in args.painters:
         name, row = _row(painter, args.device)
         new = {name: row}
-        if isinstance(row, PaintedRun) and hasattr(row.colorizer.network, "logits"):
+        if isinstance(row, PaintedRun) and row.colorizer.has_classes:
             new |= {f"{name} at {v:g}": row.at(v) for v in args.vividness}
         taken = rows.keys() & new.keys()
         if taken:

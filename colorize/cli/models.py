@@ -32,6 +32,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _models(args: argparse.Namespace) -> int:
     from colorize import pretrained
+    from colorize.runtime import file_sha256
 
     here = {name: pretrained.BUNDLED / name for name in pretrained.bundled()}
     fetched = pretrained.cached()
@@ -39,7 +40,7 @@ def _models(args: argparse.Namespace) -> int:
         for name, folder in found.items():
             weights = folder / pretrained.WEIGHTS
             size = weights.stat().st_size / 1e6
-            print(f"{name}  {kind}  {size:.1f} MB  sha256 {pretrained.sha256(weights)}")
+            print(f"{name}  {kind}  {size:.1f} MB  sha256 {file_sha256(weights)}")
     if not here and not fetched:
         print("no networks: train one, or fetch one by its name on the Hugging Face hub")
     return 0
@@ -48,6 +49,7 @@ def _models(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from colorize import pretrained
     from colorize.export import export_onnx
+    from colorize.runtime import file_sha256
 
     if args.output.suffix not in ("", ".onnx") and not args.output.is_dir():
         raise ValueError(f"{args.output}: a network is written to FILE.onnx or into a folder")
@@ -62,6 +64,6 @@ def _export(args: argparse.Namespace) -> int:
         print(f"{args.output}: at most {difference:.1g} in CIELAB from what torch paints")
     else:
         pretrained.save(found, args.output, pretrained.model_card(found))
-        digest = pretrained.sha256(args.output / pretrained.WEIGHTS)
+        digest = file_sha256(args.output / pretrained.WEIGHTS)
         print(f"{args.output}: sha256 {digest}")
     return 0

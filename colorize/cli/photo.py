@@ -144,7 +144,7 @@ def _stream(args, colorizer, options) -> int:
 
 def _check_output(args) -> None:
     """Refuse what a single painting cannot be written to, before it is painted."""
-    from colorize.originals import KINDS
+    from colorize.photos import KINDS
 
     if args.output in (None, _STREAM):
         return

@@ -26,7 +26,7 @@ from colorize.data.dataset import read_crop
 from colorize.data.folder import MANIFEST, PARTS
 from colorize.data.loaders import make_loader
 from colorize.data.manifest import Entry, Manifest
-from colorize.runtime import mix_seed, process, written_beside
+from colorize.runtime import file_sha256, mix_seed, process, written_beside
 
 SHARD_INDEX = "index.json"
 
@@ -90,11 +90,9 @@ def write_shards(
             path, part = out / name, entries[0].part
             _write_shard(path, entries, folder)
             shards[part].append(path)
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
             smallest = min(min(entry.width, entry.height) for entry in entries)
-            told = {"part": part, "photos": len(entries), "min_side": smallest, "sha256": digest}
-            facts.append({"name": name, **told})
+            told = {"part": part, "photos": len(entries), "min_side": smallest}
+            facts.append({"name": name, **told, "sha256": file_sha256(path)})
             bar.update(len(entries))
     with written_beside(out / SHARD_INDEX) as beside:
         beside.write_text(json.dumps({"shards": facts}, indent=1) + "\n", encoding="utf-8")

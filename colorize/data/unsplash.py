@@ -18,7 +18,7 @@ from colorize.data.manifest import PHOTOS, Entry, Manifest, examine
 from colorize.data.prepare import adopt, run
 from colorize.data.web import Never, NotNow, Web, copy
 from colorize.photos import PhotoError
-from colorize.runtime import written_beside
+from colorize.runtime import file_sha256, written_beside
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ class UnsplashLite:
 
     def _check_archive(self, archive: Path, version: str) -> None:
         part, mark = _beside(archive, "part"), _beside(archive, "etag")
-        digest = _sha256(part)
+        digest = file_sha256(part)
         if version in SHA256 and digest != SHA256[version]:
             part.replace(archive.with_name(f"{archive.name}.bad"))
             raise Never(
@@ -353,8 +353,3 @@ def _beside(archive: Path, ending: str) -> Path:
 def _is_done(manifest: Manifest, photo_id: str, final: set[str]) -> bool:
     entry = manifest.entries.get(photo_id)
     return entry is not None and (entry.state in final or manifest.has_file(entry))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

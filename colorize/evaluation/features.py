@@ -4,7 +4,6 @@ Each number belongs to the network that gave it: its name is part of the column.
 weights are not there is skipped, and nothing takes its place.
 """
 
-import hashlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorize.checkpoint import load_checkpoint
+from colorize.runtime import file_sha256
 
 _INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 _ALEXNET = "alexnet-owt-7be5be79.pth"
@@ -137,12 +137,8 @@ def _weights(file: str) -> Path:
     path = Path(torch.hub.get_dir(), "checkpoints", file)
     if not path.is_file():
         raise Unavailable(f"needs {file} in torch's cache (TORCH_HOME/hub/checkpoints)")
-    if not _sha256(path).startswith(path.stem.rpartition("-")[2]):
+    if not file_sha256(path).startswith(path.stem.rpartition("-")[2]):
         raise Unavailable(
             f"needs {file}, and what bears this name in torch's cache is another file"
         )
     return path
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

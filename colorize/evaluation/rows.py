@@ -19,6 +19,7 @@ from colorize.color import rgb_to_lab
 from colorize.colorizer import Colorizer
 from colorize.data.folder import SUFFIXES, Photo
 from colorize.photos import photo_to_rgb, read_photo, resize, rgb_to_photo
+from colorize.runtime import file_sha256
 from colorize.upsampling import join
 
 Row = Callable[[str, Image.Image], Image.Image]
@@ -215,7 +216,7 @@ def trivial_rows(memory: Memory) -> dict[str, Row]:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, shortened to 16 digits: enough to tell when it is another one."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return file_sha256(path)[:16]
 
 
 def _joined(photo: Image.Image, ab: Tensor) -> Image.Image:

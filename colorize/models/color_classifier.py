@@ -10,6 +10,11 @@ from colorize import bins
 from colorize.models.layers import enlarged
 
 
+def has_classes(network: nn.Module) -> bool:
+    """Whether a network can say how likely each color bin is: it has `logits` and `decode`."""
+    return hasattr(network, "logits")
+
+
 class ColorClassifier(nn.Module):
     """A network of logits over the color bins, and the ways to choose a color from them.
 

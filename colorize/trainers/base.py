@@ -326,7 +326,7 @@ class Trainer:
         for i in range(count):
             rgb = next(batches).to(self.device, non_blocking=True)
             number = rank() * count + i
-            pieces.append(self._batch(rgb, number, last=i == count - 1))
+            pieces.append(self.batch(rgb, number, last=i == count - 1))
         try:
             with self._enough_memory(len(pieces[0].ab)):
                 losses = self.step(pieces)
@@ -354,7 +354,7 @@ class Trainer:
                 + "a smaller size or batch size"
             ) from error
 
-    def _batch(self, rgb: Tensor, number: int, last: bool) -> Batch:
+    def batch(self, rgb: Tensor, number: int, last: bool) -> Batch:
         """Photos as input and truth; what is drawn by lot follows from the crops and number."""
         lightness, ab = rgb_to_lab(rgb)
         seed_all(self.config.seed, self.crops, self.done, number)

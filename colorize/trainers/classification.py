@@ -15,6 +15,7 @@ from colorize.bins import (
     shrink_ab,
 )
 from colorize.color import rgb_to_lab
+from colorize.models.color_classifier import has_classes
 from colorize.models.layers import enlarged
 from colorize.runtime import add_up, world_size
 from colorize.trainers.base import Trainer
@@ -27,7 +28,7 @@ class ClassificationTrainer(Trainer):
     """Trains a `ColorClassifier`; before the first step it weighs the bins by the photos."""
 
     def __init__(self, model, config, *args, **kwargs):
-        if not hasattr(model, "logits"):
+        if not has_classes(model):
             raise ValueError(f"{config.distance} needs a model with classes, not {config.model}")
         super().__init__(model, config, *args, **kwargs)
 

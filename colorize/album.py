@@ -97,7 +97,7 @@ def find_jobs(paths: Iterable[str | os.PathLike], output: str | os.PathLike) -> 
             else:
                 places = {path: Path(path.name)}
             for photo, place in places.items():
-                found.setdefault(photo.resolve(), (photo, place))
+                found.setdefault(Path(os.path.abspath(photo)), (photo, place))  # noqa: PTH100
     is_named = re.fullmatch(r"\.[a-z]{3,5}", output.suffix.lower()) and not output.exists()
     if not output.is_dir() and (
         output.suffix.lower() in SUFFIXES or (is_named and len(found) == 1)
@@ -156,7 +156,7 @@ def _photos(folder: Path, output: Path) -> list[Path]:
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES
-        and path.is_file()
+        and not path.is_dir()  # that a link leads nowhere is said in its turn
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and (inside is None or inside not in path.resolve().parents)
     )

@@ -117,9 +117,17 @@ def test_a_bad_photo_is_named_and_the_rest_goes_on(album, colorizer, tmp_path):
     reports = {r.source.name: r for r in color_photos(colorizer, jobs)}
     assert reports["a.jpg"].state == reports["sepia.png"].state == "failed"
     assert "a.jpg" in reports["a.jpg"].reason and "sepia.png" in reports["sepia.png"].reason
-    assert reports["no.jpg"].reason == f"{album / 'no.jpg'}: no such file"
+    for name in ("no.jpg", "gone.png"):
+        assert reports[name].reason == f"{album / name}: no such file"
     assert reports["b.bmp"].state == "colored"
     assert files(tmp_path / "out") == {"deep/er/b.bmp.png"}
+
+
+def test_a_photo_and_a_link_to_it_are_both_colored(album, tmp_path):
+    (album / "Link.jpg").symlink_to("a.jpg")
+    jobs = find_jobs([album, album / "deep" / ".." / "a.jpg"], tmp_path / "out")
+    targets = [str(job.target.relative_to(tmp_path / "out")) for job in jobs]
+    assert {"Link.jpg", "a.jpg"} <= set(targets) and targets.count("a.jpg") == 1
 
 
 def test_names_do_not_collide(album, tmp_path):

@@ -20,12 +20,13 @@ import pytest
 import torch
 from conftest import make_photo
 
+from colorize.cli import main
 from colorize.data import shards as module
 from colorize.data.dataset import RgbDataset, read_crop
 from colorize.data.folder import Photo
 from colorize.data.manifest import Manifest
 from colorize.data.prepare import prepare
-from colorize.data.shards import ShardDataset, shard_loader, write_shards
+from colorize.data.shards import ShardDataset, has_shards, shard_loader, write_shards
 from colorize.photos import write_photo
 from colorize.presets import PRESETS
 from colorize.runtime import mix_seed, process
@@ -391,6 +392,38 @@ def test_a_trainer_learns_from_shards(made, tmp_path, webdataset):
     history = trainer.fit(train, shard_loader(made / "shards", "val", SIZE, 4), progress=False)
     assert [record["steps"] for record in history] == [6, 12]
     assert int(train.dataset._epoch) == 1, "the trainer sets the epoch"
+
+
+@pytest.mark.parametrize("preset", ["unet_gan", "colorful"])
+def test_the_command_trains_on_shards_as_python_does(made, tmp_path, webdataset, preset, capsys):
+    args = {"size": SIZE, "batch_size": 4, "accumulate": 2, "seed": 3, "epochs": 2}
+    network = {"depth": 3, "base_channels": 4}
+    if preset == "colorful":
+        network = {"backbone": "resnet18", "width": 8, "backbone_weights": None}
+    words = ["--workers=0", "--device=cpu"]
+    words += [f"--{name.replace('_', '-')}={value}" for name, value in args.items()]
+    words += [f"--model-arg={name}={json.dumps(value)}" for name, value in network.items()]
+    places = ["--data", str(made / "shards"), "--out", str(tmp_path / "a")]
+    assert main(["train", preset, *places, *words]) == 0
+    assert "colorize evaluate" in capsys.readouterr().out
+
+    network = PRESETS[preset].model_args | network
+    config = dataclasses.replace(PRESETS[preset], model_args=network, **args)
+    trainer = open_run(config, tmp_path / "b", "cpu")
+    how = {"augment": True, "seed": 3, "accumulate": 2}
+    train = shard_loader(made / "shards", "train", SIZE, 2, **how)
+    trainer.fit(train, shard_loader(made / "shards", "val", SIZE, 2), progress=False)
+    theirs = torch.load(tmp_path / "a" / "last.pt", weights_only=True)["model"]
+    for name, ours in trainer.model.state_dict().items():
+        assert torch.equal(ours, theirs[name]), name
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "no json", None])
+def test_a_folder_with_another_index_is_a_folder_of_photos(tmp_path, text):
+    if text is not None:
+        (tmp_path / "index.json").write_text(text)
+    assert not has_shards(tmp_path)
+    assert has_shards("https://host/folder")
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker")

@@ -93,7 +93,10 @@ def add(commands: argparse._SubParsersAction, argv: Sequence[str]) -> None:
     )
     train.add_argument("preset", metavar="PRESET", help="a name from `colorize presets`")
     train.add_argument(
-        "--data", required=True, metavar="DIR", help="folder of photos; `samples`: the embedded set"
+        "--data",
+        required=True,
+        metavar="DIR",
+        help="folder of photos; folder or URL of shards; `samples`: the embedded set",
     )
     train.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
     settings = train.add_argument_group(
@@ -179,22 +182,33 @@ def _presets(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from colorize.data.loaders import run_loaders
+    from colorize.data.shards import has_shards, run_shard_loaders
     from colorize.runtime import many_processes, rank, wait_for_all
 
     config = _configure(args)
-    folder = colorize.load_samples() if args.data == "samples" else colorize.PhotoFolder(args.data)
+    folder = None  # of shards there is none
+    if args.data == "samples":
+        folder = colorize.load_samples()
+    elif not has_shards(args.data):
+        folder = colorize.PhotoFolder(args.data)
     with many_processes(args.device) as device:
         trainer = colorize.open_run(config, args.out, device)  # first what fails fast
-        if rank() == 0:  # looks at the photos; the others read what it found
-            for part in ("train", "val"):
-                print(folder.select(part, min_side=config.size), flush=True)
-        wait_for_all()
-        train, val = run_loaders(folder, config, args.workers)
+        if folder is None:
+            train, val = run_shard_loaders(args.data, config, args.workers)
+        else:
+            if rank() == 0:  # looks at the photos; the others read what it found
+                for part in ("train", "val"):
+                    print(folder.select(part, min_side=config.size), flush=True)
+            wait_for_all()
+            train, val = run_loaders(folder, config, args.workers)
         trainer.fit(train, val, save_minutes=args.save_minutes, tensorboard=args.tensorboard)
         alone = rank() == 0
     if not alone:
         return 0
-    _judge(args, config, folder, device)
+    if folder is None:
+        print(f"`colorize evaluate {args.out} --photos PREPARED -o DIR` judges it by test photos")
+    else:
+        _judge(args, config, folder, device)
     if trainer.scores:
         from colorize.figures import save_figure, turn_curve
 

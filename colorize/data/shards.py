@@ -22,11 +22,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tqdm import tqdm
 
+from colorize.config import TrainConfig
 from colorize.data.dataset import read_crop
 from colorize.data.folder import MANIFEST, PARTS
 from colorize.data.loaders import make_loader
 from colorize.data.manifest import Entry, Manifest
-from colorize.runtime import file_sha256, mix_seed, process, written_beside
+from colorize.runtime import file_sha256, mix_seed, process, world_size, written_beside
 
 SHARD_INDEX = "index.json"
 
@@ -147,6 +148,36 @@ def shard_loader(
     # Trainers ask the sampler for an epoch; torch gives a stream one that knows of none.
     loader.sampler.set_epoch = dataset.set_epoch
     return loader
+
+
+def run_shard_loaders(
+    shards: str | os.PathLike, config: TrainConfig, workers: int = 0
+) -> tuple[DataLoader, DataLoader]:
+    """The training and the validation batches out of shards that some settings ask for.
+
+    As `colorize.data.loaders.run_loaders` makes them of a folder.
+
+    Raises:
+        ImportError, ValueError: as of `shard_loader`.
+    """
+    each = config.batch_size // config.accumulate // world_size()
+    how = {"seed": config.seed, "workers": workers, "accumulate": config.accumulate}
+    return (
+        shard_loader(shards, "train", config.size, each, augment=True, **how),
+        shard_loader(shards, "val", config.size, each, workers=workers),
+    )
+
+
+def has_shards(place: str | os.PathLike) -> bool:
+    """Whether shards lie there: a URL, or a folder whose `index.json` tells of some."""
+    if "://" in str(place):
+        return True
+    index = Path(place, SHARD_INDEX)
+    try:
+        told = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else None
+    except ValueError:  # of something else
+        return False
+    return isinstance(told, dict) and "shards" in told
 
 
 class ShardDataset(IterableDataset):

@@ -7,11 +7,15 @@ A camera pans over a photo, moves into the next one, and so on; a tone is heard.
 """
 
 import argparse
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import av
+try:
+    import av
+except ImportError as error:
+    sys.exit(f"films need the package av ({error}): pip install 'colorize-photos[video]'")
 import numpy as np
 from torch import Tensor
 

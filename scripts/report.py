@@ -25,6 +25,7 @@ from colorize.runtime import written_beside
 
 def draw(report: Path = REPORT, card: Path = BUNDLED / DEFAULT / CARD) -> None:
     """Draw every figure of the report, and write its tables into its text and into the card."""
+    print(f"drawing {report}, about a minute", flush=True)
     results, truths = report / "results", sample_photos()
     arena = Arena(results / "arena")
     arena.draw(report, truths)
@@ -41,7 +42,7 @@ def draw(report: Path = REPORT, card: Path = BUNDLED / DEFAULT / CARD) -> None:
     fill_in(report / "films.md", film_tables(read_json(results / "bench_film.json")))
     save_figure(turn_curve(read_json(results / "nogan_quick_scores.json")), report / "turn.png")
     fill_in(report / "methods.md", {"overfit": overfit_table(read_json(results / "overfit.json"))})
-    print(f"drew {report}")
+    print("drawn")
 
 
 def figures(run: Path) -> None:

@@ -81,11 +81,11 @@ def soak_train(kills: int, seed: int) -> str:
     """Kill a run again and again, let it end, and compare all that it learned."""
     lot = random.Random(seed)
     settings = "train unet_gan --size 32 --batch-size 2 --model-arg depth=3 --ema 0.9 --clip 1"
-    settings += f" --model-arg base_channels=4 --epochs {12 * kills} --save-minutes 0 --workers 1"
+    settings += f" --model-arg base_channels=4 --epochs {20 * kills} --save-minutes 0 --workers 1"
     with tempfile.TemporaryDirectory() as name:
         photos = Path(name, "photos")
-        for number in range(11):
-            path = photos / ("train" if number < 8 else "val") / f"{number}.jpg"
+        for number in range(23):
+            path = photos / ("train" if number < 20 else "val") / f"{number}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(picture(f"{number}", 96, 64))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import make_photo
 from PIL import Image
 from test_manifest import blobs, jpeg
 
@@ -188,6 +189,13 @@ def test_the_command_prepares_and_sums_up(tmp_path, album, capsys):
     assert main(command) == 0
     out = capsys.readouterr().out
     assert "10 good" in out and "1 bad" in out and "bad: album/text.png: not a picture" in out
+    plain = tmp_path / "plain"  # whose path says nothing of a part
+    for seed in range(6):
+        write_photo(make_photo(90, 80, seed=seed), plain / f"{seed}.png")
+    options = ["-o", str(tmp_path / "b"), "--size", "64", "--part", "val"]
+    assert main(["prepare", str(plain), *options]) == 0
+    entries = Manifest(tmp_path / "b").entries.values()
+    assert {(min(e.width, e.height), e.part) for e in entries} == {(64, "val")}
     assert main(["prepare", str(tmp_path / "x"), "-o", str(tmp_path / "y")]) == 2
     assert "no such folder or tar file" in capsys.readouterr().err
 
@@ -202,6 +210,8 @@ def test_the_command_writes_shards_of_a_prepared_folder(tmp_path, album, capsys)
         *map(int, counts.groups())
     ]
     assert written.count("train") == 3 and written.count("test") == 1
+    assert main([*command[:3], str(tmp_path / "none"), "--min-side", "9999"]) == 2
+    assert "no good photo of at least 9999 px" in capsys.readouterr().err
     assert main(["shard", str(album), "-o", str(tmp_path / "x")]) == 2
     assert "has no manifest.csv" in capsys.readouterr().err
 

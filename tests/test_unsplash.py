@@ -321,6 +321,39 @@ def test_nothing_is_asked_before_the_terms_are_accepted(tmp_path, monkeypatch, c
         assert "You may not" not in printed and "3 good" in printed
 
 
+@pytest.mark.parametrize(("answer", "status"), [("yes", 0), (" YES ", 0), ("y", 2), ("", 2)])
+def test_at_a_terminal_the_terms_are_accepted_by_typing_yes(
+    tmp_path, monkeypatch, capsys, answer, status
+):
+    with Loopback(2) as servers:
+        monkeypatch.setattr(UnsplashLite.__init__, "__defaults__", (320, 8, servers.hosts))
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+        monkeypatch.setattr("builtins.input", lambda question: answer)
+        assert main(["download", "-o", str(tmp_path / "a")]) == status
+        assert bool(servers.asked) == (status == 0)
+    assert ("nothing was fetched" in capsys.readouterr().err) == (status == 2)
+
+
+def test_the_command_hands_its_options_on(tmp_path, monkeypatch):
+    seen = []
+
+    class Lite:
+        has_accepted = True
+
+        def __init__(self, *args):
+            seen.extend(args)
+
+        def download(self, *args):
+            seen.extend(args)
+            raise ValueError("that will do")
+
+    monkeypatch.setattr(unsplash, "UnsplashLite", Lite)
+    options = ["--size=64", "--workers=3", "--version=1.2.0", "--source=a.zip", "--limit=5"]
+    options.append("--retry")
+    assert main(["download", "-o", str(tmp_path), *options]) == 2
+    assert seen == [tmp_path, 64, 3, "1.2.0", Path("a.zip"), 5, True]
+
+
 def test_the_exit_status_tells_what_is_left(tmp_path, monkeypatch, capsys):
     with Loopback(8, {"id-00003": "broken", "id-00004": "404"}) as servers:
         monkeypatch.setattr(UnsplashLite.__init__, "__defaults__", (320, 8, servers.hosts))

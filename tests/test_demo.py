@@ -15,6 +15,7 @@ from conftest import js, make_photo, screen, until
 from PIL import Image
 
 from colorize import load_samples, pretrained
+from colorize.cli import main
 from colorize.colorizer import Colorizer
 from colorize.figures import grey_photo
 from colorize.models import create_model
@@ -132,6 +133,7 @@ def test_what_is_no_photo_is_said_on_the_page(studio, tmp_path):
 LABELS = """
 import json, sys
 from pathlib import Path
+from colorize.cli import main
 from colorize.colorizer import Colorizer
 from colorize.demo import page
 blocks = page(Colorizer.from_pretrained(sys.argv[1], "cpu"), Path("."))
@@ -172,6 +174,7 @@ LATE = """
 import os, sys, threading, time
 from pathlib import Path
 import gradio
+from colorize.cli import main
 from colorize.colorizer import Colorizer
 from colorize.demo import serve
 
@@ -196,6 +199,17 @@ def test_what_is_being_painted_when_the_page_stops_goes_with_it(model, tmp_path)
     done = subprocess.run([sys.executable, "-c", LATE, str(model)], env=env)
     assert done.returncode == 143
     assert photos_in(tmp_path / "tmp") == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_the_command_hands_its_options_on_and_warns_of_others(model, monkeypatch, capsys, host):
+    seen = []
+    monkeypatch.setattr("colorize.demo.serve", lambda *args: seen.extend(args))
+    options = ["--host", host, "--port", "81", "--max-upload", "3", "--device", "cpu"]
+    assert main(["demo", "--model", str(model), *options]) == 0
+    colorizer, *rest = seen
+    assert colorizer.name == model.name and rest == [host, 81, 3]
+    assert ("may upload photos" in capsys.readouterr().err) == (host == "0.0.0.0")
 
 
 @pytest.mark.slow

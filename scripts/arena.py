@@ -21,7 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from colorize import load_samples, read_photo
+from reports.pages import sample_photos
+
 from colorize.config import TrainConfig
 from colorize.data.folder import Photo, PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
@@ -161,10 +162,7 @@ def score(method: str, seed: int, data: Path, out: Path, results: Path = RESULTS
     with written_beside(result / "config.json") as part:
         part.write_text(json.dumps(config, indent=2) + "\n")
     if seed == 0:
-        photos = {
-            photo.id: read_photo(photo.path) for photo in load_samples().select("test").photos
-        }
-        painted = {key: row(key, photo) for key, photo in photos.items()}
+        painted = {key: row(key, photo) for key, photo in sample_photos().items()}
         save_pictures(painted, result / "painted")
     for other, found in more.items():
         if other != TRUTH:

@@ -10,14 +10,13 @@ import argparse
 import json
 from pathlib import Path
 
-from PIL import Image
 from reports import story
 from reports.arena import Arena, as_json
-from reports.pages import REPORT, fill_in, read_json
+from reports.pages import REPORT, fill_in, read_json, sample_photos
 from reports.shipped import card_table, shipped_tables
 from reports.speed import film_tables, infer_tables, overfit_table, speed_tables
 
-from colorize import Colorizer, load_samples, read_photo
+from colorize import Colorizer, read_photo
 from colorize.figures import loss_curves, save_figure, triptychs, turn_curve
 from colorize.pretrained import BUNDLED, CARD, DEFAULT
 from colorize.runtime import written_beside
@@ -54,11 +53,6 @@ def figures(run: Path) -> None:
     history = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     save_figure(loss_curves({run.name: history}), run / "figures" / "val_loss.png")
     print(f"drew {run / 'figures'}")
-
-
-def sample_photos() -> dict[str, Image.Image]:
-    """The embedded test photos, by id."""
-    return {photo.id: read_photo(photo.path) for photo in load_samples().select("test").photos}
 
 
 def main() -> None:

@@ -24,10 +24,10 @@ from pathlib import Path
 
 import torch
 from arena import LOSSES, SIZE, split
+from reports.pages import sample_photos
 from torch import Tensor
 from tqdm import tqdm
 
-from colorize import load_samples, read_photo
 from colorize.color import lab_to_rgb, rgb_to_lab, rgb_to_lightness, to_uint8
 from colorize.colorizer import Colorizer
 from colorize.config import TrainConfig
@@ -204,8 +204,7 @@ def pack(model: str) -> None:
     with written_beside(BUNDLED / "SHA256SUMS") as part:
         part.write_text(f"{digest}  {DEFAULT}/{WEIGHTS}\n")
     colorizer = Colorizer.from_pretrained()
-    photos = {photo.id: read_photo(photo.path) for photo in load_samples().select("test").photos}
-    painted = {name: colorizer(photo) for name, photo in photos.items()}
+    painted = {name: colorizer(photo) for name, photo in sample_photos().items()}
     save_pictures(painted, RESULTS / "painted")
 
 

@@ -15,7 +15,7 @@ from colorize.bins import bin_centers
 from colorize.data.unsplash import UnsplashLite
 from colorize.evaluation import summary
 from colorize.evaluation.judge import Judged
-from colorize.originals import _SAVE_OPTIONS
+from colorize.photos import SAVE_OPTIONS
 from colorize.pretrained import BUNDLED, CARD, DEFAULT, load
 from colorize.trainers.base import TERMINATED, Trainer
 
@@ -68,9 +68,9 @@ FACTS = [
     (README, r"shows all (\w+) embedded test photos", lambda: len(SAMPLES.select("test").photos)),
     (README, r"(\d+) photographs under CC0", lambda: len(SAMPLES.photos)),
     (README, r"colors as (\d+) classes", lambda: len(bin_centers())),
-    (README, r"written with quality (\d+),", lambda: _SAVE_OPTIONS["JPEG"]["quality"]),
-    (README, r"written with quality (\d+),", lambda: _SAVE_OPTIONS["WEBP"]["quality"]),
-    (README, r"AVIF with (\d+), chroma whole", lambda: _SAVE_OPTIONS["AVIF"]["quality"]),
+    (README, r"written with quality (\d+),", lambda: SAVE_OPTIONS["JPEG"]["quality"]),
+    (README, r"written with quality (\d+),", lambda: SAVE_OPTIONS["WEBP"]["quality"]),
+    (README, r"AVIF with (\d+), chroma whole", lambda: SAVE_OPTIONS["AVIF"]["quality"]),
     (README, r"end with status (\d+),", lambda: TERMINATED),
     (README, r"and every (\w+) minutes; SIGTERM", lambda: default(Trainer.fit, "save_minutes")),
     (README, r"(\d+) at a time, and keeps", lambda: default(UnsplashLite, "workers")),

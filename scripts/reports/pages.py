@@ -4,6 +4,9 @@ import json
 import re
 from pathlib import Path
 
+from PIL import Image
+
+from colorize import load_samples, read_photo
 from colorize.runtime import written_beside
 
 REPORT = Path(__file__).parents[2] / "report"
@@ -23,6 +26,11 @@ def fill_in(path: Path, texts: dict[str, str]) -> None:
             raise ValueError(f"{path} has {count} places for {name}, not one")
     with written_beside(path) as part:
         part.write_text(page)
+
+
+def sample_photos() -> dict[str, Image.Image]:
+    """The embedded test photos, by id."""
+    return {photo.id: read_photo(photo.path) for photo in load_samples().select("test").photos}
 
 
 def read_json(path: Path) -> dict:

@@ -200,6 +200,20 @@ def test_the_command_prepares_and_sums_up(tmp_path, album, capsys):
     assert "no such folder or tar file" in capsys.readouterr().err
 
 
+def test_the_command_names_five_bad_photos_and_counts_the_rest(tmp_path, album, capsys):
+    for number in range(7):
+        (album / f"text{number}.png").write_text("hello")
+    command = ["prepare", str(album), "-o", str(tmp_path / "out")]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert out.count("    bad: ") == 5 and "    and 2 more; the reasons are in the manifest" in out
+    assert "damaged" not in out
+    with open(tmp_path / "out" / "manifest.csv", "a") as file:
+        file.write("no line of ours\n")
+    assert main(command) == 0
+    assert "    1 damaged lines were dropped" in capsys.readouterr().out
+
+
 def test_the_command_writes_shards_of_a_prepared_folder(tmp_path, album, capsys):
     prepare([album], tmp_path / "out", part="train", progress=False)
     command = ["shard", str(tmp_path / "out"), "-o", str(tmp_path / "shards"), "--photos", "3"]

@@ -18,6 +18,7 @@ _HOMES = {
     "open_run": "colorize.trainers",
     "read_photo": "colorize.photos",
     "rgb_to_lab": "colorize.color",
+    "run_loaders": "colorize.data.loaders",
     "write_photo": "colorize.photos",
 }
 

@@ -48,6 +48,11 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
     Raises:
         ValueError: if the third dimension from the end is not 3, or the dtype is another.
+
+    Example:
+        >>> lightness, ab = rgb_to_lab(torch.tensor([255, 0, 0], dtype=torch.uint8).view(3, 1, 1))
+        >>> print(f"{lightness.item() * 50 + 50:.1f}", (ab.flatten() * 110).round().tolist())
+        53.2 [80.0, 67.0]
     """
     _check_channels(rgb, 3, "rgb")
     if rgb.dim() > 3 and rgb.dtype == torch.uint8 and rgb.device.type == "cpu":
@@ -126,6 +131,11 @@ def lab_to_rgb(lightness: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
 
     Raises:
         ValueError: if the channels are not 1 and 2, or `gamut` is another word.
+
+    Example:
+        >>> grey = lab_to_rgb(torch.zeros(1, 1, 1), torch.zeros(2, 1, 1))  # L* = 50
+        >>> to_uint8(grey).flatten().tolist()
+        [119, 119, 119]
     """
     _check_channels(lightness, 1, "lightness")
     _check_channels(ab, 2, "ab")

@@ -76,6 +76,13 @@ class Colorizer:
         has_classes: whether vividness, samples and uncertainty are to be had.
         takes_hints: whether color hints are.
         has_noise: whether the seed decides something of every painting.
+
+    Example:
+        >>> colorizer = Colorizer.from_pretrained(device="cpu")
+        >>> photo = Image.linear_gradient("L")
+        >>> painted = colorizer(photo, hints=[(128, 128, "teal")])
+        >>> painted.mode, painted.size
+        ('RGB', (256, 256))
     """
 
     def __init__(

@@ -49,7 +49,7 @@ def place(tmp_path, monkeypatch):
     samples = tmp_path / "colorize" / "data" / "samples"
     samples.mkdir(parents=True)
     shutil.copy(ROOT / "colorize" / "data" / "samples" / "astronaut.jpg", samples)
-    make_folder(tmp_path / "PHOTOS", train=8)
+    make_folder(tmp_path / "PHOTOS", train=8, val=2)
     for path in ("album/1931/a.jpg", "grandma.tif"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         make_photo(160, 140).convert("L").save(tmp_path / path)
@@ -60,14 +60,17 @@ def place(tmp_path, monkeypatch):
 def test_the_python_of_the_readme_runs_from_top_to_bottom(place, monkeypatch):
     code = [
         block.replace("base_channels=32, depth=6", "base_channels=4, depth=3")
+        .replace("128, 128", "32, 32")
         .replace("min_side=128", "min_side=32")
         .replace("LabDataset(photos, 128", "LabDataset(photos, 32")
+        .replace("size=128, batch_size=8", "size=32, batch_size=8")
         for block in blocks("python")
     ]
     names = {}
     for block in code:
         exec(compile(block, "README.md", "exec"), names)
-    assert names["painted"].shape[1:] == (2, 32, 32) and torch.isfinite(names["loss"])
+    assert names["painted"].shape == (8, 2, 32, 32) and torch.isfinite(names["loss"])
+    assert len(names["history"]) == 2 and names["colorizer"].name == "mine"
     assert (place / "output" / "astronaut.jpg").exists()
     assert len(names["three"]) == 3 and names["unsure"].mode == "L"
 

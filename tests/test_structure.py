@@ -1,6 +1,8 @@
 """The shape of the package: arrows point down, imports do nothing, the lists of packages agree."""
 
 import ast
+import doctest
+import importlib
 import re
 import subprocess
 import sys
@@ -212,6 +214,14 @@ def test_every_public_name_is_there():
     assert set(colorize.__all__) <= set(dir(colorize))
     with pytest.raises(AttributeError, match="no attribute 'colourize'"):
         _ = colorize.colourize
+
+
+@pytest.mark.parametrize("name", ["color", "colorizer", "data.folder", "models", "trainers"])
+def test_the_examples_of_docstrings_come_out_as_they_stand(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(f"colorize.{name}")
+    found = doctest.testmod(module)
+    assert found.attempted >= 1 and found.failed == 0
 
 
 def test_the_version_is_a_literal_that_setuptools_can_read():

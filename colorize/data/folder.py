@@ -184,7 +184,12 @@ class PhotoFolder:
 
 
 def load_samples() -> PhotoFolder:
-    """The embedded demonstration photos; authors and licences: `samples/manifest.csv`."""
+    """The embedded demonstration photos; authors and licences: `samples/manifest.csv`.
+
+    Example:
+        >>> print(load_samples().select("test"))
+        9 test photos
+    """
     return PhotoFolder(Path(__file__).parent / "samples")
 
 

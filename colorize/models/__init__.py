@@ -107,6 +107,11 @@ def create_model(name: str, seed: int = 0, **args) -> nn.Module:
 
     Raises:
         ValueError: if there is no such network, or it does not take an argument.
+
+    Example:
+        >>> network = create_model("unet", base_channels=8, depth=4)
+        >>> network(torch.zeros(1, 1, 64, 96)).shape
+        torch.Size([1, 2, 64, 96])
     """
     if name not in MODELS:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, got {name!r}")

@@ -35,6 +35,14 @@ def open_run(config: TrainConfig, out: str | os.PathLike, device: str = "auto") 
         FileNotFoundError: if there is no network to start from.
         CheckpointError: if that network is another one.
         WeightsError: if pretrained weights are asked for and cannot be had.
+
+    Example:
+        >>> import dataclasses, colorize
+        >>> config = dataclasses.replace(colorize.PRESETS["unet_gan_quick"], epochs=1)
+        >>> trainer = open_run(config, "runs/mine", device="cpu")
+        >>> loaders = colorize.run_loaders(colorize.load_samples(), config)
+        >>> [record["epoch"] for record in trainer.fit(*loaders, progress=False)]
+        [1]
     """
     args = dict(config.model_args)
     has_run = RunFolder(out).has_run  # with weights of its own by now

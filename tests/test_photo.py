@@ -255,3 +255,12 @@ def test_an_exported_file_is_not_replaced_unasked(model, tmp_path, capsys):
     path.write_text("precious")
     assert "--overwrite replaces it" in fails(capsys, main(["export", str(model), "-o", str(path)]))
     assert path.read_text() == "precious"
+
+
+def test_what_is_exported_and_where_to_is_looked_at_first(model, tmp_path, capsys):
+    path = str(tmp_path / "mine.pt")
+    told = fails(capsys, main(["export", str(model), "-o", path]))
+    assert "mine.pt: a network is written to FILE.onnx or into a folder" in told
+    told = fails(capsys, main(["export", "theirs.onnx", "-o", str(tmp_path / "mine")]))
+    assert "theirs.onnx is exported already" in told
+    assert not (tmp_path / "mine.pt").exists() and not (tmp_path / "mine").exists()

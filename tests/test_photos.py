@@ -336,6 +336,19 @@ def test_what_is_written_can_be_read(tmp_path, photo, name):
     assert difference.mean() < (1e-9 if path.suffix in (".png", ".tiff") else 3)
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.avif"])
+def test_chroma_is_stored_whole(tmp_path, name):
+    colors = np.array([[200, 90, 90], [60, 140, 140]], np.uint8)  # of about one lightness
+    stripes = np.tile(colors, (48, 32, 1))  # a pixel wide
+    read = np.asarray(read_photo(write_photo(Image.fromarray(stripes), tmp_path / name)), int)
+    assert np.abs(read - stripes).mean() < 12  # with chroma halved 40 and more
+
+
+def test_a_png_is_compressed(tmp_path):
+    photo = Image.linear_gradient("L").convert("RGB")
+    assert write_photo(photo, tmp_path / "a.png").stat().st_size < 256 * 256 * 3 / 10
+
+
 def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path, photo):
     with pytest.raises(PhotoError, match=r"a\.bmp: unknown kind of file.*\.jpg, .*\.png, \.webp"):
         write_photo(photo, tmp_path / "a.bmp")

@@ -26,7 +26,13 @@ from colorize.data.dataset import RgbDataset, read_crop
 from colorize.data.folder import Photo
 from colorize.data.manifest import Manifest
 from colorize.data.prepare import prepare
-from colorize.data.shards import ShardDataset, has_shards, shard_loader, write_shards
+from colorize.data.shards import (
+    ShardDataset,
+    has_shards,
+    run_shard_loaders,
+    shard_loader,
+    write_shards,
+)
 from colorize.photos import write_photo
 from colorize.presets import PRESETS
 from colorize.runtime import mix_seed, process
@@ -416,6 +422,17 @@ def test_the_command_trains_on_shards_as_python_does(made, tmp_path, webdataset,
     theirs = torch.load(tmp_path / "a" / "last.pt", weights_only=True)["model"]
     for name, ours in trainer.model.state_dict().items():
         assert torch.equal(ours, theirs[name]), name
+
+
+def test_the_batches_of_a_run_are_shared_out(made, webdataset, monkeypatch):
+    monkeypatch.setattr(module, "world_size", lambda: 2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    config = dataclasses.replace(PRESETS["unet_gan"], size=SIZE, batch_size=8, accumulate=2)
+    train, val = run_shard_loaders(made / "shards", config)
+    assert train.batch_size == val.batch_size == 2
+    train.sampler.set_epoch(0, 1)  # a step, of two batches, is behind
+    assert len(list(train)) == len(train) - 2
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "no json", None])

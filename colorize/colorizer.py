@@ -23,6 +23,7 @@ from colorize.runtime import is_out_of_memory, pick_device, seed_all
 from colorize.upsampling import join
 
 _LONGEST = 8  # a photo's long side at the network, in short sides; beyond, it is squashed
+_LARGEST = 4096  # px that may be asked for; the networks are trained at some hundred
 _AT_ONCE = 8  # photos of one shape in a batch of the network
 
 
@@ -159,7 +160,8 @@ class Colorizer:
             seed: for networks with noise, and for samples; the same seed gives the same painting.
             vividness: of a network with classes, from 0 (the mean color, dull) to 1 (the
                 likeliest, vivid and spotty); None is its own.
-            size: short side in pixels at which the network sees the photo; None is its own.
+            size: short side in pixels at which the network sees the photo, at most 4096; None is
+                its own.
             hints: color hints (x, y, color) for one photo: where, in pixels of the photo, and a
                 color that Pillow knows, such as "#aa3311", or (r, g, b).
             samples: of a network with classes, that many paintings of each photo, drawn from its
@@ -281,6 +283,8 @@ class Colorizer:
                 raise ValueError(f"a hint is (x, y, color), got {hint!r}")
         if options.size is not None:
             check_size(options.size, self.network.multiple)
+            if options.size > _LARGEST:
+                raise ValueError(f"size must be at most {_LARGEST} px, got {options.size}")
         if options.hints and not self.takes_hints:
             raise ValueError(
                 "hints need a network that was trained with them, such as the preset hints; "

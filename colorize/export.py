@@ -5,6 +5,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -45,6 +46,20 @@ class _Exported(nn.Module):
         return ab[..., :height, :width], logits
 
 
+def find_onnx() -> ModuleType:
+    """The library that writes ONNX files.
+
+    Raises:
+        ImportError: if the extra `export` is not installed.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401, torch's exporter needs it
+    except ImportError as error:
+        raise ImportError(f"to export: {_EXTRA} ({error})") from error
+    return onnx
+
+
 def export_onnx(found: Pretrained, path: str | os.PathLike) -> float:
     """Write a network as one ONNX file of any batch size, height and width.
 
@@ -65,12 +80,7 @@ def export_onnx(found: Pretrained, path: str | os.PathLike) -> float:
         ImportError: if the extra `export` is not installed.
         ValueError: if the file does not paint as torch does.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401, torch's exporter needs it
-    except ImportError as error:
-        raise ImportError(f"to export: {_EXTRA} ({error})") from error
-
+    onnx = find_onnx()
     network = _Exported(_folded(found)).eval()
     outputs = ["ab", "logits"] if has_classes(found.network) else ["ab"]
     example = [torch.rand(2, 1, 96, 128) * 2 - 1]

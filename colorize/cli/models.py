@@ -48,7 +48,7 @@ def _models(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     from colorize import pretrained
-    from colorize.export import export_onnx
+    from colorize.export import export_onnx, find_onnx
     from colorize.runtime import file_sha256
 
     if args.output.suffix not in ("", ".onnx") and not args.output.is_dir():
@@ -59,6 +59,7 @@ def _export(args: argparse.Namespace) -> int:
     if args.output.is_file() and not args.overwrite:
         raise ValueError(f"{args.output} is there already; --overwrite replaces it")
     if args.output.suffix == ".onnx":
+        find_onnx()  # missed before it is waited for
         print("colorize: exporting, which takes some minutes", file=sys.stderr)
         difference = export_onnx(found, args.output)
         print(f"{args.output}: at most {difference:.1g} in CIELAB from what torch paints")

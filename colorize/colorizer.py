@@ -23,7 +23,7 @@ from colorize.runtime import is_out_of_memory, pick_device, seed_all
 from colorize.upsampling import join
 
 _LONGEST = 8  # a photo's long side at the network, in short sides; beyond, it is squashed
-_LARGEST = 4096  # px that may be asked for; the networks are trained at some hundred
+_LARGEST = 2048  # px that may be asked for; the networks are trained at some hundred
 _AT_ONCE = 8  # photos of one shape in a batch of the network
 
 
@@ -160,7 +160,7 @@ class Colorizer:
             seed: for networks with noise, and for samples; the same seed gives the same painting.
             vividness: of a network with classes, from 0 (the mean color, dull) to 1 (the
                 likeliest, vivid and spotty); None is its own.
-            size: short side in pixels at which the network sees the photo, at most 4096; None is
+            size: short side in pixels at which the network sees the photo, at most 2048; None is
                 its own.
             hints: color hints (x, y, color) for one photo: where, in pixels of the photo, and a
                 color that Pillow knows, such as "#aa3311", or (r, g, b).

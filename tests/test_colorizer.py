@@ -213,7 +213,7 @@ def test_the_network_sees_a_photo_at_the_size_that_is_wished():
     assert fake.seen[0].shape == (1, 1, 32, 48)
     with pytest.raises(ValueError, match="multiple of 8 for this network: 24 or 32, not 30"):
         colorizer(noise_photo(90, 60), size=30)
-    with pytest.raises(ValueError, match="at most 4096 px, got 8000"):
+    with pytest.raises(ValueError, match="at most 2048 px, got 8000"):
         colorizer(noise_photo(90, 60), size=8000)
 
 

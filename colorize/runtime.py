@@ -31,7 +31,9 @@ def pick_device(name: str = "auto") -> torch.device:
         torch.empty(1, device=device)
     # torch raises AssertionError where it was built without CUDA.
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device {name!r} cannot be used here: {error}") from error
+        raise ValueError(
+            f"device {name!r} cannot be used here, try auto, cpu, cuda, cuda:1 or mps: {error}"
+        ) from error
     return device
 
 

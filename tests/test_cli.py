@@ -216,3 +216,12 @@ def test_the_package_can_be_run_as_a_module():
     assert all(word in done.stdout for word in ("train", "photo", "presets"))
     version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
     assert version.stdout == f"{colorize.__version__}\n"
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    code = "import sys; from colorize.cli import main; sys.exit(main(['presets']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()  # as `| head` does
+        assert process.wait() == 141 and process.stderr.read() == b""

@@ -78,12 +78,17 @@ esac
 
 @pytest.mark.parametrize("script", ["quickstart.sh", "test.sh"])
 @pytest.mark.parametrize("missing", ["", "torch>=2.11,<2.16"])
-def test_only_what_is_missing_is_installed_and_then_the_project(script, missing, tmp_path):
+def test_only_what_is_missing_is_installed_and_then_the_project(
+    script, missing, bare_path, tmp_path
+):
     place = tmp_path / "venv" / "bin"
     place.mkdir(parents=True)
     fake(place, "python", FAKE_PYTHON)
     log = tmp_path / "pip.log"
-    done = run(script, "-k", "x", VENV=str(tmp_path / "venv"), MISSING=missing, PIP_LOG=str(log))
+    fake(bare_path, "df", 'echo Filesystem; echo "/dev/x 9 9 99999999 50% /"')
+    path = f"{bare_path}:{os.environ['PATH']}"
+    told = {"MISSING": missing, "PIP_LOG": str(log), "PATH": path}
+    done = run(script, "-k", "x", VENV=str(tmp_path / "venv"), **told)
     assert done.returncode == 0, done.stderr
     calls = log.read_text().splitlines()
     assert [missing in call for call in calls] == [True] * bool(missing) + [missing == ""]

@@ -2,12 +2,14 @@
 
 import argparse
 import errno
+import os
 import sys
 import warnings
 
 import colorize
 from colorize.cli import data, demo, evaluate, models, photo, train, video
 
+_BROKEN_PIPE = 141  # exit status, as shells count: 128 + SIGPIPE
 # What says by itself what is wrong; an ImportError names the extra to install.
 _KNOWN = (ValueError, OSError, ArithmeticError, ImportError)
 
@@ -25,7 +27,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with exiting_when_terminated(), warnings.catch_warnings():
             warnings.showwarning = _say
-            return args.command(args)
+            status = args.command(args)
+            sys.stdout.flush()
+            return status
+    except BrokenPipeError:  # whoever reads the output has enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of it
+        return _BROKEN_PIPE
     except PhotoError as error:
         # Out of a reading process it comes with that one's traceback; the last line says it all.
         reason = str(error).strip().splitlines()[-1].removeprefix("colorize.photos.PhotoError: ")

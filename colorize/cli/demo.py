@@ -35,6 +35,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _demo(args: argparse.Namespace) -> int:
+    print("starting, which takes some seconds", flush=True)
     colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)
     from colorize.demo import serve
 

@@ -57,7 +57,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     photo.add_argument(
         "--compare",
         action="store_true",
-        help="also write photo and painting side by side, of at most 4096 px each",
+        help="also write photo and painting side by side, of at most 4096 px each, into "
+        "OUT/compared",
     )
     photo.add_argument(
         "--json", action="store_true", help="a line of JSON for each photo, for programs"
@@ -147,6 +148,8 @@ def _check_output(args) -> None:
     from colorize.photos import KINDS
 
     if args.output in (None, _STREAM):
+        if sys.stdout.isatty():
+            raise ValueError("a photo is nothing for a terminal: -o FILE, or > FILE")
         return
     if args.output.is_dir() or args.output.suffix.lower() not in KINDS:
         kinds = ", ".join(KINDS)

@@ -206,7 +206,8 @@ def _train(args: argparse.Namespace) -> int:
     if not alone:
         return 0
     if folder is None:
-        print(f"`colorize evaluate {args.out} --photos PREPARED -o DIR` judges it by test photos")
+        judging = f"{args.out} --photos PREPARED --size {config.size} -o DIR"
+        print(f"`colorize evaluate {judging}` judges it by test photos")
     else:
         _judge(args, config, folder, device)
     if trainer.scores:
@@ -238,7 +239,8 @@ def _judge(
     print(
         f"\n{args.out}, weights `{config.weights_name}`, on {len(some)} of {len(val)} validation "
         f"photos, with 95 % intervals:\n\n{Summary(judged).table((*ERRORS, 'colorfulness'))}\n\n"
-        f"`colorize evaluate {args.out} --photos {args.data} -o DIR` judges by all test photos"
+        f"`colorize evaluate {args.out} --photos {args.data} --size {config.size} -o DIR` judges "
+        "by all test photos"
     )
 
 

@@ -178,7 +178,7 @@ class PhotoFolder:
         if not good:
             raise ValueError(
                 f"{self.root}: {selection}. Put photos into {self.root / part}, or name their "
-                f"part in {self.root / MANIFEST}, or use a smaller size"
+                f"part in {self.root / MANIFEST}, or use a smaller size (--size)"
             )
         return selection
 

@@ -365,7 +365,8 @@ def _read_index(shards: str | os.PathLike, part: str, size: int) -> list[tuple[s
     if smallest < size:
         raise ValueError(
             f"{index}: a photo of part {part} has a side of {smallest} px, too small for a crop of "
-            f"{size} px: write the shards with a min_side of {size}, or use a smaller size"
+            f"{size} px: write the shards anew with `colorize shard --min-side {size}` (Python: "
+            "min_side), or use a smaller size"
         )
     return [(f"{root.rstrip('/')}/{row['name']}", row["photos"]) for row in told]
 

@@ -235,7 +235,7 @@ def _with_published_weights(name: str, weights) -> nn.Module:
         reason = getattr(error, "reason", error)
         raise WeightsError(
             f"{weights} cannot be downloaded ({reason}). Put {place.name} into {place.parent}, or "
-            "name a file, or none where there can be none"
+            "name a file (--backbone-weights FILE), or begin untrained (--backbone-weights none)"
         ) from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         if place.exists():

@@ -190,6 +190,11 @@ class Trainer:
             stack.enter_context(epochs)
             self._check_photos(train)
             self.begin(train, val)
+            if len(self.history) >= self.config.epochs and progress:
+                tqdm.write(
+                    f"{self.run.name}: nothing to train, {len(self.history)} epochs are done and "
+                    f"{self.config.epochs} are asked for"
+                )
             for epoch in epochs:
                 if self.has_stalled():
                     if progress:

@@ -88,8 +88,11 @@ def test_the_same_command_again_finishes_at_once_and_more_epochs_go_on(
         patch.delattr(GANTrainer, "step")  # not one step is taken
         assert train(folder, run) == 0
     assert (run / "log.jsonl").read_text() == log
-    assert "mean-ab" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "mean-ab" in said and "run: nothing to train, 1 epochs are done and 1 are asked" in said
+    assert f"--photos {folder} --size 32 -o DIR` judges" in said
     assert train(folder, run, "--epochs", "2") == 0
+    assert "nothing to train" not in capsys.readouterr().out
     assert (run / "log.jsonl").read_text().startswith(log)
     assert len((run / "log.jsonl").read_text().splitlines()) == 2
 

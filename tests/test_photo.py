@@ -124,6 +124,11 @@ def test_a_photo_through_a_pipe(color, grey, tmp_path, monkeypatch, capsysbinary
         assert one.format == "PNG" and one.tobytes() == other.tobytes()
     assert color(grey, out="-") == 0
     assert capsysbinary.readouterr().out == piped
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.stdout, "isatty", lambda: True)
+        assert color(grey, out="-") == 2
+    refused = capsysbinary.readouterr()
+    assert refused.out == b"" and b"nothing for a terminal: -o FILE" in refused.err
     monkeypatch.setattr(sys, "stdin", Stream(grey.read_bytes()))
     assert color("-", out=tmp_path / "x.webp") == 0
     assert (tmp_path / "x.webp").read_bytes()[8:12] == b"WEBP"

@@ -35,7 +35,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    print("starting, which takes some seconds", flush=True)
+    print("colorize: starting, which takes some seconds", file=sys.stderr, flush=True)
     colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)
     from colorize.demo import serve
 

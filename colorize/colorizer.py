@@ -24,6 +24,7 @@ from colorize.upsampling import join
 
 _LONGEST = 8  # a photo's long side at the network, in short sides; beyond, it is squashed
 _LARGEST = 2048  # px that may be asked for; the networks are trained at some hundred
+_MOST_SAMPLES = 100  # of a photo; all are held at once
 _AT_ONCE = 8  # photos of one shape in a batch of the network
 
 
@@ -276,8 +277,12 @@ class Colorizer:
             )
         if vividness is not None and not 0 <= vividness <= 1:
             raise ValueError(f"vividness must be from 0 to 1, got {vividness}")
-        if samples is not None and (not isinstance(samples, int) or samples < 1):
-            raise ValueError(f"samples must be a whole number from 1 up, got {samples}")
+        if samples is not None and (
+            not isinstance(samples, int) or not 1 <= samples <= _MOST_SAMPLES
+        ):
+            raise ValueError(
+                f"samples must be a whole number from 1 to {_MOST_SAMPLES}, got {samples}"
+            )
         for hint in options.hints:
             if not isinstance(hint, (tuple, list)) or len(hint) != 3:
                 raise ValueError(f"a hint is (x, y, color), got {hint!r}")

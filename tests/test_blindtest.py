@@ -167,12 +167,19 @@ def test_the_command_draws_photos_by_the_seed(folder, tmp_path):
     for seed in ("0", "0", "1", "2"):
         words = ["--photos", str(folder), "--part", "train", "--count", "2", "--seed", seed]
         page = tmp_path / "t.html"
-        assert main(["blindtest", str(folder / "train"), *words, "-o", str(page)]) == 0
+        command = ["blindtest", str(folder / "train"), *words, "-o", str(page), "--overwrite"]
+        assert main(command) == 0
         test = Page(page).test
         assert test["seed"] == int(seed) and test["seconds"] == 1
         drawn.append({trial["photo"] for trial in test["trials"]})
     assert drawn[0] == drawn[1] and all(len(some) == 2 for some in drawn)
     assert len(set(map(frozenset, drawn))) > 1
+    kept = page.read_bytes()
+    assert main(command[:-1]) == 2  # it is there
+    photo = folder / "train" / "train0.jpg"
+    before = photo.read_bytes()
+    assert main([*command[:-2], str(photo), "--overwrite"]) == 2  # no page
+    assert (page.read_bytes(), photo.read_bytes()) == (kept, before)
 
 
 # In a browser. `seen` has a line for each pair that stood on the screen: the times of the first

@@ -116,6 +116,8 @@ def test_what_cannot_be_done_is_said_in_one_line(folder, tmp_path, capsys):
 
     assert "no preset 'vgg'; there are autoencoder, fcn" in train_with(preset="vgg")
     assert "no such folder of photos" in train_with(data=tmp_path / "nowhere")
+    for inside in (folder, folder / "runs" / "a"):
+        assert "would lie among the photos" in train_with(out=inside)
     assert "KEY=VALUE, got 'depth'" in train_with("--model-arg", "depth")
     assert "not deep" in train_with("--model-arg", "deep=3")
     assert "'depth': 'x'" in train_with("--model-arg", "depth=x")

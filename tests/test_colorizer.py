@@ -331,7 +331,8 @@ def test_chance_is_the_same_for_each_of_several_photos(classes):
     ("wish", "message"),
     [
         ({"vividness": 1.5}, "vividness must be from 0 to 1, got 1.5"),
-        ({"samples": 0}, "samples must be a whole number from 1 up, got 0"),
+        ({"samples": 0}, "samples must be a whole number from 1 to 100, got 0"),
+        ({"samples": 101}, "samples must be a whole number from 1 to 100, got 101"),
     ],
 )
 def test_wishes_out_of_range_are_named(classes, photo, wish, message):

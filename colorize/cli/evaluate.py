@@ -80,6 +80,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--seconds", type=number(float, 0.1), default=1.0, metavar="X", help="shown for (1)"
     )
     add_device(blind)
+    blind.add_argument("--overwrite", action="store_true", help="replace a page that is there")
     blind.set_defaults(command=_blindtest)
 
 
@@ -153,6 +154,10 @@ def _blindtest(args: argparse.Namespace) -> int:
     from colorize.evaluation.judge import check_names
     from colorize.evaluation.rows import PaintedFolder
 
+    if args.output.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{args.output}: the page needs a name that ends in .html")
+    if args.output.exists() and not args.overwrite:
+        raise ValueError(f"{args.output} is there already; --overwrite replaces it")
     _, row = _row(args.painter, args.device)
     photos = _photos(args.photos, args.part, 1)
     check_names(photos)

@@ -186,6 +186,12 @@ def _train(args: argparse.Namespace) -> int:
     from colorize.runtime import many_processes, rank, wait_for_all
 
     config = _configure(args)
+    data, out = Path(args.data).absolute(), Path(args.out).absolute()
+    if "://" not in args.data and (data == out or data in out.parents):
+        raise ValueError(
+            f"the run {args.out} would lie among the photos, and its paintings be trained on: "
+            f"choose a folder outside {args.data}"
+        )
     folder = None  # of shards there is none
     if args.data == "samples":
         folder = colorize.load_samples()

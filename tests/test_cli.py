@@ -93,6 +93,8 @@ def test_the_same_command_again_finishes_at_once_and_more_epochs_go_on(
     assert f"--photos {folder} --size 32 -o DIR` judges" in said
     assert train(folder, run, "--epochs", "2") == 0
     assert "nothing to train" not in capsys.readouterr().out
+    assert train(folder, run, "--epochs", "1") == 0
+    assert colorize.TrainConfig.load(run / "config.json").epochs == 2  # as it was trained
     assert (run / "log.jsonl").read_text().startswith(log)
     assert len((run / "log.jsonl").read_text().splitlines()) == 2
 

@@ -171,6 +171,13 @@ class Trainer:
                 training in the run's folder, or its run was begun with other photos.
         """
         progress = progress and rank() == 0
+        if len(self.history) >= self.config.epochs:  # and what the run says of itself stays true
+            if progress:
+                tqdm.write(
+                    f"{self.run.name}: nothing to train, {len(self.history)} epochs are done and "
+                    f"{self.config.epochs} are asked for"
+                )
+            return self.history
         self.bars = progress and (sys.stderr.isatty() or "ipykernel" in sys.modules)
         self.lines = progress and not self.bars
         epochs = tqdm(
@@ -190,11 +197,6 @@ class Trainer:
             stack.enter_context(epochs)
             self._check_photos(train)
             self.begin(train, val)
-            if len(self.history) >= self.config.epochs and progress:
-                tqdm.write(
-                    f"{self.run.name}: nothing to train, {len(self.history)} epochs are done and "
-                    f"{self.config.epochs} are asked for"
-                )
             for epoch in epochs:
                 if self.has_stalled():
                     if progress:

@@ -27,7 +27,7 @@ find_python() {
             return
         fi
     done
-    fail "no Python 3.11 or newer found. Install one, or name it: PYTHON=/path/to/python3.12 bash $0"
+    fail "no Python 3.11 or newer found. Install one, or name it: PYTHON=/path/to/python3.12 bash '$0'"
 }
 
 check_disk() {
@@ -36,7 +36,7 @@ check_disk() {
     while [ ! -d "$place" ]; do place=$(dirname "$place"); done
     free=$(df -Pk "$place" | awk 'NR == 2 { print int($4 / 1048576) }')
     [ "$free" -ge "$NEEDED_GB" ] || fail "only $free GB free at $place, PyTorch with its libraries \
-needs $NEEDED_GB. Free some space, or put the environment elsewhere: VENV=/big/disk/venv bash $0"
+needs $NEEDED_GB. Free some space, or put the environment elsewhere: VENV=/big/disk/venv bash '$0'"
 }
 
 # Prints each requirement of the project with the extra $1 that is not installed.
@@ -72,7 +72,7 @@ make_environment() {
     fi
     PYTHON=$(cd "$venv/bin" && pwd)/python
     "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' \
-        || fail "$venv has $("$PYTHON" --version), 3.11 or newer is needed. Remove it, or name another: VENV=DIR bash $0"
+        || fail "$venv has $("$PYTHON" --version), 3.11 or newer is needed. Remove it, or name another: VENV=DIR bash '$0'"
     missing=$(missing_packages "$extra") || fail "could not ask $venv what it holds"
     if [ -n "$missing" ]; then
         case $missing in *torch*) check_disk "$venv" ;; esac

@@ -7,11 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from colorize.losses import ADVERSARIAL, LOSSES
-from colorize.runtime import PRECISIONS, written_beside
+from colorize.utils.device import PRECISIONS
+from colorize.utils.files import atomic_write
+from colorize.utils.legacy import upgrade_settings
+
+# Names of losses; the functions are in `colorize.losses`.
+PIXEL_LOSS_NAMES = ("mse", "l1", "smooth_l1")
+PERCEPTUAL = "perceptual"
+CROSS_ENTROPY = "rebalanced_cross_entropy"
+RECONSTRUCTION_LOSSES = (*PIXEL_LOSS_NAMES, PERCEPTUAL, CROSS_ENTROPY)
+GAN_LOSS_NAMES = ("vanilla", "least_squares", "hinge")
 
 SCHEDULES = ("constant", "linear", "cosine")
-PHASES = ("generator", "critic", "both")
+PHASES = ("generator", "discriminator", "joint")
 
 
 @dataclass(frozen=True)
@@ -20,34 +28,34 @@ class TrainConfig:
 
     Attributes:
         model: a name in `colorize.models.MODELS`.
-        model_args: arguments of the model's constructor, of types that JSON knows.
-        start: trained network whose weights training begins with, as `Colorizer.from_pretrained`
+        model_kwargs: arguments of the model's constructor, of types that JSON knows.
+        init_from: trained network whose weights training begins with, as `Colorizer.from_pretrained`
             finds it: a run, a folder, a name; a critic begins anew. None begins all anew.
-        size: side of the square crops in pixels.
+        crop_size: side of the square crops in pixels.
         epochs: passes through the training photos, at most.
         batch_size: photos per step, over all processes.
-        accumulate: so many micro-batches per step and process; saves memory. BatchNorm then
+        grad_accum_steps: so many micro-batches per step and process; saves memory. BatchNorm then
             normalizes by each micro-batch; nothing else changes.
         lr: Adam's learning rate.
         betas: Adam's decay rates.
-        encoder_lr_scale: an encoder that begins with trained weights learns at lr times this.
-        schedule: "constant"; "linear": constant for the first half of the epochs, then linearly
+        encoder_lr_mult: an encoder that begins with trained weights learns at lr times this.
+        lr_schedule: "constant"; "linear": constant for the first half of the epochs, then linearly
             down to 0 (pix2pix); or "cosine", from the first epoch down to 0.
-        clip: largest norm of the gradient of all of a network's weights; None does not clip.
-        ema: decay of the moving average of the weights that then paint; it warms up, n steps in it
+        grad_clip: largest norm of the gradient of all of a network's weights; None does not clip.
+        ema_decay: decay of the moving average of the weights that then paint; it warms up, n steps in it
             is at most (1 + n) / (10 + n). None paints with the weights as they are.
-        distance: the loss between painted and true ab, a name in `colorize.losses.LOSSES`.
+        reconstruction_loss: the loss between painted and true ab, a name in `RECONSTRUCTION_LOSSES`.
         perceptual_weights: of VGG16-bn for the perceptual loss, a name in torchvision or a file.
-        adversarial: the loss against a critic, a name in `colorize.losses.ADVERSARIAL`; None
+        gan_loss: the loss against a critic, a name in `colorize.losses.gan`; None
             trains without a critic.
-        distance_weight: weight of the distance beside the adversarial loss (pix2pix: 100).
-        critic_lr: the critic's learning rate; None is `lr`.
+        reconstruction_weight: weight of the distance beside the adversarial loss (pix2pix: 100).
+        discriminator_lr: the critic's learning rate; None is `lr`.
         phases: of an adversarial run, in order: (name, epochs, factor of the learning rates), with
-            the names "generator" (alone), "critic" (alone) and "both"; they may come again.
+            the names "generator" (alone), "discriminator" (alone) and "joint"; they may come again.
             None is both from the beginning.
-        score_every: steps of a joint phase after which the turn is looked for; None never.
-        old_photos: share of the photos whose input is aged (`colorize.aging`), from 0 to 1.
-        without_hints: share of the photos that get no hint, beside the paper's one in eight, from
+        selection_interval: steps of a joint phase after which the turn is looked for; None never.
+        degradation_prob: share of the photos whose input is aged (`colorize.data.degradations`), from 0 to 1.
+        hint_dropout: share of the photos that get no hint, beside the paper's one in eight, from
             0 to 1; for a network that takes hints and is to paint well without.
         patience: stop after so many epochs in a row without a better validation loss; None never.
         seed: of the weights, the order, the crops, the dropout.
@@ -59,27 +67,27 @@ class TrainConfig:
     """
 
     model: str
-    model_args: dict[str, Any] = field(default_factory=dict)
-    start: str | None = None
-    size: int = 224
+    model_kwargs: dict[str, Any] = field(default_factory=dict)
+    init_from: str | None = None
+    crop_size: int = 224
     epochs: int = 20
     batch_size: int = 16
-    accumulate: int = 1
+    grad_accum_steps: int = 1
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
-    encoder_lr_scale: float = 1.0
-    schedule: str = "constant"
-    clip: float | None = None
-    ema: float | None = None
-    distance: str = "mse"
+    encoder_lr_mult: float = 1.0
+    lr_schedule: str = "constant"
+    grad_clip: float | None = None
+    ema_decay: float | None = None
+    reconstruction_loss: str = "mse"
     perceptual_weights: str | None = "IMAGENET1K_V1"
-    adversarial: str | None = None
-    distance_weight: float = 1.0
-    critic_lr: float | None = None
+    gan_loss: str | None = None
+    reconstruction_weight: float = 1.0
+    discriminator_lr: float | None = None
     phases: tuple[tuple[str, int, float], ...] | None = None
-    score_every: int | None = None
-    old_photos: float = 0.0
-    without_hints: float = 0.0
+    selection_interval: int | None = None
+    degradation_prob: float = 0.0
+    hint_dropout: float = 0.0
     patience: int | None = None
     seed: int = 0
     precision: str = "auto"
@@ -88,7 +96,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))  # JSON gives lists
-        for name in ("size", "epochs", "batch_size", "accumulate", "lr"):
+        for name in ("crop_size", "epochs", "batch_size", "grad_accum_steps", "lr"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not all(0 <= beta < 1 for beta in self.betas) or len(self.betas) != 2:
@@ -97,19 +105,19 @@ class TrainConfig:
             raise ValueError(f"seed must be from 0 to 2**63 - 1, got {self.seed}")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience must be at least 1, or none, got {self.patience}")
-        if self.clip is not None and not self.clip > 0:
-            raise ValueError(f"clip must be positive, or none, got {self.clip}")
-        if self.ema is not None and not 0 < self.ema < 1:
-            raise ValueError(f"ema must lie between 0 and 1, or be none, got {self.ema}")
+        if self.grad_clip is not None and not self.grad_clip > 0:
+            raise ValueError(f"clip must be positive, or none, got {self.grad_clip}")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema must lie between 0 and 1, or be none, got {self.ema_decay}")
         _check("precision", self.precision, PRECISIONS)
-        _check("schedule", self.schedule, SCHEDULES)
-        _check("distance", self.distance, LOSSES)
-        if not 0 <= self.old_photos <= 1:
-            raise ValueError(f"old_photos must be from 0 to 1, got {self.old_photos}")
-        if not 0 <= self.without_hints <= 1:
-            raise ValueError(f"without_hints must be from 0 to 1, got {self.without_hints}")
-        if self.adversarial is not None:
-            _check("adversarial", self.adversarial, ADVERSARIAL)
+        _check("lr_schedule", self.lr_schedule, SCHEDULES)
+        _check("reconstruction_loss", self.reconstruction_loss, RECONSTRUCTION_LOSSES)
+        if not 0 <= self.degradation_prob <= 1:
+            raise ValueError(f"degradation_prob must be from 0 to 1, got {self.degradation_prob}")
+        if not 0 <= self.hint_dropout <= 1:
+            raise ValueError(f"hint_dropout must be from 0 to 1, got {self.hint_dropout}")
+        if self.gan_loss is not None:
+            _check("gan_loss", self.gan_loss, GAN_LOSS_NAMES)
         else:
             for name, nothing in _OF_A_GAME.items():
                 if getattr(self, name) != nothing:
@@ -119,8 +127,10 @@ class TrainConfig:
                     )
         if self.phases is not None:
             self._check_phases()
-        if self.score_every is not None and self.score_every < 1:
-            raise ValueError(f"score_every must be positive, or none, got {self.score_every}")
+        if self.selection_interval is not None and self.selection_interval < 1:
+            raise ValueError(
+                f"selection_interval must be positive, or none, got {self.selection_interval}"
+            )
 
     def _check_phases(self) -> None:
         phases = tuple((str(name), int(epochs), float(rate)) for name, epochs, rate in self.phases)
@@ -134,8 +144,10 @@ class TrainConfig:
                 "patience and phases do not go together: while the critic learns alone, nothing "
                 "gets better; set one of them to none"
             )
-        if self.score_every is not None and "both" not in {name for name, _, _ in phases}:
-            raise ValueError("score_every looks for the turn of a phase both, and there is none")
+        if self.selection_interval is not None and "joint" not in {name for name, _, _ in phases}:
+            raise ValueError(
+                "selection_interval looks for the turn of a phase both, and there is none"
+            )
         total = sum(epochs for _, epochs, _ in phases)
         if total != self.epochs:
             raise ValueError(f"the phases have {total} epochs, epochs says {self.epochs}")
@@ -151,35 +163,35 @@ class TrainConfig:
             if epoch < begin + epochs:
                 return name, begin, rate
             begin += epochs
-        return "both", 0, 1.0
+        return "joint", 0, 1.0
 
     @property
-    def weights_name(self) -> str:
+    def eval_checkpoint(self) -> str:
         """Which of a run's weights to paint with: "best", "last" or "turn".
 
         The best are those of the lowest validation loss. An adversarial run is shown as it ended,
         because by its distance the dullest epoch would win, or at the turn where one was sought.
         """
-        if self.adversarial is None:
+        if self.gan_loss is None:
             return "best"
-        return "last" if self.score_every is None else "turn"
+        return "last" if self.selection_interval is None else "turn"
 
     @property
     def loss(self) -> str:
         """The loss in words."""
-        if self.adversarial is None:
-            return self.distance
-        return f"{self.distance_weight:g} {self.distance} + {self.adversarial} game"
+        if self.gan_loss is None:
+            return self.reconstruction_loss
+        return f"{self.reconstruction_weight:g} {self.reconstruction_loss} + {self.gan_loss} game"
 
     @property
     def plan(self) -> str:
         """Epochs, rates and schedule in words."""
         rates = f"lr {self.lr:g}"
-        if self.critic_lr is not None:
-            rates += f" (critic {self.critic_lr:g})"
-        words = [f"{self.epochs} epochs of {self.batch_size}", rates, self.schedule]
-        if self.ema is not None:
-            words.append(f"EMA {self.ema:g}")
+        if self.discriminator_lr is not None:
+            rates += f" (critic {self.discriminator_lr:g})"
+        words = [f"{self.epochs} epochs of {self.batch_size}", rates, self.lr_schedule]
+        if self.ema_decay is not None:
+            words.append(f"EMA {self.ema_decay:g}")
         for name, epochs, rate in self.phases or ():
             words.append(f"{name} {epochs}" + ("" if rate == 1 else f" at {rate:g} lr"))
         return ", ".join(words)
@@ -190,15 +202,15 @@ class TrainConfig:
 
     def _schedule_factor(self, epoch: int) -> float:
         half = self.epochs // 2
-        if self.schedule == "cosine":
+        if self.lr_schedule == "cosine":
             return (1 + math.cos(math.pi * epoch / self.epochs)) / 2
-        if self.schedule == "constant" or epoch < half:
+        if self.lr_schedule == "constant" or epoch < half:
             return 1.0
         return (self.epochs - epoch) / (self.epochs - half + 1)
 
     def save(self, path: Path) -> None:
         """Write the settings as JSON."""
-        with written_beside(path) as part:
+        with atomic_write(path) as part:
             part.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     @classmethod
@@ -209,13 +221,18 @@ class TrainConfig:
             ValueError: if the file holds something else.
         """
         try:
-            return cls(**json.loads(Path(path).read_text()))
-        except (TypeError, json.JSONDecodeError) as error:
+            return cls(**upgrade_settings(json.loads(Path(path).read_text())))
+        except (TypeError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} does not hold the settings of a run: {error}") from error
 
 
 # Settings that only an adversarial run reads, and what they are elsewhere.
-_OF_A_GAME = {"distance_weight": 1.0, "critic_lr": None, "phases": None, "score_every": None}
+_OF_A_GAME = {
+    "reconstruction_weight": 1.0,
+    "discriminator_lr": None,
+    "phases": None,
+    "selection_interval": None,
+}
 
 
 def _check(name: str, value: str, known) -> None:

@@ -24,62 +24,74 @@ from pathlib import Path
 from reports.pages import sample_photos
 
 from colorize.config import TrainConfig
-from colorize.data.folder import Photo, PhotoFolder
+from colorize.data.folder import PhotoFolder, PhotoRecord
 from colorize.data.loaders import eval_loader, train_loader
-from colorize.evaluation.judge import TRUTH, Judged, judge
-from colorize.evaluation.rows import Memory, PaintedRun, trivial_rows
-from colorize.figures import save_pictures
+from colorize.evaluation.baselines import TrainingReference, baselines
+from colorize.evaluation.evaluator import GROUND_TRUTH, EvaluationResult, evaluate
+from colorize.evaluation.predictors import ModelPredictor
 from colorize.presets import PRESETS
-from colorize.runtime import keep_memory, written_beside
 from colorize.trainers import open_run
+from colorize.utils.device import tune_malloc
+from colorize.utils.files import atomic_write
+from colorize.visualization import save_pictures
 
 RESULTS = Path(__file__).parents[1] / "report" / "results" / "arena"
 SIZE, BATCH, EPOCHS = 96, 16, 6
 VIVIDNESS = (0.0, 0.3, 0.62, 0.8, 0.9, 1.0)  # of classes; 1 less the temperature
 SEEDS = 3  # of the attempts and the losses; the other methods run once
 
-_ENCODER = {"backbone": "mobilenet_v2", "padding": "same"}
-_FAIR = {"size": SIZE, "batch_size": BATCH, "epochs": EPOCHS, "patience": None}
+_ENCODER = {"encoder_name": "mobilenet_v2", "padding": "same"}
+_FAIR = {"crop_size": SIZE, "batch_size": BATCH, "epochs": EPOCHS, "patience": None}
 _UNET = {"depth": 5, "base_channels": 24}  # 96 px halve five times
-_GAME = {"size": SIZE, "batch_size": BATCH, "epochs": EPOCHS}
+_GAME = {"crop_size": SIZE, "batch_size": BATCH, "epochs": EPOCHS}
 
 ATTEMPTS = {
-    "autoencoder": replace(PRESETS["autoencoder"], model_args=_ENCODER, **_FAIR),
-    "fcn": replace(PRESETS["fcn"], model_args=_ENCODER, **_FAIR),
-    "unet_gan": replace(PRESETS["unet_gan"], model_args=_UNET, **_GAME),
+    "autoencoder": replace(PRESETS["autoencoder"], model_kwargs=_ENCODER, **_FAIR),
+    "fcn": replace(PRESETS["fcn"], model_kwargs=_ENCODER, **_FAIR),
+    "unet_gan": replace(PRESETS["unet_gan"], model_kwargs=_UNET, **_GAME),
 }
 
 # What loss does what: one network, one optimizer, only the loss differs.
 _BODY = _ENCODER | {"width": 128, "to_stride": 4}
-_LOSS = replace(PRESETS["backbone"], model_args=_BODY, betas=(0.5, 0.999), **_GAME)
+_LOSS = replace(PRESETS["encoder_unet"], model_kwargs=_BODY, betas=(0.5, 0.999), **_GAME)
 _ADVERSARIAL = replace(
-    _LOSS, model="backbone_gan", model_args=_BODY | {"critic_channels": 32}, adversarial="vanilla"
+    _LOSS,
+    model="encoder_unet_gan",
+    model_kwargs=_BODY | {"discriminator_channels": 32},
+    gan_loss="vanilla",
 )
 LOSSES = {
-    "mse": replace(_LOSS, distance="mse"),
-    "classes": replace(_LOSS, model="color_classifier", distance="rebalanced_cross_entropy"),
-    "gan_10": replace(_ADVERSARIAL, distance_weight=10.0),
-    "l1": replace(_LOSS, distance="l1"),
-    "gan_100": replace(_ADVERSARIAL, distance_weight=100.0),
-    "smooth_l1": replace(_LOSS, distance="smooth_l1"),
+    "mse": replace(_LOSS, reconstruction_loss="mse"),
+    "classes": replace(
+        _LOSS, model="color_classifier", reconstruction_loss="rebalanced_cross_entropy"
+    ),
+    "gan_10": replace(_ADVERSARIAL, reconstruction_weight=10.0),
+    "l1": replace(_LOSS, reconstruction_loss="l1"),
+    "gan_100": replace(_ADVERSARIAL, reconstruction_weight=100.0),
+    "smooth_l1": replace(_LOSS, reconstruction_loss="smooth_l1"),
 }
 
 OTHERS = {
-    "unet": replace(PRESETS["unet"], model_args=_UNET, **_GAME),
-    "least_squares": replace(PRESETS["least_squares"], model_args=_UNET, **_GAME),
-    "sagan": replace(PRESETS["sagan"], model_args=PRESETS["sagan"].model_args | _UNET, **_GAME),
+    "unet": replace(PRESETS["unet"], model_kwargs=_UNET, **_GAME),
+    "least_squares": replace(PRESETS["lsgan"], model_kwargs=_UNET, **_GAME),
+    "sagan": replace(PRESETS["sagan"], model_kwargs=PRESETS["sagan"].model_kwargs | _UNET, **_GAME),
     "nogan": replace(
         PRESETS["nogan"],
         **_GAME,
-        model_args=_BODY
-        | {"attention": 8, "spectral_norm": True, "critic_attention": 8, "critic_channels": 32},
+        model_kwargs=_BODY
+        | {
+            "attention": 8,
+            "spectral_norm": True,
+            "discriminator_attention": 8,
+            "discriminator_channels": 32,
+        },
         lr=3e-4,
-        distance="l1",
-        distance_weight=10.0,
-        phases=(("generator", 4, 1.0), ("critic", 1, 1.0), ("both", 1, 0.2)),
+        reconstruction_loss="l1",
+        reconstruction_weight=10.0,
+        phases=(("generator", 4, 1.0), ("discriminator", 1, 1.0), ("joint", 1, 0.2)),
     ),
-    "hints": replace(PRESETS["hints"], model_args=_BODY | {"hints": True}, **_GAME),
-    "old_photos": replace(PRESETS["old_photos"], model_args=_BODY, **_GAME),
+    "hints": replace(PRESETS["hint_guided"], model_kwargs=_BODY | {"hints": True}, **_GAME),
+    "degradation_prob": replace(PRESETS["degraded"], model_kwargs=_BODY, **_GAME),
 }
 METHODS = ATTEMPTS | LOSSES | OTHERS
 
@@ -92,13 +104,13 @@ def runs() -> list[tuple[str, int]]:
 
 def settings(method: str, seed: int, weights: str | None) -> TrainConfig:
     config = METHODS[method]
-    args = dict(config.model_args)
-    if "backbone" in args:
-        args["backbone_weights"] = weights
-    return replace(config, model_args=args, seed=seed)
+    args = dict(config.model_kwargs)
+    if "encoder_name" in args:
+        args["encoder_weights"] = weights
+    return replace(config, model_kwargs=args, seed=seed)
 
 
-def split(data: Path) -> dict[str, tuple[Photo, ...]]:
+def split(data: Path) -> dict[str, tuple[PhotoRecord, ...]]:
     """The photos of each part; a sixth of the training photos are taken for validation."""
     folder = PhotoFolder(data)
     train = folder.select("train", min_side=SIZE).photos
@@ -147,25 +159,25 @@ def score(method: str, seed: int, data: Path, out: Path, results: Path = RESULTS
     name = f"{method}-{seed}"
     result, run = results / name, out / name
     photos = split(data)["test"]
-    row = PaintedRun(run)
+    row = ModelPredictor(run)
     known = out / "trivial" / "features"
     if known.exists():  # what the networks see in the truth need not be asked again
         shutil.copytree(known, run / "test" / "features", dirs_exist_ok=True)
-    judged = judge({name: row}, photos, SIZE, run / "test")
+    judged = evaluate({name: row}, photos, SIZE, run / "test")
     more = {}
-    if row.colorizer.has_classes:
+    if row.colorizer.predicts_distribution:
         rows = {f"{name} at {vividness:g}": row.at(vividness) for vividness in VIVIDNESS}
-        more = judge(rows, photos, SIZE, run / "vividness", features=False, full=False)
+        more = evaluate(rows, photos, SIZE, run / "vividness", features=False, full=False)
     result.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(run / "log.jsonl", result / "log.jsonl")
     config = without_places(TrainConfig.load(run / "config.json"))
-    with written_beside(result / "config.json") as part:
+    with atomic_write(result / "config.json") as part:
         part.write_text(json.dumps(config, indent=2) + "\n")
     if seed == 0:
         painted = {key: row(key, photo) for key, photo in sample_photos().items()}
         save_pictures(painted, result / "painted")
     for other, found in more.items():
-        if other != TRUTH:
+        if other != GROUND_TRUTH:
             found.save(result / f"{other}.json")
     judged[name].save(result / f"{name}.json")  # last, by which a run counts as scored
 
@@ -173,13 +185,13 @@ def score(method: str, seed: int, data: Path, out: Path, results: Path = RESULTS
 def without_places(config: TrainConfig) -> dict:
     """Settings to be kept: of the encoder's weights the file, not where it lay."""
     kept = asdict(config)
-    weights = kept["model_args"].get("backbone_weights")
+    weights = kept["model_kwargs"].get("encoder_weights")
     if weights is not None:
-        kept["model_args"]["backbone_weights"] = Path(weights).name
+        kept["model_kwargs"]["encoder_weights"] = Path(weights).name
     return kept
 
 
-def _is_judged(result: Path, photos: Sequence[Photo]) -> bool:
+def _is_judged(result: Path, photos: Sequence[PhotoRecord]) -> bool:
     """Whether a result is there, and of these photos.
 
     Raises:
@@ -187,7 +199,7 @@ def _is_judged(result: Path, photos: Sequence[Photo]) -> bool:
     """
     if not result.exists():
         return False
-    if Judged.load(result).photos != [photo.id for photo in photos]:
+    if EvaluationResult.load(result).photos != [photo.id for photo in photos]:
         raise ValueError(f"{result} is of other test photos: use other --results")
     return True
 
@@ -197,8 +209,8 @@ def score_trivial(data: Path, out: Path, results: Path = RESULTS) -> None:
     photos = split(data)
     if _is_judged(results / "trivial" / "truth.json", photos["test"]):
         return
-    memory = Memory(photos["train"], out / "training.pt")
-    judged = judge(trivial_rows(memory), photos["test"], SIZE, out / "trivial")
+    memory = TrainingReference(photos["train"], out / "training.pt")
+    judged = evaluate(baselines(memory), photos["test"], SIZE, out / "trivial")
     for name, row in reversed(judged.items()):  # last the truth, by which they count as scored
         row.save(results / "trivial" / f"{name}.json")
 
@@ -223,7 +235,7 @@ def main() -> int:
     if not args.data.is_dir():
         parser.error(f"no such folder of photos: {args.data}")
     if args.only:
-        keep_memory()
+        tune_malloc()
         method, _, seed = args.only.rpartition("-")
         if method == "trivial":
             score_trivial(args.data, args.out, args.results)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from benches import color, data, evaluation, film, infer, train
 
-from colorize.runtime import written_beside
+from colorize.utils.files import atomic_write
 
 GROUPS = {
     "color": color.ROWS,
@@ -54,7 +54,7 @@ def main() -> None:
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
         machine = {"cpu": platform.machine(), "threads": threads, "gpu": gpu}
         found = {"torch": torch.__version__, **machine, "rows": rows}
-        with written_beside(args.json) as part:
+        with atomic_write(args.json) as part:
             part.write_text(json.dumps(found, indent=2) + "\n")
 
 

@@ -20,8 +20,9 @@ import numpy as np
 from torch import Tensor
 
 from colorize import load_samples
-from colorize.color import lightness_to_grey, rgb_to_lightness, to_uint8
-from colorize.photos import read_rgb, resize
+from colorize.color.curves import to_uint8
+from colorize.color.lab import lightness_to_gray, rgb_to_lightness
+from colorize.io.image import read_rgb, resize
 
 RATE = 25  # frames a second
 _HEARD = 48000  # samples of sound a second
@@ -43,7 +44,7 @@ def camera(rgb: Tensor, frames: int, zoom: bool, size: Sequence[int]) -> Iterato
 
 def grey(rgb: Tensor) -> Tensor:
     """A frame without its colors."""
-    return to_uint8(lightness_to_grey(rgb_to_lightness(rgb))).expand(3, -1, -1)
+    return to_uint8(lightness_to_gray(rgb_to_lightness(rgb))).expand(3, -1, -1)
 
 
 def write_film(

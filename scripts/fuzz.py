@@ -25,13 +25,13 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from colorize.color import rgb_to_lightness
+from colorize.color.lab import rgb_to_lightness
 from colorize.data.folder import load_samples
+from colorize.io.image import PhotoError, read_photo
+from colorize.io.image_file import read_image_file
 from colorize.models import create_model
-from colorize.originals import read_original
-from colorize.photos import PhotoError, read_photo
-from colorize.pretrained import Pretrained, save
-from colorize.runtime import written_beside
+from colorize.models.pretrained import Pretrained, save
+from colorize.utils.files import atomic_write
 
 _AT_ONCE = 200  # files in a call, so that a crash is soon found
 _SECONDS = 1200  # for a call
@@ -300,7 +300,7 @@ def _look(report: dict, source: Path) -> None:
         assert "damaged or cut short" in report["reason"], report
         return
     (painting,) = map(Path, report["paintings"])
-    original, painted = read_original(source), read_original(painting)
+    original, painted = read_image_file(source), read_image_file(painting)
     assert painted.rgb.shape == original.rgb.shape, report
     with Image.open(painting) as image:
         is_exact = image.format in ("PNG", "TIFF")
@@ -331,7 +331,7 @@ def main() -> None:
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
     if args.json:
-        with written_beside(args.json) as part:
+        with atomic_write(args.json) as part:
             part.write_text(json.dumps({"seed": args.seed, "rows": rows}, indent=2) + "\n")
 
 

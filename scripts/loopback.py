@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 from PIL import Image, ImageOps
 
-from colorize.data.unsplash import Hosts
+from colorize.data.unsplash.download import Hosts
 
 COLUMNS = (
     *("photo_id", "photo_url", "photo_image_url", "photo_width", "photo_height"),

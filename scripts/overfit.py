@@ -17,16 +17,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
+from colorize.color.curves import to_uint8
+from colorize.color.lab import lab_to_rgb, rgb_to_lab
 from colorize.data.folder import load_samples
 from colorize.data.loaders import eval_loader
-from colorize.figures import comparison, save_figure
-from colorize.metrics import ab_error
-from colorize.models.color_classifier import has_classes
-from colorize.photos import rgb_to_photo
+from colorize.io.image import rgb_to_photo
+from colorize.metrics.image import ab_error
+from colorize.models.classifier import predicts_distribution
 from colorize.presets import PRESETS
-from colorize.runtime import written_beside
 from colorize.trainers import open_run
+from colorize.utils.files import atomic_write
+from colorize.visualization import comparison, save_figure
 
 REPORT = Path(__file__).parents[1] / "report"
 QUICK = [name for name in PRESETS if name.endswith("_quick")]
@@ -36,13 +37,19 @@ def learn_by_heart(preset: str, steps: int) -> dict:
     """Take so many steps on the same four photos; what came of it, in CIELAB units."""
     config = dataclasses.replace(
         PRESETS[preset],
-        **{"ema": None, "patience": None, "phases": None, "score_every": None, "old_photos": 0.0},
+        **{
+            "ema": None,
+            "patience": None,
+            "phases": None,
+            "selection_interval": None,
+            "degradation_prob": 0.0,
+        },
     )
-    photos = four_photos(config.size)
+    photos = four_photos(config.crop_size)
     with tempfile.TemporaryDirectory() as run:
         trainer = open_run(config, run, "cpu")
     lightness, ab = rgb_to_lab(photos)
-    if has_classes(trainer.model):
+    if predicts_distribution(trainer.model):
         trainer.weigh([photos])
     trainer.model.train()
     trainer.crops, seconds = 0, []
@@ -81,7 +88,7 @@ def main() -> None:
     }
     truths = [rgb_to_photo(rgb) for rgb in four_photos(64)]
     save_figure(comparison(paintings, truths), REPORT / "results" / "overfit.jpg")
-    with written_beside(REPORT / "results" / "overfit.json") as part:
+    with atomic_write(REPORT / "results" / "overfit.json") as part:
         part.write_text(json.dumps({"steps": args.steps, "rows": results}, indent=2) + "\n")
     for row in results:
         print(f"{row['preset']:<22} {row['ab_error']:6.2f} of {row['grey']:.2f}, "

@@ -17,9 +17,9 @@ from reports.shipped import card_table, shipped_tables
 from reports.speed import film_tables, infer_tables, overfit_table, speed_tables
 
 from colorize import Colorizer, read_photo
-from colorize.figures import loss_curves, save_figure, triptychs, turn_curve
-from colorize.pretrained import BUNDLED, CARD, DEFAULT
-from colorize.runtime import written_beside
+from colorize.models.pretrained import BUNDLED, CARD, DEFAULT
+from colorize.utils.files import atomic_write
+from colorize.visualization import inflection_curve, loss_curves, save_figure, triptychs
 
 
 def draw(report: Path = REPORT, card: Path = BUNDLED / DEFAULT / CARD) -> None:
@@ -33,13 +33,15 @@ def draw(report: Path = REPORT, card: Path = BUNDLED / DEFAULT / CARD) -> None:
     chosen = story.draw(painted, best, truths, report)
     fill_in(report / "README.md", arena.tables() | chosen | shipped_tables(results / "ship"))
     fill_in(card, {"measures": card_table(results / "ship")})
-    with written_beside(report / "arena.json") as part:
+    with atomic_write(report / "arena.json") as part:
         part.write_text(as_json(arena))
     fill_in(report / "training.md", speed_tables(read_json(results / "bench_train.json")))
     bench, fuzz = (read_json(results / f"{name}.json") for name in ("bench_infer", "fuzz"))
     fill_in(report / "photos.md", infer_tables(bench, fuzz))
     fill_in(report / "films.md", film_tables(read_json(results / "bench_film.json")))
-    save_figure(turn_curve(read_json(results / "nogan_quick_scores.json")), report / "turn.png")
+    save_figure(
+        inflection_curve(read_json(results / "nogan_quick_scores.json")), report / "turn.png"
+    )
     fill_in(report / "methods.md", {"overfit": overfit_table(read_json(results / "overfit.json"))})
     print("drawn")
 

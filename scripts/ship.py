@@ -28,29 +28,26 @@ from reports.pages import sample_photos
 from torch import Tensor
 from tqdm import tqdm
 
-from colorize.color import lab_to_rgb, rgb_to_lab, rgb_to_lightness, to_uint8
-from colorize.colorizer import Colorizer
+from colorize.color.curves import to_uint8
+from colorize.color.lab import lab_to_rgb, rgb_to_lab, rgb_to_lightness
 from colorize.config import TrainConfig
-from colorize.data.folder import Photo, PhotoFolder
+from colorize.data.folder import PhotoFolder, PhotoRecord
 from colorize.data.loaders import eval_loader, train_loader
-from colorize.evaluation.judge import judge
-from colorize.evaluation.rows import Memory, PaintedRun, trivial_rows
-from colorize.evaluation.summary import write_summary
-from colorize.figures import save_pictures
-from colorize.metrics import ab_error, colorfulness
-from colorize.models.layers import enlarged
-from colorize.photos import resize
+from colorize.evaluation.baselines import TrainingReference, baselines
+from colorize.evaluation.evaluator import evaluate
+from colorize.evaluation.predictors import ModelPredictor
+from colorize.evaluation.tables import write_summary
+from colorize.inference.colorizer import Colorizer
+from colorize.io.image import resize
+from colorize.metrics.image import ab_error, colorfulness
+from colorize.models.layers import upsample_like
+from colorize.models.pretrained import BUNDLED, CONFIG, DEFAULT, WEIGHTS, load, model_card, save
 from colorize.presets import PRESETS
-from colorize.pretrained import BUNDLED, CONFIG, DEFAULT, WEIGHTS, load, model_card, save
-from colorize.runtime import (
-    file_sha256,
-    keep_memory,
-    many_processes,
-    rank,
-    world_size,
-    written_beside,
-)
 from colorize.trainers import open_run
+from colorize.utils.device import tune_malloc
+from colorize.utils.distributed import distributed_context, rank, world_size
+from colorize.utils.files import atomic_write, file_sha256
+from colorize.visualization import save_pictures
 
 RESULTS = Path(__file__).parents[1] / "report" / "results" / "ship"
 VIVIDNESS = (0.0, 0.3, 0.5, 0.62, 0.7, 0.8, 0.9, 1.0)
@@ -69,11 +66,11 @@ SEEN, BALANCE, TEMPERATURE = 160, 0.8, 0.2
 _NOGAN = replace(
     LOSSES["classes"],
     model="classifier_gan",
-    model_args=LOSSES["classes"].model_args | {"critic_channels": 32},
-    distance="l1",
-    adversarial="vanilla",
-    distance_weight=10.0,
-    phases=(("critic", 1, 1.0), ("both", 1, 0.2)),
+    model_kwargs=LOSSES["classes"].model_kwargs | {"discriminator_channels": 32},
+    reconstruction_loss="l1",
+    gan_loss="vanilla",
+    reconstruction_weight=10.0,
+    phases=(("discriminator", 1, 1.0), ("joint", 1, 0.2)),
     epochs=2,
 )
 CANDIDATES = {
@@ -88,21 +85,21 @@ VALIDATION = RESULTS.parent / "release" / "validation.txt"
 # The chosen method, wider and with hints, at growing sizes; at last as it will be used: mostly
 # without hints, and for old photos too. Of 18,300 photos that is 1.6 million crops.
 _CLASSES = replace(
-    PRESETS["colorful"],
-    model_args={"backbone": "mobilenet_v2", "padding": "same", "width": 192, "hints": True},
+    PRESETS["zhang2016"],
+    model_kwargs={"encoder_name": "mobilenet_v2", "padding": "same", "width": 192, "hints": True},
     betas=(0.5, 0.999),
     lr=4e-4,
-    size=96,
+    crop_size=96,
     batch_size=32,
 )
 STAGES = (
     replace(_CLASSES, epochs=44),
-    replace(_CLASSES, size=128, epochs=26, lr=3e-4),
-    replace(_CLASSES, size=160, epochs=18, lr=2e-4, without_hints=0.5, old_photos=0.25),
+    replace(_CLASSES, crop_size=128, epochs=26, lr=3e-4),
+    replace(_CLASSES, crop_size=160, epochs=18, lr=2e-4, hint_dropout=0.5, degradation_prob=0.25),
 )
 
 
-def release_split(data: Path) -> dict[str, tuple[Photo, ...]]:
+def release_split(data: Path) -> dict[str, tuple[PhotoRecord, ...]]:
     """Training and validation photos of a prepared folder, by the list that is kept in git.
 
     Raises:
@@ -138,15 +135,15 @@ def train(
         if start is not None and number == 1:
             continue
         large = {
-            part: [photo for photo in some if min(photo.width, photo.height) >= stage.size]
+            part: [photo for photo in some if min(photo.width, photo.height) >= stage.crop_size]
             for part, some in photos.items()
         }
-        args = stage.model_args | ({"backbone_weights": weights} if start is None else {})
-        config = replace(stage, model_args=args, start=start)
+        args = stage.model_kwargs | ({"encoder_weights": weights} if start is None else {})
+        config = replace(stage, model_kwargs=args, init_from=start)
         run = out / f"{name}-{number}"
         open_run(config, run, device).fit(
-            train_loader(large["train"], config.size, config.batch_size, config.seed),
-            eval_loader(large["val"], config.size, config.batch_size // world_size()),
+            train_loader(large["train"], config.crop_size, config.batch_size, config.seed),
+            eval_loader(large["val"], config.crop_size, config.batch_size // world_size()),
         )
         start = str(run)
     return run
@@ -159,13 +156,13 @@ def choose(data: Path, weights: str, out: Path, device: str) -> None:
     }
     if rank() > 0:
         return
-    rows = {name: PaintedRun(run) for name, run in runs.items()}
+    rows = {name: ModelPredictor(run) for name, run in runs.items()}
     for name, row in list(rows.items()):
-        if row.colorizer.has_classes:
+        if row.colorizer.predicts_distribution:
             rows |= {f"{name} at {v:g}": row.at(v) for v in CHOOSING}
     photos = split(data)
-    rows |= trivial_rows(Memory(photos["train"], out / "training.pt"))
-    judged = judge(
+    rows |= baselines(TrainingReference(photos["train"], out / "training.pt"))
+    judged = evaluate(
         rows, photos["val"][:CHOSEN_BY], CANDIDATES["l1"][0].size, out / "choice", full=False
     )
     print(write_summary(judged, RESULTS / "choice"))
@@ -174,7 +171,7 @@ def choose(data: Path, weights: str, out: Path, device: str) -> None:
 def tune(data: Path, model: str) -> None:
     """Measure the network by validation photos in squares of 256 px, seen and painted variously.
 
-    Of each size, balance and vividness the mean ab error in CIELAB units, and the mean
+    Of each size, prior_strength and vividness the mean ab error in CIELAB units, and the mean
     colorfulness. The best is that of the lowest error whose colorfulness is within a tenth of the
     true one.
     """
@@ -192,15 +189,15 @@ def tune(data: Path, model: str) -> None:
         measure("grey", lightness, torch.zeros_like(truth), truth)
         for size in SIZES:
             seen = rgb_to_lightness(torch.stack([resize(one, size, size) for one in rgb]))
-            for network.balance in BALANCES:
+            for network.prior_strength in BALANCES:
                 with torch.no_grad():
                     logits = network.logits(seen)
                 for vividness in TUNED_AT:
-                    ab = enlarged(network.decode(logits, 1 - vividness), lightness)
-                    row = f"{size} px, balance {network.balance:g} at {vividness:g}"
+                    ab = upsample_like(network.decode(logits, 1 - vividness), lightness)
+                    row = f"{size} px, prior_strength {network.prior_strength:g} at {vividness:g}"
                     measure(row, lightness, ab, truth)
     table = {row: torch.cat(some, dim=1).mean(1).tolist() for row, some in measures.items()}
-    with written_beside(RESULTS / "tuning.json") as part:
+    with atomic_write(RESULTS / "tuning.json") as part:
         part.write_text(json.dumps(table, indent=1) + "\n")
     for row, (error, color) in table.items():
         print(f"{row:32}  ab error {error:6.2f}  colorfulness {color:5.1f}")
@@ -215,15 +212,15 @@ def pack(model: str) -> None:
     What it paints of the embedded test photos goes to the results.
     """
     found = load(model)
-    args = found.model_args | {"temperature": TEMPERATURE, "balance": BALANCE}
-    shipped = replace(found, model_args=args, size=SEEN, name=DEFAULT)
+    args = found.model_kwargs | {"temperature": TEMPERATURE, "prior_strength": BALANCE}
+    shipped = replace(found, model_kwargs=args, crop_size=SEEN, name=DEFAULT)
     with tempfile.TemporaryDirectory() as folder:
         save(shipped, folder, model_card(shipped))
         for name in (CONFIG, WEIGHTS):
-            with written_beside(BUNDLED / DEFAULT / name) as part:
+            with atomic_write(BUNDLED / DEFAULT / name) as part:
                 shutil.copyfile(Path(folder) / name, part)
     digest = file_sha256(BUNDLED / DEFAULT / WEIGHTS)
-    with written_beside(BUNDLED / "SHA256SUMS") as part:
+    with atomic_write(BUNDLED / "SHA256SUMS") as part:
         part.write_text(f"{digest}  {DEFAULT}/{WEIGHTS}\n")
     colorizer = Colorizer.from_pretrained()
     painted = {name: colorizer(photo) for name, photo in sample_photos().items()}
@@ -233,13 +230,13 @@ def pack(model: str) -> None:
 def score(data: Path, model: str, out: Path) -> None:
     """Judge a network by the test photos, at every vividness; and as the arena judged its runs."""
     photos = split(data)
-    row = PaintedRun(model)
+    row = ModelPredictor(model)
     rows = {"shipped": row} | {f"shipped at {v:g}": row.at(v) for v in VIVIDNESS}
-    rows |= trivial_rows(Memory(photos["train"], out / "training.pt"))
-    judged = judge(rows, photos["test"], SCORED, out / "score")
+    rows |= baselines(TrainingReference(photos["train"], out / "training.pt"))
+    judged = evaluate(rows, photos["test"], SCORED, out / "score")
     for name, found in judged.items():
         found.save(RESULTS / "test" / f"{name}.json")
-    as_others = judge({"shipped": row}, photos["test"], SIZE, out / "score-arena")
+    as_others = evaluate({"shipped": row}, photos["test"], SIZE, out / "score-arena")
     as_others["shipped"].save(RESULTS / "arena.json")
     print(write_summary(judged, RESULTS / "test"))
 
@@ -257,7 +254,7 @@ def main() -> int:
         help="to train from its second stage on, tune or pack (the last), or score (the packed)",
     )
     args = parser.parse_args()
-    keep_memory()
+    tune_malloc()
     last = str(args.out / f"shipped-{len(STAGES)}")
     if args.data is None and args.what != "pack":
         parser.error(f"{args.what} needs --data, a folder of photos")
@@ -270,7 +267,7 @@ def main() -> int:
     elif args.weights is None:
         parser.error(f"{args.what} needs --weights, the file of a MobileNetV2")
     else:
-        with many_processes("cpu") as device:
+        with distributed_context("cpu") as device:
             if args.what == "choose":
                 choose(args.data, args.weights, args.out, device)
             else:

@@ -13,13 +13,12 @@ from torchvision.models import ResNet, ResNet18_Weights
 from torchvision.models._api import register_model
 from torchvision.models.resnet import BasicBlock
 
-import colorize.data.catalogue as catalogue
-import colorize.data.unsplash as unsplash
-from colorize import pretrained
+import colorize.data.unsplash.catalog as catalogue
+import colorize.data.unsplash.download as unsplash
 from colorize.data.folder import PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
-from colorize.models import create_model
-from colorize.photos import write_photo
+from colorize.io.image import write_photo
+from colorize.models import create_model, pretrained
 from colorize.trainers import open_run
 
 
@@ -53,7 +52,7 @@ def _repeatable():
 class Fake(nn.Module):
     """A network that paints by a rule and remembers what it was shown."""
 
-    multiple, takes_hints = 8, False
+    multiple, supports_hints = 8, False
 
     def __init__(self, rule=lambda lightness: 0.0):
         super().__init__()
@@ -131,7 +130,7 @@ def fit_until_killed(trainer, steps, *loaders, **options):
 @contextlib.contextmanager
 def disk_full_at(name):
     """The download cannot write the file of that name."""
-    write = unsplash.written_beside
+    write = unsplash.atomic_write
 
     def full(path):
         if path.name == name:
@@ -140,7 +139,7 @@ def disk_full_at(name):
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (catalogue, unsplash):
-            patch.setattr(module, "written_beside", full)
+            patch.setattr(module, "atomic_write", full)
         yield
 
 
@@ -175,7 +174,7 @@ def same(one, other):
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
     """A network with classes and hints, in the hub's form."""
-    args = {"backbone": "mobilenet_v2", "width": 16, "hints": True}
+    args = {"encoder_name": "mobilenet_v2", "width": 16, "hints": True}
     network = create_model("color_classifier", **args)
     nn.init.normal_(network.network.head.weight, std=3)
     found = pretrained.Pretrained(network, "color_classifier", args, 32, "tiny")

@@ -5,9 +5,9 @@ import torch
 from PIL import Image
 from test_models import random_lightness
 
-import colorize.aging as aging
-from colorize.aging import age
-from colorize.color import orthochromatic_lightness, rgb_to_lab
+import colorize.data.degradations as aging
+from colorize.color.lab import orthochromatic_lightness, rgb_to_lab
+from colorize.data.degradations import degrade
 
 
 def colors(*rgb):
@@ -31,10 +31,10 @@ def test_as_many_photos_are_aged_as_asked_for():
     torch.manual_seed(0)
     rgb = torch.randint(0, 256, (400, 3, 16, 16), dtype=torch.uint8)
     lightness, _ = rgb_to_lab(rgb)
-    assert torch.equal(age(rgb, 0.0), lightness)
-    changed = (age(rgb, 0.5) != lightness).flatten(1).any(1).float().mean()
+    assert torch.equal(degrade(rgb, 0.0), lightness)
+    changed = (degrade(rgb, 0.5) != lightness).flatten(1).any(1).float().mean()
     assert changed.item() == pytest.approx(0.5 * (1 - 0.5**6), abs=0.07)
-    aged = age(rgb, 1.0)
+    aged = degrade(rgb, 1.0)
     assert aged.shape == lightness.shape and aged.abs().max() <= 1 and aged.isfinite().all()
 
 
@@ -43,7 +43,7 @@ def test_the_seed_decides_and_no_other_generator(monkeypatch):
     paintings = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        paintings.append(age(rgb, 1.0))
+        paintings.append(degrade(rgb, 1.0))
     assert torch.equal(paintings[0], paintings[1])
     assert not torch.equal(paintings[0], paintings[2])
 
@@ -86,7 +86,7 @@ def test_each_damage_befalls_every_second_photo_in_the_order_in_which_they_happe
     for name in names:
         monkeypatch.setattr(aging, name, noted(name))
     torch.manual_seed(0)
-    age(torch.zeros(400, 3, 2, 2, dtype=torch.uint8), 1.0)
+    degrade(torch.zeros(400, 3, 2, 2, dtype=torch.uint8), 1.0)
     assert list(dict.fromkeys(seen)) == names
     assert all(seen.count(name) == pytest.approx(200, abs=40) for name in names)
 

@@ -8,10 +8,10 @@ import torch
 from conftest import Fake, make_photo
 from PIL import Image
 
-from colorize.album import _side_by_side, color_photo, color_photos, find_jobs
-from colorize.colorizer import Colorizer, Options
-from colorize.originals import Original, read_note, read_original
-from colorize.photos import PhotoError
+from colorize.inference.batch import _side_by_side, colorize_file, colorize_files, plan_jobs
+from colorize.inference.colorizer import ColorizeOptions, Colorizer
+from colorize.io.image import PhotoError
+from colorize.io.image_file import ImageFile, read_image_file, read_provenance
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def colorizer():
 
 def run(colorizer, paths, output, options=None, **more):
     """What becomes of each photo."""
-    jobs = find_jobs(paths, output)
-    reports = list(color_photos(colorizer, jobs, options or Options(), **more))
+    jobs = plan_jobs(paths, output)
+    reports = list(colorize_files(colorizer, jobs, options or ColorizeOptions(), **more))
     assert [report.source for report in reports] == [job.source for job in jobs]
     return {report.source.name: report for report in reports}
 
@@ -67,8 +67,8 @@ def test_a_folder_is_colored_into_the_same_tree(album, colorizer, tmp_path):
 
 def test_the_tone_of_a_toned_photo_does_not_shine_through(album, colorizer, tmp_path):
     run(colorizer, [album / "deep" / "sepia.png"], tmp_path / "out")
-    painted = read_original(tmp_path / "out" / "sepia.png").rgb
-    source = read_original(album / "deep" / "sepia.png")
+    painted = read_image_file(tmp_path / "out" / "sepia.png").rgb
+    source = read_image_file(album / "deep" / "sepia.png")
     lightness_only = colorizer.predict([source.seen])[0].paint(source.rgb)[0]
     assert np.array_equal(painted, lightness_only)
     hues = Image.open(tmp_path / "out" / "sepia.png").convert("HSV").getchannel("H")
@@ -84,7 +84,7 @@ def test_what_is_done_is_not_done_again_and_what_is_wished_otherwise_is_not_lost
     assert run(colorizer, [photo], out)["a.jpg"].state == "colored"
     painted = (out / "a.jpg").read_bytes()
     assert run(colorizer, [photo], out)["a.jpg"].state == "done"
-    for wish in (Options(seed=1), Options(size=24)):
+    for wish in (ColorizeOptions(seed=1), ColorizeOptions(size=24)):
         report = run(colorizer, [photo], out, wish)["a.jpg"]
         assert report.state == "failed" and "--overwrite replaces it" in report.reason
     make_photo(seed=5).convert("L").save(photo)  # another photo of the same name
@@ -104,7 +104,7 @@ def test_a_photo_is_never_replaced_not_even_by_the_painting_of_another(album, co
     make_photo(seed=3).convert("L").save(other)
     before = grey.read_bytes(), other.read_bytes()
     for paths, out in (([grey], album), ([grey, other], other.parent), ([grey], grey)):
-        first = next(color_photos(colorizer, find_jobs(paths, out), overwrite=True))
+        first = next(colorize_files(colorizer, plan_jobs(paths, out), overwrite=True))
         assert first.state == "failed" and "would replace" in first.reason
     assert (grey.read_bytes(), other.read_bytes()) == before
 
@@ -112,9 +112,9 @@ def test_a_photo_is_never_replaced_not_even_by_the_painting_of_another(album, co
 def test_a_bad_photo_is_named_and_the_rest_goes_on(album, colorizer, tmp_path):
     (album / "a.jpg").write_bytes(b"\xff\xd8\xff broken")
     (album / "gone.png").symlink_to(tmp_path / "nowhere")
-    jobs = find_jobs([album, album / "no.jpg"], tmp_path / "out")
+    jobs = plan_jobs([album, album / "no.jpg"], tmp_path / "out")
     (album / "deep" / "sepia.png").unlink()  # between looking and reading
-    reports = {r.source.name: r for r in color_photos(colorizer, jobs)}
+    reports = {r.source.name: r for r in colorize_files(colorizer, jobs)}
     assert reports["a.jpg"].state == reports["sepia.png"].state == "failed"
     assert "a.jpg" in reports["a.jpg"].reason and "sepia.png" in reports["sepia.png"].reason
     for name in ("no.jpg", "gone.png"):
@@ -125,7 +125,7 @@ def test_a_bad_photo_is_named_and_the_rest_goes_on(album, colorizer, tmp_path):
 
 def test_a_photo_and_a_link_to_it_are_both_colored(album, tmp_path):
     (album / "Link.jpg").symlink_to("a.jpg")
-    jobs = find_jobs([album, album / "deep" / ".." / "a.jpg"], tmp_path / "out")
+    jobs = plan_jobs([album, album / "deep" / ".." / "a.jpg"], tmp_path / "out")
     targets = [str(job.target.relative_to(tmp_path / "out")) for job in jobs]
     assert {"Link.jpg", "a.jpg"} <= set(targets) and targets.count("a.jpg") == 1
 
@@ -136,7 +136,7 @@ def test_names_do_not_collide(album, tmp_path):
         path.parent.mkdir(exist_ok=True)
         make_photo().save(path)
     paths = [tmp_path / "x" / "a.jpg", tmp_path / "y", tmp_path / "x" / "a.jpg"]
-    targets = [job.target.name for job in find_jobs(paths, tmp_path / "out")]
+    targets = [job.target.name for job in plan_jobs(paths, tmp_path / "out")]
     assert targets == ["a.jpg", "A-2.jpg", "b.gif.png", "b.gif-2.png"]
 
 
@@ -144,22 +144,22 @@ def test_comparisons_do_not_collide_with_paintings(tmp_path):
     for name in ("a.png", "compared/a.png"):
         (tmp_path / "in" / name).parent.mkdir(exist_ok=True, parents=True)
         make_photo().convert("L").save(tmp_path / "in" / name)
-    jobs = find_jobs([tmp_path / "in"], tmp_path / "out")
+    jobs = plan_jobs([tmp_path / "in"], tmp_path / "out")
     files = [file for job in jobs for file in (job.target, job.compared)]
     assert len(set(files)) == 4
 
 
 def test_a_photo_that_is_named_twice_is_one(album, tmp_path, monkeypatch):
     monkeypatch.chdir(album)
-    jobs = find_jobs(["a.jpg", album / "a.jpg", "deep/../a.jpg"], tmp_path / "out")
+    jobs = plan_jobs(["a.jpg", album / "a.jpg", "deep/../a.jpg"], tmp_path / "out")
     assert [job.target for job in jobs] == [tmp_path / "out" / "a.jpg"]
 
 
 def test_an_output_that_is_named_as_a_file_is_one(album, tmp_path):
     with pytest.raises(ValueError, match=r"b\.gif: unknown kind of file; use one of \.jpg"):
-        find_jobs([album / "a.jpg"], tmp_path / "b.gif")
+        plan_jobs([album / "a.jpg"], tmp_path / "b.gif")
     with pytest.raises(ValueError, match=r"b\.png is the name of one file; 4 photos need a folder"):
-        find_jobs([album], tmp_path / "b.png")
+        plan_jobs([album], tmp_path / "b.png")
 
 
 def test_a_comparison_is_made_smaller_where_it_would_be_huge(colorizer, tmp_path):
@@ -171,22 +171,22 @@ def test_a_comparison_is_made_smaller_where_it_would_be_huge(colorizer, tmp_path
 
 
 def test_where_paintings_go(album, tmp_path, monkeypatch):
-    (job,) = find_jobs([album / "a.jpg"], tmp_path / "colored.png")
+    (job,) = plan_jobs([album / "a.jpg"], tmp_path / "colored.png")
     assert job.target == tmp_path / "colored.png"
     monkeypatch.chdir(album)
-    assert {job.target.name for job in find_jobs(["deep/*.*"], "out")} == {
+    assert {job.target.name for job in plan_jobs(["deep/*.*"], "out")} == {
         "sepia.png",
         "color.webp",
     }
     (album / "out").mkdir()
     make_photo().save(album / "out" / "old.jpg")
-    assert "old.jpg" not in {job.source.name for job in find_jobs(["."], "out")}
-    assert len(find_jobs(["deep"], ".")) == 3  # the output around the photos
+    assert "old.jpg" not in {job.source.name for job in plan_jobs(["."], "out")}
+    assert len(plan_jobs(["deep"], ".")) == 3  # the output around the photos
     with pytest.raises(ValueError, match=r"no photos in .*er"):
         (album / "deep" / "er" / "b.bmp").unlink()
-        find_jobs(["deep/er"], "out")
+        plan_jobs(["deep/er"], "out")
     with pytest.raises(ValueError, match=r"notes.txt is a file; several paintings need a folder"):
-        find_jobs(["deep"], "notes.txt")
+        plan_jobs(["deep"], "notes.txt")
 
 
 def test_photo_and_painting_side_by_side(album, colorizer, tmp_path):
@@ -198,7 +198,7 @@ def test_photo_and_painting_side_by_side(album, colorizer, tmp_path):
     with Image.open(out / "compared" / "a.jpg") as both:
         left, right = np.split(np.asarray(both, int), 2, axis=1)
     assert np.ptp(left, axis=-1).max() < 6 and np.ptp(right, axis=-1).mean() > 30
-    (job,) = find_jobs([album / "a.jpg"], tmp_path / "one.png")
+    (job,) = plan_jobs([album / "a.jpg"], tmp_path / "one.png")
     assert job.compared == tmp_path / "one-compared.png"
 
 
@@ -221,18 +221,18 @@ def test_of_several_pictures_in_a_file_it_is_said_that_one_is_colored(colorizer,
 
 
 def test_a_painting_says_who_invented_its_colors(album, colorizer, tmp_path):
-    run(colorizer, [album / "a.jpg"], tmp_path, Options(seed=7))
-    said = read_note(tmp_path / "a.jpg")
+    run(colorizer, [album / "a.jpg"], tmp_path, ColorizeOptions(seed=7))
+    said = read_provenance(tmp_path / "a.jpg")
     assert said.startswith("0.1.0, the colors are invented by fake, seed 7, 16 px (source ")
 
 
 def test_one_picture_without_files(album, colorizer):
-    original = read_original(album / "a.jpg")
-    painted = color_photo(colorizer, original)
+    original = read_image_file(album / "a.jpg")
+    painted = colorize_file(colorizer, original)
     assert painted.shape == original.rgb.shape and "fake" in original.exif[0x0131]
     with pytest.raises(PhotoError, match="in color already"):
-        color_photo(colorizer, read_original(album / "deep" / "color.webp"))
-    color_photo(colorizer, read_original(album / "deep" / "color.webp"), force=True)
+        colorize_file(colorizer, read_image_file(album / "deep" / "color.webp"))
+    colorize_file(colorizer, read_image_file(album / "deep" / "color.webp"), force=True)
 
 
 def test_another_network_of_the_same_name_is_another_painting(album, tmp_path):
@@ -261,14 +261,14 @@ def test_a_photo_that_memory_does_not_suffice_for_is_named_and_the_rest_goes_on(
 
 def test_an_unknown_kind_and_the_photos_own_folder_are_refused_before_anything_is_written(album):
     with pytest.raises(ValueError, match=r"a\.heic: unknown kind of file; use one of \.jpg"):
-        find_jobs([album / "a.jpg"], album / "a.heic")
+        plan_jobs([album / "a.jpg"], album / "a.heic")
     with pytest.raises(ValueError, match="holds the photos themselves"):
-        find_jobs([album], album / "deep" / "..")
+        plan_jobs([album], album / "deep" / "..")
 
 
 def test_a_comparison_of_many_samples_is_no_wider_than_webp_can_be():
     wide = torch.zeros(3, 8, 9000, dtype=torch.uint8)
-    _, row = _side_by_side(Original(wide), [wide] * 4)
+    _, row = _side_by_side(ImageFile(wide), [wide] * 4)
     assert 16000 < row.shape[2] <= 16383 and row.shape[2] % 5 == 0
 
 

@@ -6,9 +6,9 @@ import shutil
 
 import arena
 import pytest
-from reports.arena import SHIPPED, TITLES, TRIVIAL, Arena
+from reports.arena import BASELINES, SHIPPED, TITLES, Arena
 
-from colorize.evaluation.judge import TRUTH, Judged
+from colorize.evaluation.evaluator import GROUND_TRUTH, EvaluationResult
 from colorize.models import model_arguments
 from colorize.presets import PRESETS
 
@@ -19,18 +19,18 @@ TINY = {"depth": 3, "base_channels": 4}
 def tiny(monkeypatch, tmp_path):
     """One method, on 32 px, for an epoch; results into a folder of its own."""
     config = dataclasses.replace(
-        PRESETS["unet"], model_args=TINY, size=32, batch_size=2, epochs=1, precision="fp32"
+        PRESETS["unet"], model_kwargs=TINY, crop_size=32, batch_size=2, epochs=1, precision="fp32"
     )
     classes = dataclasses.replace(
         config,
         model="color_classifier",
-        distance="rebalanced_cross_entropy",
-        model_args={"backbone": "mobilenet_v2", "width": 16, "to_stride": 4},
+        reconstruction_loss="rebalanced_cross_entropy",
+        model_kwargs={"encoder_name": "mobilenet_v2", "width": 16, "to_stride": 4},
     )
     monkeypatch.setattr(arena, "METHODS", {"unet": config, "classes": classes})
     monkeypatch.setattr(arena, "SIZE", 32)
     monkeypatch.setattr(arena, "BATCH", 2)
-    monkeypatch.setattr("colorize.evaluation.judge.EXTRACTORS", {})
+    monkeypatch.setattr("colorize.evaluation.evaluator.EXTRACTORS", {})
     return tmp_path
 
 
@@ -51,14 +51,14 @@ def test_every_method_sees_as_many_photos_of_one_size():
 
 
 def test_of_the_losses_nothing_but_the_loss_differs():
-    may = {"distance", "distance_weight", "adversarial", "model", "model_args"}
+    may = {"distance", "reconstruction_weight", "adversarial", "model", "model_kwargs"}
     kept = [
         {key: value for key, value in dataclasses.asdict(config).items() if key not in may}
         for config in arena.LOSSES.values()
     ]
     assert all(settings == kept[0] for settings in kept)
     bodies = [
-        {k: v for k, v in config.model_args.items() if k != "critic_channels"}
+        {k: v for k, v in config.model_kwargs.items() if k != "discriminator_channels"}
         for config in arena.LOSSES.values()
     ]
     assert all(body == bodies[0] for body in bodies)
@@ -69,10 +69,10 @@ def test_of_the_losses_nothing_but_the_loss_differs():
 def test_weights_are_given_to_whoever_has_a_free_encoder(method):
     config = arena.settings(method, 2, "file.pth")
     assert config.seed == 2
-    free = "backbone" in model_arguments(config.model)
-    assert config.model_args.get("backbone_weights") == ("file.pth" if free else None)
+    free = "encoder_name" in model_arguments(config.model)
+    assert config.model_kwargs.get("encoder_weights") == ("file.pth" if free else None)
     if free:
-        assert config.model_args["backbone"] == "mobilenet_v2"
+        assert config.model_kwargs["encoder_name"] == "mobilenet_v2"
 
 
 def test_the_split_takes_validation_from_training_and_leaves_the_test_alone(folder, monkeypatch):
@@ -102,15 +102,15 @@ def test_a_run_is_trained_and_judged_once_and_what_is_small_of_it_kept(folder, t
     assert {path.name for path in result.iterdir()} == {
         *("config.json", "log.jsonl", "painted", "unet-0.json"),
     }
-    row = Judged.load(result / "unet-0.json")
+    row = EvaluationResult.load(result / "unet-0.json")
     assert row.photos == ["test0", "test1"] and row.stamp["row"]["run"] == "unet-0"
     assert len(row.full["ab_error"]) == 2
     at = {path.stem for path in (results / "classes-0").glob("* at *.json")}
     assert at == {f"classes-0 at {v:g}" for v in arena.VIVIDNESS}
     found = Arena(results)
-    assert list(found.rows) == [TRUTH, "classes", "unet", *TRIVIAL]
+    assert list(found.rows) == [GROUND_TRUTH, "classes", "unet", *BASELINES]
     assert list(found.at_vividness()) == list(arena.VIVIDNESS)
-    # Judged once: what is there needs neither the run nor its weights.
+    # EvaluationResult once: what is there needs neither the run nor its weights.
     shutil.rmtree(tiny / "runs" / "unet-0")
     assert arena.is_scored("unet", 0, folder, None, results)
     # But what is there of other photos or settings is not taken for it.
@@ -128,8 +128,9 @@ def test_a_run_is_trained_and_judged_once_and_what_is_small_of_it_kept(folder, t
 def test_the_stored_settings_name_no_place_of_a_machine(tiny):
     config = dataclasses.replace(
         arena.METHODS["classes"],
-        model_args=arena.METHODS["classes"].model_args | {"backbone_weights": "/some/where/w.pth"},
+        model_kwargs=arena.METHODS["classes"].model_kwargs
+        | {"encoder_weights": "/some/where/w.pth"},
     )
     kept = arena.without_places(config)
-    assert kept["model_args"]["backbone_weights"] == "w.pth"
+    assert kept["model_kwargs"]["encoder_weights"] == "w.pth"
     assert "/some" not in json.dumps(kept)

@@ -8,9 +8,9 @@ from test_models import random_lightness, randomize_statistics, rgb_input
 from torch import nn
 from torchvision.models import ResNet18_Weights
 
-from colorize.models import BackboneUNet, PatchDiscriminator, create_model
-from colorize.models.backbone import IMAGENET_MEAN, IMAGENET_STD, Backbone
-from colorize.models.layers import SelfAttention, join_hints, spectrally_normalized
+from colorize.models import EncoderUNet, PatchDiscriminator, create_model
+from colorize.models.encoders import IMAGENET_MEAN, IMAGENET_STD, Encoder
+from colorize.models.layers import SelfAttention, apply_spectral_norm, concat_hints
 
 FAMILIES = ["resnet18", "mobilenet_v2", "mobilenet_v3_small", "convnext_tiny", "efficientnet_b0"]
 
@@ -29,7 +29,7 @@ def classifier(request, tmp_path):
 def test_the_deepest_features_are_torchvisions_own(classifier):
     name, network, file = classifier
     lightness = random_lightness(1, 1, 64, 96)
-    features = Backbone(name, file).eval()(lightness)
+    features = Encoder(name, file).eval()(lightness)
     rgb = rgb_input(lightness)
     if name == "resnet18":
         expected = nn.Sequential(*list(network.children())[:-2])(rgb)
@@ -41,14 +41,14 @@ def test_the_deepest_features_are_torchvisions_own(classifier):
 
 def test_the_stages_are_found_by_their_sizes(classifier):
     name, _, file = classifier
-    encoder = Backbone(name, file).eval()
+    encoder = Encoder(name, file).eval()
     features = encoder(random_lightness(1, 1, 64, 128))
     strides = [4, 8, 16, 32] if name == "convnext_tiny" else [2, 4, 8, 16, 32]
     assert encoder.strides == strides
     assert [tuple(f.shape[1:]) for f in features] == [
         (c, 64 // s, 128 // s) for c, s in zip(encoder.channels, strides, strict=True)
     ]
-    assert len(Backbone(name, file, stages=2).stages) == 2
+    assert len(Encoder(name, file, stages=2).stages) == 2
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def test_padding_same_is_tensorflows(tmp_path):
     torch.manual_seed(0)
     network = randomize_statistics(torchvision.models.mobilenet_v2())
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    encoder = Backbone("mobilenet_v2", tmp_path / "weights.pth", padding="same").eval()
+    encoder = Encoder("mobilenet_v2", tmp_path / "weights.pth", padding="same").eval()
     lightness = random_lightness(1, 1, 64, 64)
     conv, norm, relu = network.features[0]
     # An even side, kernel 3, stride 2: one zero in all, to the right and below.
@@ -65,10 +65,10 @@ def test_padding_same_is_tensorflows(tmp_path):
     assert torch.allclose(encoder(lightness)[0], expected, atol=1e-4)
     for conv in (m for m in encoder.modules() if isinstance(m, nn.Conv2d)):
         assert conv.stride == (1, 1) or conv.padding == (0, 0)
-    sides = Backbone("efficientnet_b0", padding="same").eval()(lightness)  # kernels of 5 too
+    sides = Encoder("efficientnet_b0", padding="same").eval()(lightness)  # kernels of 5 too
     assert [f.shape[-1] for f in sides] == [32, 16, 8, 4, 2]
     with pytest.raises(ValueError, match='"symmetric" or "same", got \'valid\''):
-        Backbone("resnet18", padding="valid")
+        Encoder("resnet18", padding="valid")
 
 
 def test_folded_statistics_are_frozen_and_others_are_not(tmp_path):
@@ -78,7 +78,7 @@ def test_folded_statistics_are_frozen_and_others_are_not(tmp_path):
         if not folded:
             randomize_statistics(network)
         torch.save(network.state_dict(), file)
-        network = BackboneUNet("resnet18", str(file), width=16).train()
+        network = EncoderUNet("resnet18", str(file), width=16).train()
         before = {key: v.clone() for key, v in network.encoder.state_dict().items()}
         network(random_lightness(2, 1, 32, 32)).sum().backward()
         after = network.encoder.state_dict()
@@ -86,8 +86,8 @@ def test_folded_statistics_are_frozen_and_others_are_not(tmp_path):
         assert network.encoder.frozen_norm == folded
         assert bool(moved) != folded
         assert any(m.training for m in network.body.blocks.modules())
-    assert not Backbone("resnet18").frozen_norm  # random ones are to be learned
-    assert Backbone("resnet18", frozen_norm=True).frozen_norm
+    assert not Encoder("resnet18").frozen_norm  # random ones are to be learned
+    assert Encoder("resnet18", frozen_norm=True).frozen_norm
 
 
 def test_hints_are_joined_as_the_mean_of_the_given_colors_of_each_place():
@@ -96,16 +96,16 @@ def test_hints_are_joined_as_the_mean_of_the_given_colors_of_each_place():
     hints[0, :, 3, 3] = torch.tensor([0.2, 0.0, 1])
     hints[0, :, 4, 7] = torch.tensor([-0.5, 0.1, 1])
     x = torch.rand(1, 2, 2, 2)
-    joined = join_hints(x, hints)
+    joined = concat_hints(x, hints)
     assert torch.equal(joined[:, :2], x)
     # ab / 110 times 11 is a*b* / 10.
     expected = torch.tensor([[[3.3, 0], [0, -5.5]], [[-1.1, 0], [0, 1.1]], [[1, 0], [0, 1.0]]])
     torch.testing.assert_close(joined[0, 2:], expected)
-    assert (join_hints(x, None)[:, 2:] == 0).all()
+    assert (concat_hints(x, None)[:, 2:] == 0).all()
 
 
 def test_each_block_of_the_decoder_is_told_the_hints():
-    network = create_model("backbone_unet", backbone="resnet18", hints=True, width=16).eval()
+    network = create_model("encoder_unet", encoder_name="resnet18", hints=True, width=16).eval()
     lightness, hints = random_lightness(1, 1, 64, 64), torch.zeros(1, 3, 64, 64)
     hints[:, :, 20:24, 40:44] = torch.tensor([0.5, -0.5, 1]).view(3, 1, 1)
     told = {}
@@ -120,9 +120,9 @@ def test_each_block_of_the_decoder_is_told_the_hints():
         torch.testing.assert_close(given[:, y, x], torch.tensor([5.5, -5.5, 1]))
 
 
-@pytest.mark.parametrize("name", ["unet", "backbone_unet", "backbone_gan", "color_classifier"])
+@pytest.mark.parametrize("name", ["unet", "encoder_unet", "encoder_unet_gan", "color_classifier"])
 def test_a_network_with_hints_is_automatic_without_them(name):
-    args = {"depth": 3, "base_channels": 4} if name == "unet" else {"backbone": "resnet18"}
+    args = {"depth": 3, "base_channels": 4} if name == "unet" else {"encoder_name": "resnet18"}
     network = create_model(name, hints=True, **args).eval()
     lightness, hints = random_lightness(2, 1, 32, 32), torch.zeros(2, 3, 32, 32)
 
@@ -139,7 +139,7 @@ def test_a_network_with_hints_is_automatic_without_them(name):
 
 @torch.no_grad()
 def test_upsampling_leaves_no_checkerboard():
-    network = BackboneUNet("resnet18", width=32).eval()
+    network = EncoderUNet("resnet18", width=32).eval()
     features = [torch.ones(1, c, 16, 16) for c in network.encoder.channels]
     x = features[-1]
     for stride, block in zip(network.body.strides, network.body.blocks, strict=True):
@@ -153,24 +153,24 @@ def test_upsampling_leaves_no_checkerboard():
 
 
 def test_the_body_may_stop_at_a_quarter_and_carry_classes():
-    network = BackboneUNet("resnet18", width=32, bins=261).eval()
+    network = EncoderUNet("resnet18", width=32, bins=261).eval()
     assert network(random_lightness(1, 1, 64, 96)).shape == (1, 261, 16, 24)
 
 
 @pytest.mark.parametrize(
     ("name", "args", "strides"),
     [
-        ("backbone_unet", {"backbone": "resnet18"}, "[16, 8, 4, 2, 1]"),
+        ("encoder_unet", {"encoder_name": "resnet18"}, "[16, 8, 4, 2, 1]"),
         ("unet", {"depth": 3}, "[2, 4]"),
-        ("unet_gan", {"depth": 3, "base_channels": 4, "critic_attention": 3}, "[4, 8]"),
+        ("unet_gan", {"depth": 3, "base_channels": 4, "discriminator_attention": 3}, "[4, 8]"),
     ],
 )
 def test_attention_at_a_stride_that_is_not_there_is_named(name, args, strides):
-    if "critic_attention" not in args:
+    if "discriminator_attention" not in args:
         args = args | {"attention": 3}
     for wrong in (0, 3, 32):
         with pytest.raises(ValueError, match=r"to_stride must be one of \[1, 2, 4, 8, 16\]"):
-            BackboneUNet("resnet18", to_stride=wrong)
+            EncoderUNet("resnet18", to_stride=wrong)
     with pytest.raises(ValueError, match="attention must be at one of") as caught:
         create_model(name, **args)
     assert f"{strides}, got 3" in str(caught.value)
@@ -210,7 +210,7 @@ def test_spectral_norm_bounds_the_largest_singular_value():
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 16, 3)
     nn.init.normal_(conv.weight)
-    spectrally_normalized(conv).train()
+    apply_spectral_norm(conv).train()
     for _ in range(50):
         conv(torch.randn(1, 8, 8, 8))
     largest = torch.linalg.matrix_norm(conv.weight.flatten(1), ord=2)
@@ -223,7 +223,7 @@ def test_spectral_norm_bounds_the_largest_singular_value():
         PatchDiscriminator(8, spectral_norm=True, attention=8),
         create_model("unet", depth=4, base_channels=8, spectral_norm=True, attention=4),
         create_model(
-            "backbone_unet", backbone="resnet18", spectral_norm=True, width=32
+            "encoder_unet", encoder_name="resnet18", spectral_norm=True, width=32
         ).body.blocks,
     ],
     ids=["critic", "unet", "decoder"],
@@ -245,11 +245,11 @@ def test_photos_are_normalized_as_torchvisions_weights_want_it():
 
 
 def test_a_new_backbone_is_in_training_as_torchs_modules_are():
-    assert all(module.training for module in Backbone("mobilenet_v2", stages=2).modules())
+    assert all(module.training for module in Encoder("mobilenet_v2", stages=2).modules())
 
 
 def test_spectral_norm_of_a_transposed_convolution_is_that_of_its_outputs():
-    conv = spectrally_normalized(nn.Sequential(nn.ConvTranspose2d(3, 5, 4)))[0]
+    conv = apply_spectral_norm(nn.Sequential(nn.ConvTranspose2d(3, 5, 4)))[0]
     for _ in range(100):
         weight = conv.weight
     matrix = weight.detach().transpose(0, 1).flatten(1)
@@ -257,6 +257,6 @@ def test_spectral_norm_of_a_transposed_convolution_is_that_of_its_outputs():
 
 
 def test_the_decoders_channels_halve_down_to_an_eighth():
-    body = create_model("backbone_unet", backbone="resnet18", width=64).body
+    body = create_model("encoder_unet", encoder_name="resnet18", width=64).body
     assert body.strides == [16, 8, 4, 2, 1]
     assert [block.second[0].out_channels for block in body.blocks] == [64, 32, 16, 8, 8]

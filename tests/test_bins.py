@@ -6,16 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from colorize.bins import (
-    bin_centers,
-    count_bins,
-    decode,
-    entropy,
-    rebalanced_cross_entropy,
-    rebalancing_weights,
-    soft_encode,
-)
-from colorize.color import rgb_to_lab
+from colorize.color.ab_bins import bin_centers, decode, entropy, soft_encode
+from colorize.color.lab import rgb_to_lab
+from colorize.losses.classification import count_bins, rebalanced_cross_entropy, rebalancing_weights
 from colorize.models import create_model
 
 CENTERS = bin_centers() * 110
@@ -116,7 +109,7 @@ def test_the_annealed_mean_lies_between_mean_and_mode():
 
 
 def test_samples_follow_the_distribution_and_are_of_one_piece():
-    network = create_model("color_classifier", backbone="resnet18", width=16)
+    network = create_model("color_classifier", encoder_name="resnet18", width=16)
     logits = torch.full((1, 261, 2, 2), -50.0)
     logits[0, number_of(40, 0)], logits[0, number_of(-40, 0)] = math.log(0.75), math.log(0.25)
     torch.manual_seed(0)
@@ -143,23 +136,23 @@ def test_the_entropy_is_0_for_sure_and_1_for_no_idea():
 @torch.no_grad()
 def test_balance_takes_the_preference_of_the_loss_back():
     """By Bayes: what was learned of a world weighed by `weights`, divided by these."""
-    args = {"backbone": "mobilenet_v2", "width": 16}
+    args = {"encoder_name": "mobilenet_v2", "width": 16}
     network = create_model("color_classifier", **args).eval()
     network.weights.copy_(torch.rand(261) * 5 + 0.1)
     lightness = torch.rand(1, 1, 32, 32)
     rebalanced = network.logits(lightness).softmax(1)
-    network.balance = 0.0
+    network.prior_strength = 0.0
     expected = rebalanced / network.weights.view(1, -1, 1, 1)
     expected = expected / expected.sum(1, keepdim=True)
     torch.testing.assert_close(network.logits(lightness).softmax(1), expected)
-    with pytest.raises(ValueError, match=r"balance must be from 0 to 1, got 1\.1"):
-        create_model("color_classifier", balance=1.1, **args)
+    with pytest.raises(ValueError, match=r"prior_strength must be from 0 to 1, got 1\.1"):
+        create_model("color_classifier", prior_strength=1.1, **args)
 
 
 @pytest.mark.parametrize(("temperature", "share"), [(0.5, 0.9), (0.0, 1.0)])
 def test_samples_are_of_the_distribution_that_the_temperature_sharpens(temperature, share):
     # 0.75 ** 2 / (0.75 ** 2 + 0.25 ** 2) is 0.9.
-    network = create_model("color_classifier", backbone="resnet18", width=16)
+    network = create_model("color_classifier", encoder_name="resnet18", width=16)
     logits = torch.full((2000, 261, 1, 1), -50.0)
     logits[:, number_of(40, 0)], logits[:, number_of(-40, 0)] = math.log(0.75), math.log(0.25)
     torch.manual_seed(0)
@@ -169,7 +162,7 @@ def test_samples_are_of_the_distribution_that_the_temperature_sharpens(temperatu
 
 def test_samples_follow_the_distribution_over_many_bins():
     """Of two bins alone, noise of the wrong sign would do too."""
-    network = create_model("color_classifier", backbone="resnet18", width=16)
+    network = create_model("color_classifier", encoder_name="resnet18", width=16)
     logits = torch.full((2000, 261, 1, 1), math.log(0.5 / 260))
     logits[:, number_of(40, 0)] = math.log(0.5)
     torch.manual_seed(0)

@@ -14,8 +14,8 @@ import pytest
 from conftest import js, make_photo, screen, until
 from PIL import Image
 
-from colorize.blindtest import TEMPLATE, write_blind_test
 from colorize.cli import main
+from colorize.evaluation.realism_test import TEMPLATE, write_realism_test
 
 HOSTILE = """</script><b onclick='x'>"<!--&amp;\u2028é.jpg"""
 RED, GREEN = (200, 40, 40), (40, 160, 40)  # a real photo and a painted one, to eyes and browsers
@@ -75,7 +75,9 @@ def is_red(photo):
 
 
 def test_the_page_needs_nothing_but_itself(tmp_path):
-    path = write_blind_test(flat(RED, names(3)), flat(GREEN, names(3)), tmp_path / "new" / "t.html")
+    path = write_realism_test(
+        flat(RED, names(3)), flat(GREEN, names(3)), tmp_path / "new" / "t.html"
+    )
     assert path == tmp_path / "new" / "t.html" and list(path.parent.iterdir()) == [path]
     page, text = Page(path), path.read_text(encoding="utf-8")
     assert page.links and all(link.startswith("data:") for link in page.links)
@@ -89,7 +91,7 @@ def test_the_template_is_installed_with_the_package():
 
 
 def test_each_pair_is_complete_and_lies_as_the_page_says(tmp_path):
-    path = write_blind_test(
+    path = write_realism_test(
         flat(RED, names(20)), flat(GREEN, names(20)), tmp_path / "t.html", 3, 0.5, "Mine"
     )
     test = Page(path).test
@@ -111,7 +113,7 @@ def test_nothing_but_color_tells_the_pair_apart(tmp_path, size, expected):
     truth.save(tmp_path / "t.jpg", quality=40, comment=b"real", dpi=(7, 7), exif=exif)
     truth = Image.open(tmp_path / "t.jpg")
     truth.info["icc_profile"] = b""
-    page = Page(write_blind_test({"a": truth}, {"a": painted}, tmp_path / "t.html"))
+    page = Page(write_realism_test({"a": truth}, {"a": painted}, tmp_path / "t.html"))
     one, other = decoded(page.test["trials"][0])
     assert one.size == other.size == expected
     assert one.format == other.format == "JPEG" and one.info == other.info
@@ -123,7 +125,7 @@ def test_nothing_but_color_tells_the_pair_apart(tmp_path, size, expected):
 def test_the_seed_draws_the_order_and_the_sides(tmp_path):
     def draw(order, seed):
         path = tmp_path / "t.html"
-        write_blind_test(flat(RED, order), flat(GREEN, sorted(order)), path, seed)
+        write_realism_test(flat(RED, order), flat(GREEN, sorted(order)), path, seed)
         return path.read_bytes(), Page(path).test["trials"]
 
     shuffled = random.Random(0).sample(names(12), 12)
@@ -136,9 +138,9 @@ def test_the_seed_draws_the_order_and_the_sides(tmp_path):
 
 
 def test_hostile_names_are_only_text(tmp_path):
-    plain = Page(write_blind_test(flat(RED, "a"), flat(GREEN, "a"), tmp_path / "t.html"))
+    plain = Page(write_realism_test(flat(RED, "a"), flat(GREEN, "a"), tmp_path / "t.html"))
     odd = [HOSTILE, "a\udce9b", "@TEST@"]
-    path = write_blind_test(flat(RED, odd), flat(GREEN, odd), tmp_path / "t.html", title=HOSTILE)
+    path = write_realism_test(flat(RED, odd), flat(GREEN, odd), tmp_path / "t.html", title=HOSTILE)
     page = Page(path)
     assert page.tags == plain.tags and page.text == plain.text  # no name is seen before the end
     assert {trial["photo"] for trial in page.test["trials"]} == set(odd)
@@ -158,7 +160,7 @@ def test_hostile_names_are_only_text(tmp_path):
 )
 def test_errors_name_what_is_wrong(tmp_path, truths, painted, options, message):
     with pytest.raises(ValueError, match=message):
-        write_blind_test(truths, painted, tmp_path / "t.html", **options)
+        write_realism_test(truths, painted, tmp_path / "t.html", **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -243,7 +245,9 @@ def has_colors(browser):
 @pytest.mark.slow
 def test_a_browser_goes_through_it_by_keyboard(tmp_path, browser):
     odd = [HOSTILE, *names(4)]
-    path = write_blind_test(flat(RED, odd), flat(GREEN, odd), tmp_path / "t.html", 2, title=HOSTILE)
+    path = write_realism_test(
+        flat(RED, odd), flat(GREEN, odd), tmp_path / "t.html", 2, title=HOSTILE
+    )
     trials = Page(path).test["trials"]
     screen(browser, 1280, 800)
     browser.get(path.as_uri())
@@ -308,7 +312,7 @@ def test_a_browser_goes_through_it_by_keyboard(tmp_path, browser):
 @pytest.mark.slow
 def test_a_phone_stacks_the_photos_and_is_touched(tmp_path, browser):
     odd = ["x" * 300, HOSTILE]
-    path = write_blind_test(
+    path = write_realism_test(
         flat(RED, odd), flat(GREEN, odd), tmp_path / "t.html", seconds=0.2, title="y" * 100
     )
     screen(browser, 375, 800, touch=True)

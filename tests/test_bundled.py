@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from colorize import Colorizer, load_samples, read_photo
-from colorize.color import rgb_to_lab
-from colorize.metrics import ab_error, colorfulness
-from colorize.photos import photo_to_rgb
-from colorize.pretrained import BUNDLED, CARD, DEFAULT, WEIGHTS
+from colorize.color.lab import rgb_to_lab
+from colorize.io.image import photo_to_rgb
+from colorize.metrics.image import ab_error, colorfulness
+from colorize.models.pretrained import BUNDLED, CARD, DEFAULT, WEIGHTS
 
 PAINTED = Path(__file__).parents[1] / "report" / "results" / "ship" / "painted"
 
@@ -43,7 +43,9 @@ def test_it_is_small_known_by_its_digest_and_has_a_card_and_a_licence():
 
 def test_it_has_a_vividness_doubts_and_takes_hints(colorizer):
     assert colorizer.name == DEFAULT
-    assert colorizer.has_classes and colorizer.takes_hints and not colorizer.has_noise
+    assert (
+        colorizer.predicts_distribution and colorizer.supports_hints and not colorizer.is_stochastic
+    )
 
 
 def test_its_paintings_keep_the_lightness(photos, painted):

@@ -64,7 +64,7 @@ def test_presets_are_listed_with_what_they_are_and_cost(capsys):
     out = capsys.readouterr().out
     settings = dict(line.split(maxsplit=1) for line in out.splitlines())
     assert settings["lr"] == "0.0002" and settings["betas"] == "[0.5, 0.999]"
-    assert settings["distance_weight"] == "100.0"
+    assert settings["reconstruction_weight"] == "100.0"
 
 
 def test_training_writes_a_run_and_prints_the_table_with_the_baselines(folder, tmp_path, capsys):
@@ -74,7 +74,7 @@ def test_training_writes_a_run_and_prints_the_table_with_the_baselines(folder, t
     assert rows[2:] == ["truth", "unet_gan", "grey", "mean-ab", "random", "nearest"]
     assert "6 train photos" in out and "3 val photos" in out
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["model_args"] == {"depth": 3, "base_channels": 4}
+    assert config["model_kwargs"] == {"depth": 3, "base_channels": 4}
     assert (config["size"], config["batch_size"], config["epochs"]) == (32, 2, 1)
     assert (config["seed"], config["lr"]) == (5, 0.001)
     assert config["betas"] == [0.5, 0.999]  # left out means the preset's
@@ -101,12 +101,12 @@ def test_the_same_command_again_finishes_at_once_and_more_epochs_go_on(
 
 def test_options_say_none_and_name_weights(folder, tmp_path, capsys):
     command = ["train", "fcn", "--data", folder, "--out", tmp_path / "run", "--size", "32"]
-    command += ["--batch-size", "2", "--epochs", "1", "--model-arg", "backbone=resnet18", *HERE]
-    assert "lost.pth" in fails(capsys, [*command, "--backbone-weights", "lost.pth"])
-    options = ["--backbone-weights", "none", "--patience", "none"]
+    command += ["--batch-size", "2", "--epochs", "1", "--model-arg", "encoder_name=resnet18", *HERE]
+    assert "lost.pth" in fails(capsys, [*command, "--encoder-weights", "lost.pth"])
+    options = ["--encoder-weights", "none", "--patience", "none"]
     assert main([str(word) for word in (*command, *options)]) == 0
     config = colorize.TrainConfig.load(tmp_path / "run" / "config.json")
-    assert config.model_args == {"backbone": "resnet18", "backbone_weights": None}
+    assert config.model_kwargs == {"encoder_name": "resnet18", "encoder_weights": None}
     assert config.patience is None
 
 
@@ -163,7 +163,7 @@ def test_every_setting_is_an_option_that_shows_its_default(capsys):
         main(["train", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     for field in dataclasses.fields(colorize.TrainConfig):
-        if field.name in ("model", "model_args"):
+        if field.name in ("model", "model_kwargs"):
             continue
         default = field.default
         if isinstance(default, bool):

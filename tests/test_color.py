@@ -8,15 +8,15 @@ import pytest
 import torch
 from skimage.color import lab2rgb, rgb2lab
 
-from colorize.color import (
-    grey_to_lightness,
+from colorize.color.curves import to_uint8
+from colorize.color.lab import (
+    gray_to_lightness,
     lab_to_rgb,
-    lab_to_rgb8,
-    lightness_to_grey,
+    lab_to_rgb_uint8,
+    lightness_to_gray,
     mean_chroma,
     rgb_to_lab,
     rgb_to_lightness,
-    to_uint8,
 )
 
 # Both ends, both sides of the gamma's knee (0.04045 * 255 = 10.3) and of the cube root's.
@@ -160,7 +160,7 @@ def test_gradients_are_finite_for_every_painted_color(gamut):
 
 def test_gradients_of_a_lightness_shown_as_grey_are_finite():
     lightness = torch.linspace(-1, 1, 101).requires_grad_()
-    lightness_to_grey(lightness).sum().backward()
+    lightness_to_gray(lightness).sum().backward()
     assert lightness.grad.isfinite().all()
 
 
@@ -257,7 +257,7 @@ def test_lightness_alone_is_that_of_lab():
         assert torch.allclose(rgb_to_lightness(rgb), expected, atol=1e-6)
     grey = torch.arange(256, dtype=torch.uint8)
     expected, _ = rgb_to_lab(grey.expand(3, 1, -1))
-    assert torch.equal(grey_to_lightness(grey), expected.flatten())
+    assert torch.equal(gray_to_lightness(grey), expected.flatten())
 
 
 def test_the_table_of_the_gamut_keeps_lightness_and_hue_and_nearly_all_chroma():
@@ -277,7 +277,7 @@ def test_the_table_of_the_gamut_keeps_lightness_and_hue_and_nearly_all_chroma():
 def test_the_fast_way_to_8_bits_is_the_table_rounded():
     lightness, ab = painted()
     exact = lab_to_rgb(lightness, ab, gamut="table") * 255
-    fast = lab_to_rgb8(lightness, ab)
+    fast = lab_to_rgb_uint8(lightness, ab)
     assert fast.dtype == torch.uint8
     assert (fast - exact).abs().max() < 0.53  # of a level; rounding alone is 0.5
 
@@ -295,7 +295,7 @@ def test_black_and_white_have_no_color_whatever_is_painted_on_them():
     black, white = torch.full_like(ab[:1], -1), torch.full_like(ab[:1], 1)
     assert (to_uint8(lab_to_rgb(black, ab)) == 0).all()
     assert (to_uint8(lab_to_rgb(white, ab)) == 255).all()
-    assert (lab_to_rgb8(black, ab) == 0).all() and (lab_to_rgb8(white, ab) == 255).all()
+    assert (lab_to_rgb_uint8(black, ab) == 0).all() and (lab_to_rgb_uint8(white, ab) == 255).all()
 
 
 def test_lightness_beyond_its_range_is_clamped():
@@ -308,12 +308,12 @@ def test_lightness_beyond_its_range_is_clamped():
 
 def test_lightness_stands_for_the_grey_of_scikit_image():
     grey = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
-    back = lightness_to_grey(rgb_to_lab(grey)[0])
+    back = lightness_to_gray(rgb_to_lab(grey)[0])
     assert back.shape == (1, 1, 256)
     assert torch.equal(to_uint8(back), grey[:1])
     star = np.linspace(0, 100, 1001)
     neutral = lab2rgb(np.stack((star, 0 * star, 0 * star), axis=-1)[None])[0, :, 1]
-    ours = lightness_to_grey(torch.from_numpy(star / 50 - 1).float())
+    ours = lightness_to_gray(torch.from_numpy(star / 50 - 1).float())
     np.testing.assert_allclose(ours, neutral, rtol=0, atol=1e-4)
 
 

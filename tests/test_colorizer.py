@@ -11,15 +11,15 @@ from PIL import Image
 from skimage.color import rgb2lab
 from torch import nn
 
-from colorize import upsampling
-from colorize.checkpoint import CheckpointError, save_checkpoint
-from colorize.color import rgb_to_lab
-from colorize.colorizer import Colorizer
-from colorize.metrics import bleeding
+from colorize.color.lab import rgb_to_lab
+from colorize.inference import guided_upsampling as upsampling
+from colorize.inference.colorizer import Colorizer
+from colorize.io.image import photo_to_rgb, resize, rgb_to_photo
+from colorize.metrics.image import bleeding
 from colorize.models import create_model
 from colorize.models.layers import pad_to_multiple
-from colorize.photos import photo_to_rgb, resize, rgb_to_photo
 from colorize.presets import PRESETS
+from colorize.utils.checkpoint import CheckpointError, save_checkpoint
 
 
 def noise_photo(width, height, mode="RGB"):
@@ -135,9 +135,9 @@ def test_a_very_long_photo_does_not_become_a_huge_input():
 def test_working_in_strips_changes_nothing(monkeypatch):
     photo, ab = photo_to_rgb(noise_photo(37, 53)), torch.rand(2, 5, 7) * 2 - 1
     guide = torch.rand(1, 5, 7) * 2 - 1
-    whole = upsampling.join(photo, ab, guide)
+    whole = upsampling.guided_upsample(photo, ab, guide)
     monkeypatch.setattr(upsampling, "_STRIP_PIXELS", 100)
-    assert torch.equal(upsampling.join(photo, ab, guide), whole)
+    assert torch.equal(upsampling.guided_upsample(photo, ab, guide), whole)
 
 
 def test_colors_end_where_the_photo_does_not_where_a_small_pixel_does():
@@ -151,8 +151,8 @@ def test_colors_end_where_the_photo_does_not_where_a_small_pixel_does():
     small = torch.cat((guide * 0.5, -guide * 0.5))  # colors that go with the lightness
     expected = torch.cat((full * 0.5, -full * 0.5)) * 110
     ways = {
-        "along edges": upsampling.join(rgb, small, guide),
-        "across": upsampling.join(rgb, small),
+        "along edges": upsampling.guided_upsample(rgb, small, guide),
+        "across": upsampling.guided_upsample(rgb, small),
     }
     off = {
         name: (rgb_to_lab(painted)[1] * 110 - expected).norm(dim=0).mean().item()
@@ -192,7 +192,7 @@ def test_the_network_is_used_in_eval_mode_and_a_wrong_size_is_named():
 
 
 def test_several_photos_are_painted_as_one_by_one_those_of_one_shape_together():
-    network = create_model("backbone_unet", backbone="mobilenet_v2", width=16).eval()
+    network = create_model("encoder_unet", encoder_name="mobilenet_v2", width=16).eval()
     nn.init.normal_(network.head[0].weight, std=0.5)
     colorizer = Colorizer(network, 32, "cpu")
     photos = [noise_photo(*size) for size in ((40, 30), (33, 60), (80, 60))]
@@ -265,7 +265,7 @@ def test_out_of_memory_for_many_the_network_sees_fewer_at_a_time(recwarn):
 @pytest.fixture
 def classes():
     """A colorizer with classes and hints whose colors differ from place to place."""
-    network = create_model("color_classifier", backbone="mobilenet_v2", width=16, hints=True)
+    network = create_model("color_classifier", encoder_name="mobilenet_v2", width=16, hints=True)
     nn.init.normal_(network.network.head.weight, std=3)
     return Colorizer(network, 32, "cpu", "tiny")
 
@@ -355,12 +355,12 @@ def test_what_a_network_does_not_have_is_named(photo, wish):
 def run(tmp_path):
     """A run of a tiny pix2pix and its network; `best.pt` is another one."""
     config = dataclasses.replace(
-        PRESETS["unet_gan"], size=16, model_args={"depth": 3, "base_channels": 4}
+        PRESETS["unet_gan"], crop_size=16, model_kwargs={"depth": 3, "base_channels": 4}
     )
     config.save(tmp_path / "run" / "config.json")
     networks = {}
     for seed, name in enumerate(("last", "best")):
-        networks[name] = create_model("unet_gan", seed=seed, **config.model_args)
+        networks[name] = create_model("unet_gan", seed=seed, **config.model_kwargs)
         nn.init.normal_(networks[name].generator.head[0].weight, std=0.3)  # colors to see
         state = {"epoch": 1, "model": networks[name].state_dict()}
         save_checkpoint(tmp_path / "run" / f"{name}.pt", state)
@@ -385,10 +385,10 @@ def test_the_same_seed_gives_the_same_painting_and_another_another(run, photo):
 
 
 def test_a_run_with_pretrained_weights_is_loaded_without_looking_for_them(tmp_path, photo):
-    args = {"backbone": "resnet18", "backbone_weights": "gone.pth"}
-    config = dataclasses.replace(PRESETS["autoencoder"], size=16, model_args=args)
+    args = {"encoder_name": "resnet18", "encoder_weights": "gone.pth"}
+    config = dataclasses.replace(PRESETS["autoencoder"], crop_size=16, model_kwargs=args)
     config.save(tmp_path / "config.json")
-    network = create_model("resnet_autoencoder", backbone="resnet18")
+    network = create_model("resnet_autoencoder", encoder_name="resnet18")
     save_checkpoint(tmp_path / "best.pt", {"epoch": 1, "model": network.state_dict()})
     painted = Colorizer.from_pretrained(tmp_path, "cpu")(photo)
     assert painted.tobytes() == Colorizer(network, 16, "cpu")(photo).tobytes()
@@ -409,7 +409,7 @@ def test_weights_that_cannot_be_used_are_named(run, damage):
     elif damage == "half":
         last.write_bytes(data[: len(data) // 2])
     else:
-        another = create_model("resnet_autoencoder", backbone="resnet18").state_dict()
+        another = create_model("resnet_autoencoder", encoder_name="resnet18").state_dict()
         states = {"another network": {"model": another}, "a tensor": torch.zeros(3), "no model": {}}
         torch.save(states[damage], last)
     with pytest.raises(CheckpointError, match=r"last\.pt"):
@@ -430,6 +430,6 @@ def test_the_slope_is_covariance_over_variance_of_what_lies_around_a_pixel():
 def test_a_photo_is_grey_only_where_all_its_channels_are_alike(equal):
     rgb = photo_to_rgb(noise_photo(30, 20))
     rgb[equal[0]] = rgb[equal[1]]
-    painted = upsampling.join(rgb, torch.zeros(2, 1, 1))
+    painted = upsampling.guided_upsample(rgb, torch.zeros(2, 1, 1))
     assert np.abs(star(rgb_to_photo(painted)) - star(rgb_to_photo(rgb))).max() < 0.4
     assert (painted.int() - painted[:1].int()).abs().max() <= 1

@@ -3,12 +3,12 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from colorize.color import rgb_to_lab
+from colorize.color.lab import rgb_to_lab
 from colorize.config import TrainConfig
 from colorize.data.dataset import LabDataset, RgbDataset
-from colorize.data.folder import Photo, PhotoFolder
+from colorize.data.folder import PhotoFolder, PhotoRecord
 from colorize.data.loaders import EpochSampler, eval_loader, run_loaders, train_loader
-from colorize.photos import PhotoError, write_photo
+from colorize.io.image import PhotoError, write_photo
 
 
 def ramp(width, height):
@@ -26,7 +26,7 @@ def noise(width, height, block=1):
 
 
 def of(path, part="train"):
-    return [Photo(path, path.stem, part)]
+    return [PhotoRecord(path, path.stem, part)]
 
 
 # Photos as tensors.
@@ -253,6 +253,6 @@ def test_the_photos_of_a_batch_are_those_that_the_loader_gives():
 
 
 def test_photos_are_validated_as_many_at_a_time_as_are_learned_from(folder):
-    config = TrainConfig("unet", size=32, batch_size=4, accumulate=2)
+    config = TrainConfig("unet", crop_size=32, batch_size=4, grad_accum_steps=2)
     train, val = run_loaders(PhotoFolder(folder), config)
     assert [len(batch) for batch in train] == [2, 2] and [len(batch) for batch in val] == [2, 1]

@@ -14,24 +14,24 @@ import tifffile
 from conftest import js, make_photo, screen, until
 from PIL import Image
 
-from colorize import load_samples, pretrained
+from colorize import load_samples
 from colorize.cli import main
-from colorize.colorizer import Colorizer
-from colorize.figures import grey_photo
-from colorize.models import create_model
-from colorize.originals import read_note, read_original
-from colorize.photos import KINDS, read_photo
+from colorize.inference.colorizer import Colorizer
+from colorize.io.image import FORMAT_BY_SUFFIX, read_photo
+from colorize.io.image_file import read_image_file, read_provenance
+from colorize.models import create_model, pretrained
+from colorize.visualization import gray_photo
 
 gradio = pytest.importorskip("gradio", reason="needs the extra demo")
 
 
 @pytest.fixture
 def studio(model, tmp_path):
-    from colorize.demo import Studio
+    from colorize.app.gradio_app import DemoSession
 
     folder = tmp_path / "paintings"
     folder.mkdir()
-    return Studio(Colorizer.from_pretrained(model, "cpu"), folder)
+    return DemoSession(Colorizer.from_pretrained(model, "cpu"), folder)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_photo_is_painted_as_python_paints_it(studio, grey):
     assert np.array_equal(pixels(marked), pixels(after))
     assert target == last and Path(target).name == "grandma-colored.png"
     assert np.array_equal(pixels(target), pixels(expected))
-    assert "vividness 0.9" in read_note(target)
+    assert "vividness 0.9" in read_provenance(target)
 
 
 def test_only_the_last_painting_is_kept(studio, grey):
@@ -87,7 +87,7 @@ def test_a_click_becomes_a_hint_in_pixels_of_the_photo(studio, tmp_path):
     assert text == "201,101,#aa3311\n1,1279,teal"
     _, marked, target, _ = studio.paint(str(path), None, text, None)
     assert tuple(pixels(marked)[50, 100]) == (0xAA, 0x33, 0x11)
-    assert "hint 201,101,#aa3311, hint 1,1279,teal" in read_note(target)
+    assert "hint 201,101,#aa3311, hint 1,1279,teal" in read_provenance(target)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_samples_differ_and_so_do_those_of_the_next_draw(studio, grey):
     (_, after), _, target, _ = studio.paint(grey, 0.5, "", None, (seed, 2))
     assert np.array_equal(pixels(after), pixels(others[2]))  # the one that was looked at
     assert np.array_equal(pixels(target), pixels(others[2]))
-    assert "seed 1" in read_note(target) and "a sample" in read_note(target)
+    assert "seed 1" in read_provenance(target) and "a sample" in read_provenance(target)
 
 
 def test_doubt_is_a_map_of_the_photos_size(studio, grey):
@@ -123,7 +123,7 @@ def test_doubt_is_a_map_of_the_photos_size(studio, grey):
 
 
 def test_what_is_no_photo_is_said_on_the_page(studio, tmp_path):
-    from colorize.demo import _in_words
+    from colorize.app.gradio_app import _in_words
 
     (tmp_path / "bad.jpg").write_text("no photo")
     with pytest.raises(gradio.Error, match=r"bad\.jpg"):
@@ -147,9 +147,9 @@ print(json.dumps(shown))
 @pytest.mark.parametrize("has_all", [True, False])
 def test_the_page_offers_what_the_network_has(model, tmp_path, has_all):
     if not has_all:
-        args = {"backbone": "mobilenet_v2", "width": 16}
-        network = create_model("backbone_unet", **args)
-        found = pretrained.Pretrained(network, "backbone_unet", args, 32, "plain")
+        args = {"encoder_name": "mobilenet_v2", "width": 16}
+        network = create_model("encoder_unet", **args)
+        found = pretrained.Pretrained(network, "encoder_unet", args, 32, "plain")
         model = tmp_path / "plain"
         pretrained.save(found, model, pretrained.model_card(found))
     # In a process of its own: gradio leaves sockets open.
@@ -164,7 +164,7 @@ def test_the_page_offers_what_the_network_has(model, tmp_path, has_all):
     ("host", "port", "error"), [("192.0.2.1", None, OSError), ("127.0.0.1", 65536, ValueError)]
 )
 def test_a_host_or_a_port_that_cannot_be_is_named_at_once(model, host, port, error):
-    from colorize.demo import serve
+    from colorize.app.gradio_app import serve
 
     with pytest.raises(error, match=rf"{port or host}"):
         serve(Colorizer.from_pretrained(model, "cpu"), host, port)
@@ -204,7 +204,7 @@ def test_what_is_being_painted_when_the_page_stops_goes_with_it(model, tmp_path)
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_the_command_hands_its_options_on_and_warns_of_others(model, monkeypatch, capsys, host):
     seen = []
-    monkeypatch.setattr("colorize.demo.serve", lambda *args: seen.extend(args))
+    monkeypatch.setattr("colorize.app.gradio_app.serve", lambda *args: seen.extend(args))
     options = ["--host", host, "--port", "81", "--max-upload", "3", "--device", "cpu"]
     assert main(["demo", "--model", str(model), *options]) == 0
     colorizer, *rest = seen
@@ -228,13 +228,15 @@ def mountains(tmp_path):
     """A photo whose colors the bundled network should know."""
     photo = next(photo for photo in load_samples().photos if photo.id == "mountains")
     path = tmp_path / "mountains.png"
-    grey_photo(read_photo(photo.path)).convert("L").save(path)
+    gray_photo(read_photo(photo.path)).convert("L").save(path)
     return path
 
 
 def photos_in(folder):
     """The photos of visitors that lie there."""
-    return [path for path in folder.rglob("*") if path.is_file() and path.suffix in KINDS]
+    return [
+        path for path in folder.rglob("*") if path.is_file() and path.suffix in FORMAT_BY_SUFFIX
+    ]
 
 
 @pytest.fixture
@@ -356,10 +358,10 @@ def test_a_visitor_colors_a_photo_hints_and_takes_it_home(server, browser, tmp_p
     find(browser, "#home").click()
     file = tmp_path / "got" / "mountains-colored.png"
     until(file.exists, 60)
-    its_own = 1 - pretrained.load().model_args["temperature"]
-    assert f"vividness {its_own - 0.2:g}," in read_note(file)  # 20 keys of 0.01
-    assert "hint 5,5,teal" in read_note(file)
-    assert read_original(file).rgb.shape[1:] == size[::-1]
+    its_own = 1 - pretrained.load().model_kwargs["temperature"]
+    assert f"vividness {its_own - 0.2:g}," in read_provenance(file)  # 20 keys of 0.01
+    assert "hint 5,5,teal" in read_provenance(file)
+    assert read_image_file(file).rgb.shape[1:] == size[::-1]
     assert outside(browser) == []
 
 

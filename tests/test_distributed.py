@@ -14,14 +14,14 @@ from colorize.cli import main
 from colorize.data.loaders import EpochSampler
 
 PRESETS = {
-    "autoencoder": ["--model-arg", "backbone=resnet18", "--backbone-weights", "none"],
-    "fcn": ["--model-arg", "backbone=resnet18", "--backbone-weights", "none"],
+    "autoencoder": ["--model-arg", "encoder_name=resnet18", "--encoder-weights", "none"],
+    "fcn": ["--model-arg", "encoder_name=resnet18", "--encoder-weights", "none"],
     "unet_gan": ["--model-arg", "depth=3", "--model-arg", "base_channels=4"],
 }
 
 
 RUNS = {preset: (preset, ()) for preset in PRESETS}
-RUNS["pieces"] = ("unet_gan", ("--accumulate", "2"))
+RUNS["pieces"] = ("unet_gan", ("--grad-accum-steps", "2"))
 
 # Every run, one after the other, in processes that meet but once: to start them takes longest.
 MANY = """
@@ -29,7 +29,7 @@ import hashlib, json, sys
 from torch import distributed
 from colorize.cli import main
 from colorize.runtime import rank
-from colorize.trainers.base import Trainer
+from colorize.trainers.trainer import Trainer
 
 join, leave = distributed.init_process_group, distributed.destroy_process_group
 met, together = distributed.is_initialized, False
@@ -87,7 +87,7 @@ def two(tmp_path_factory, photos):
 
 def command(preset, photos, run, *options):
     words = ["train", preset, "--data", photos, "--out", run, "--size", "32", "--epochs", "2"]
-    words += ["--batch-size", "4", "--device", "cpu", "--workers", "1", "--ema", "0.9"]
+    words += ["--batch-size", "4", "--device", "cpu", "--workers", "1", "--ema-decay", "0.9"]
     return [str(word) for word in (*words, *PRESETS[preset], *options)]
 
 
@@ -101,7 +101,7 @@ def test_of_two_processes_one_speaks(two):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_two_processes_learn_what_one_learns_in_two_pieces(tmp_path, photos, two, preset):
-    assert main(command(preset, photos, tmp_path / "one", "--accumulate", "2")) == 0
+    assert main(command(preset, photos, tmp_path / "one", "--grad-accum-steps", "2")) == 0
     two, one = state(two[0] / preset), state(tmp_path / "one")
     assert two["steps"] == one["steps"] == 4
     for part in ("model", "average"):
@@ -143,7 +143,7 @@ def test_a_batch_is_made_of_the_same_photos_whatever_the_processes(monkeypatch):
 
 
 def test_two_processes_with_two_pieces_each_learn_what_one_learns_in_four(tmp_path, photos, two):
-    assert main(command("unet_gan", photos, tmp_path / "one", "--accumulate", "4")) == 0
+    assert main(command("unet_gan", photos, tmp_path / "one", "--grad-accum-steps", "4")) == 0
     two, one = state(two[0] / "pieces"), state(tmp_path / "one")
     far = {
         name: (two["model"][name] - value).abs().max().item()
@@ -157,7 +157,7 @@ def test_two_processes_with_two_pieces_each_learn_what_one_learns_in_four(tmp_pa
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path, photos, capsys):
-    words = command("unet_gan", photos, tmp_path / "run", "--accumulate", "3")
+    words = command("unet_gan", photos, tmp_path / "run", "--grad-accum-steps", "3")
     assert main(words) == 2
     error = capsys.readouterr().err
     assert "a batch of 4 cannot be cut into 3 equal micro-batches" in error

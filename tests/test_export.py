@@ -6,23 +6,23 @@ import torch
 from conftest import make_photo
 from torch import nn
 
-from colorize import export
-from colorize.checkpoint import CheckpointError
-from colorize.colorizer import Colorizer
-from colorize.export import export_onnx
+from colorize.inference import onnx as export
+from colorize.inference.colorizer import Colorizer
+from colorize.inference.onnx import export_onnx
 from colorize.models import create_model
-from colorize.pretrained import Pretrained
+from colorize.models.pretrained import Pretrained
+from colorize.utils.checkpoint import CheckpointError
 
 pytest.importorskip("onnxruntime")
 NETWORKS = {
-    "color_classifier": {"backbone": "mobilenet_v2", "width": 16, "hints": True},
+    "color_classifier": {"encoder_name": "mobilenet_v2", "width": 16, "hints": True},
     "unet_gan": {
         **{"depth": 3, "base_channels": 4, "spectral_norm": True, "attention": 4},
-        "critic_attention": 4,
+        "discriminator_attention": 4,
     },
-    "resnet_autoencoder": {"backbone": "resnet18"},
-    "resnet_fcn": {"backbone": "resnet18"},
-    "backbone_unet": {"backbone": "resnet18", "width": 16},
+    "resnet_autoencoder": {"encoder_name": "resnet18"},
+    "resnet_fcn": {"encoder_name": "resnet18"},
+    "encoder_unet": {"encoder_name": "resnet18", "width": 16},
 }
 
 
@@ -45,7 +45,7 @@ def test_an_exported_network_paints_photos_of_any_size_as_torch_does(name, tmp_p
     assert (theirs.size, theirs.name) == (32, name)
     ours = Colorizer(export._folded(found), 32, "cpu")
     wishes = [{}]
-    if theirs.has_classes:
+    if theirs.predicts_distribution:
         wishes += [{"vividness": 0.9}, {"samples": 2}, {"return_uncertainty": True}]
         wishes += [{"hints": [(5, 5, "red")]}]
     for size in ((40, 61), (200, 70)):

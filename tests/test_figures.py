@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from skimage.color import rgb2lab
 
-from colorize.figures import (
+from colorize.visualization import (
     ab_histograms,
     comparison,
     gallery,
-    grey_photo,
+    gray_photo,
     lab_split,
     loss_curves,
     photo_grid,
@@ -46,7 +46,7 @@ def ramp():
 
 
 def test_grey_is_grey_and_as_bright_as_the_photo(photo):
-    grey = grey_photo(photo)
+    grey = gray_photo(photo)
     values = np.asarray(grey)
     assert grey.size == photo.size and (values == values[..., :1]).all()
     assert np.abs(star(grey) - star(photo)).max() < 0.4  # of 8 bits; a negative would be far off
@@ -72,7 +72,7 @@ def test_a_grid_of_photos_has_titles_and_no_axes(photo, red):
 def test_a_triptych_is_grey_painted_truth(photo, red):
     figure = triptychs([red], [photo])
     assert titles(figure) == ["grey", "painted", "truth"]
-    for array, expected in zip(shown(figure), (grey_photo(photo), red, photo), strict=True):
+    for array, expected in zip(shown(figure), (gray_photo(photo), red, photo), strict=True):
         assert np.array_equal(array, np.asarray(expected))
 
 
@@ -81,7 +81,7 @@ def test_a_comparison_is_grey_each_method_in_order_and_the_truth(photo, red):
     methods = {"first": [red, red], "second": [blue, blue], "third": [red, blue]}
     figure = comparison(methods, [photo, red])
     assert titles(figure) == ["grey", "first", "second", "third", "truth"]
-    one, two = [grey_photo(photo), red, blue, red, photo], [grey_photo(red), red, blue, blue, red]
+    one, two = [gray_photo(photo), red, blue, red, photo], [gray_photo(red), red, blue, blue, red]
     for array, expected in zip(shown(figure), one + two, strict=True):
         assert np.array_equal(array, np.asarray(expected))
 

@@ -14,10 +14,10 @@ from conftest import Fake, until
 
 from colorize import load_samples
 from colorize.cli import main
-from colorize.color import rgb_to_lab, rgb_to_lightness
-from colorize.colorizer import Colorizer, Options
-from colorize.photos import photo_to_rgb, read_rgb, rgb_to_photo
-from colorize.steady import SteadyColors, motion
+from colorize.color.lab import rgb_to_lab, rgb_to_lightness
+from colorize.inference.colorizer import ColorizeOptions, Colorizer
+from colorize.io.image import photo_to_rgb, read_rgb, rgb_to_photo
+from colorize.video.temporal_smoothing import TemporalSmoother, optical_flow
 
 av = pytest.importorskip("av", reason="needs the extra video")
 from clip import RATE, camera, grey, write_film  # noqa: E402, it needs av
@@ -61,10 +61,10 @@ def colorizer():
 
 
 @pytest.fixture
-def color_film():
-    from colorize.film import color_film
+def colorize_video():
+    from colorize.video.colorize_video import colorize_video
 
-    return color_film
+    return colorize_video
 
 
 @pytest.fixture
@@ -78,19 +78,19 @@ def test_motion_finds_how_far_the_picture_moved():
     rgb = read_rgb(load_samples().photos[0].path)
     lightness = rgb_to_lightness(rgb)
     now, past = lightness[:, 20:276, 30:286], lightness[:, 18:274, 26:282]
-    flow = motion(past, now)  # what is at (y, x) now was at (y + 2, x + 4)
+    flow = optical_flow(past, now)  # what is at (y, x) now was at (y + 2, x + 4)
     assert (flow[0, 30:-30, 30:-30] - 2).abs().median() < 0.1
     assert (flow[1, 30:-30, 30:-30] - 4).abs().median() < 0.1
 
 
 def test_motion_of_black_is_none():
-    assert (motion(torch.full((1, 40, 50), -1.0), torch.full((1, 40, 50), -1.0)) == 0).all()
+    assert (optical_flow(torch.full((1, 40, 50), -1.0), torch.full((1, 40, 50), -1.0)) == 0).all()
 
 
 @pytest.mark.parametrize("zoom", [False, True])
 def test_steady_colors_are_nearer_to_the_truth_than_what_was_painted(names, zoom):
     """A painter whose colors tremble by some units in large patches, as networks' do."""
-    steady, errors = SteadyColors(), []
+    steady, errors = TemporalSmoother(), []
     for rgb in clip(names[2], 16, zoom):
         lightness, ab = rgb_to_lab(rgb)
         noise = F.interpolate(torch.randn(1, 2, 5, 5) * 0.06, ab.shape[1:], mode="bilinear")[0]
@@ -104,7 +104,7 @@ def test_steady_colors_are_nearer_to_the_truth_than_what_was_painted(names, zoom
 
 def test_the_flicker_of_a_still_picture_is_how_far_its_colors_jump():
     lightness, _ = rgb_to_lab(read_rgb(load_samples().photos[0].path))
-    steady = SteadyColors()
+    steady = TemporalSmoother()
     for number in range(4):
         ab = torch.zeros(2, *lightness.shape[1:])
         ab[0] = 0.1 if number % 2 else 0.2  # 11 CIELAB units apart
@@ -116,7 +116,7 @@ def test_the_flicker_of_a_still_picture_is_how_far_its_colors_jump():
 
 
 def test_shots_are_told_apart_and_their_colors_do_not_mix(names):
-    steady = SteadyColors()
+    steady = TemporalSmoother()
     for number, name in enumerate(names):
         for rgb in clip(name, 5, zoom=number % 2 == 1):
             lightness, _ = rgb_to_lab(rgb)
@@ -133,7 +133,7 @@ def test_what_comes_into_view_has_its_own_colors():
     lightness[..., 48:] += 0.6
     covered = lightness.clone()
     covered[..., 48:] = -1
-    steady = SteadyColors()
+    steady = TemporalSmoother()
     for _ in range(5):
         steady(covered, torch.full((2, 64, 64), 0.3))
     found = steady(lightness, torch.zeros(2, 64, 64))
@@ -142,7 +142,7 @@ def test_what_comes_into_view_has_its_own_colors():
 
 
 def test_without_memory_each_frame_keeps_its_own_colors(names):
-    steady = SteadyColors(0)
+    steady = TemporalSmoother(0)
     for rgb in clip(names[0], 3):
         lightness, ab = rgb_to_lab(rgb)
         assert torch.equal(steady(lightness, ab), ab)
@@ -155,7 +155,7 @@ def moved(monkeypatch):
 
     def by(pixels):
         flow = torch.stack((torch.zeros(32, 40), torch.full((32, 40), float(pixels))))
-        monkeypatch.setattr("colorize.steady.motion", lambda past, now: flow)
+        monkeypatch.setattr("colorize.video.temporal_smoothing.motion", lambda past, now: flow)
 
     by(0)
     return by
@@ -168,7 +168,7 @@ def plain(tone, a):
 
 
 def test_a_film_that_flickers_as_a_whole_is_one_shot(moved):
-    steady = SteadyColors()
+    steady = TemporalSmoother()
     for number in range(4):
         found = steady(*plain(0.3 * (-1) ** number, 0.1 * (number % 2)))
     assert steady.shots == 1
@@ -177,7 +177,7 @@ def test_a_film_that_flickers_as_a_whole_is_one_shot(moved):
 
 def test_what_came_from_outside_the_picture_has_its_own_colors(moved):
     moved(10)
-    steady = SteadyColors()
+    steady = TemporalSmoother()
     steady(*plain(0.0, 0.4))
     found = steady(*plain(0.0, 0.2))[0]
     assert (found[:, 30:] == 0.2).all()
@@ -185,7 +185,7 @@ def test_what_came_from_outside_the_picture_has_its_own_colors(moved):
 
 
 def test_where_something_else_came_into_view_the_mean_begins_anew(moved):
-    steady = SteadyColors()
+    steady = TemporalSmoother()
     for right, color in ((-1.0, 0.3), (-1.0, 0.3), (-1.0, 0.3), (0.6, 0.0), (0.6, 0.2)):
         lightness, ab = plain(0.0, color)
         lightness[..., 30:] = right
@@ -196,7 +196,7 @@ def test_where_something_else_came_into_view_the_mean_begins_anew(moved):
 
 @pytest.mark.parametrize(("changed", "shots"), [(8, 1), (24, 2)])
 def test_where_less_than_half_is_as_before_another_shot_begins(moved, changed, shots):
-    steady = SteadyColors()
+    steady = TemporalSmoother()
     for a in (0.1, 0.2):
         lightness, ab = plain(0.0, a)
         lightness[..., :changed] = torch.rand(32, changed) * 2 - 1
@@ -208,12 +208,14 @@ def test_where_less_than_half_is_as_before_another_shot_begins(moved, changed, s
 @pytest.mark.parametrize("memory", [1, -0.1, float("nan")])
 def test_a_memory_out_of_range_is_refused(memory):
     with pytest.raises(ValueError, match="steadiness must be from 0 to below 1"):
-        SteadyColors(memory)
+        TemporalSmoother(memory)
 
 
-def test_a_film_keeps_size_rate_length_lightness_and_sound(film, tmp_path, colorizer, color_film):
+def test_a_film_keeps_size_rate_length_lightness_and_sound(
+    film, tmp_path, colorizer, colorize_video
+):
     target = tmp_path / "out" / "colored.mp4"
-    report = color_film(colorizer, film, target)
+    report = colorize_video(colorizer, film, target)
     assert (report.frames, report.shots, report.damage) == (20, 2, "")
     before, times, sound, shown = read_film(film)
     after, new_times, new_sound, new_shown = read_film(target)
@@ -230,13 +232,13 @@ def test_a_film_keeps_size_rate_length_lightness_and_sound(film, tmp_path, color
     assert [path.name for path in target.parent.iterdir()] == ["colored.mp4"]
 
 
-def test_a_film_says_who_invented_its_colors(film, tmp_path, colorizer, color_film):
-    color_film(colorizer, film, tmp_path / "b.mkv")
+def test_a_film_says_who_invented_its_colors(film, tmp_path, colorizer, colorize_video):
+    colorize_video(colorizer, film, tmp_path / "b.mkv")
     with av.open(str(tmp_path / "b.mkv")) as found:
         assert "the colors are invented by fake" in found.metadata["COMMENT"]
 
 
-def test_languages_chapters_and_comments_are_kept(film, tmp_path, colorizer, color_film):
+def test_languages_chapters_and_comments_are_kept(film, tmp_path, colorizer, colorize_video):
     source = tmp_path / "told.mkv"
     with av.open(str(film)) as old, av.open(str(source), "w") as new:
         streams = {one.index: new.add_stream_from_template(one) for one in old.streams}
@@ -248,7 +250,7 @@ def test_languages_chapters_and_comments_are_kept(film, tmp_path, colorizer, col
             if packet.dts is not None:
                 packet.stream = streams[packet.stream.index]
                 new.mux(packet)
-    color_film(colorizer, source, tmp_path / "b.mkv")
+    colorize_video(colorizer, source, tmp_path / "b.mkv")
     with av.open(str(tmp_path / "b.mkv")) as found:
         assert found.streams.audio[0].metadata["language"] == "fra"
         assert [one["metadata"]["title"] for one in found.chapters()] == ["Home"]
@@ -256,36 +258,36 @@ def test_languages_chapters_and_comments_are_kept(film, tmp_path, colorizer, col
     assert told.startswith("of the attic; colorize: ") and "seed 0, 64 px" in told
 
 
-def test_sound_of_an_unknown_kind_is_left_out_aloud(names, tmp_path, colorizer, color_film):
+def test_sound_of_an_unknown_kind_is_left_out_aloud(names, tmp_path, colorizer, colorize_video):
     source = write_film(tmp_path / "a.mkv", map(grey, clip(names[0], 3)))
     source.write_bytes(source.read_bytes().replace(b"A_AAC", b"A_XYZ"))
     with pytest.warns(UserWarning, match="its sound of an unknown kind cannot be copied"):
-        color_film(colorizer, source, tmp_path / "b.mkv")
+        colorize_video(colorizer, source, tmp_path / "b.mkv")
     assert read_film(tmp_path / "b.mkv")[2] is None
 
 
-def test_frames_at_any_distance_keep_their_times(names, tmp_path, colorizer, color_film):
+def test_frames_at_any_distance_keep_their_times(names, tmp_path, colorizer, colorize_video):
     times = [0, 40, 45, 200, 210, 1200, 1201, 2000]
     source = write_film(tmp_path / "a.mkv", map(grey, clip(names[0], 8)), times)
-    color_film(colorizer, source, tmp_path / "b.mkv")
-    color_film(colorizer, source, tmp_path / "b.mp4")
+    colorize_video(colorizer, source, tmp_path / "b.mkv")
+    colorize_video(colorizer, source, tmp_path / "b.mp4")
     for name in ("b.mkv", "b.mp4"):
         found = read_film(tmp_path / name)[1]
         assert found == pytest.approx([time / 1000 for time in times], abs=1e-6)
 
 
-def test_a_bare_stream_without_times_gets_them(names, tmp_path, colorizer, color_film):
+def test_a_bare_stream_without_times_gets_them(names, tmp_path, colorizer, colorize_video):
     write_film(tmp_path / "a.h264", map(grey, clip(names[0], 6)), sound=None)
-    report = color_film(colorizer, tmp_path / "a.h264", tmp_path / "b.mp4")
+    report = colorize_video(colorizer, tmp_path / "a.h264", tmp_path / "b.mp4")
     assert (report.frames, report.damage) == (6, "")
     found = read_film(tmp_path / "b.mp4")[1]
     assert found == pytest.approx([number / RATE for number in range(6)])
 
 
 @pytest.mark.parametrize("size", [(97, 128), (96, 127), (51, 33)])
-def test_odd_sizes_stay(names, tmp_path, size, colorizer, color_film):
+def test_odd_sizes_stay(names, tmp_path, size, colorizer, colorize_video):
     source = write_film(tmp_path / "a.mp4", map(grey, clip(names[0], 3, size=size)), sound=None)
-    color_film(colorizer, source, tmp_path / "b.mp4")
+    colorize_video(colorizer, source, tmp_path / "b.mp4")
     after, _, sound, _ = read_film(tmp_path / "b.mp4")
     assert [some.shape for some in after] == [(3, *size)] * 3 and sound is None
 
@@ -304,11 +306,13 @@ def turned(path, degrees, is_mirrored=False):
 
 @pytest.mark.parametrize("is_mirrored", [False, True])
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-def test_a_turned_film_is_set_upright(names, tmp_path, degrees, is_mirrored, colorizer, color_film):
+def test_a_turned_film_is_set_upright(
+    names, tmp_path, degrees, is_mirrored, colorizer, colorize_video
+):
     frames = [grey(rgb) for rgb in clip(names[0], 3)]
     source = write_film(tmp_path / "a.mp4", frames)
     turned(source, degrees, is_mirrored)
-    color_film(colorizer, source, tmp_path / "b.mp4")
+    colorize_video(colorizer, source, tmp_path / "b.mp4")
     after, _, _, shown = read_film(tmp_path / "b.mp4")
     upright = torch.rot90(frames[0], -degrees // 90, (1, 2))  # clockwise
     upright = upright.flip(2) if is_mirrored else upright
@@ -319,7 +323,7 @@ def test_a_turned_film_is_set_upright(names, tmp_path, degrees, is_mirrored, col
 
 @pytest.mark.parametrize(("degrees", "aspect"), [(0, Fraction(4, 3)), (90, Fraction(3, 4))])
 def test_pixels_that_are_not_square_stay_so(
-    names, tmp_path, degrees, aspect, colorizer, color_film
+    names, tmp_path, degrees, aspect, colorizer, colorize_video
 ):
     source = tmp_path / "a.mp4"
     with av.open(str(source), "w") as out:
@@ -331,14 +335,14 @@ def test_pixels_that_are_not_square_stay_so(
             out.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         out.mux(video.encode())
     turned(source, degrees)
-    color_film(colorizer, source, tmp_path / "b.mp4")
+    colorize_video(colorizer, source, tmp_path / "b.mp4")
     with av.open(str(tmp_path / "b.mp4")) as found:
         assert found.streams.video[0].sample_aspect_ratio == aspect
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_of_a_cut_film_what_can_be_read_is_colored_and_the_rest_named(
-    names, tmp_path, suffix, colorizer, color_film
+    names, tmp_path, suffix, colorizer, colorize_video
 ):
     source = tmp_path / f"a{suffix}"
     frames = [grey(rgb) for name in names for rgb in clip(name, 10)]
@@ -355,34 +359,34 @@ def test_of_a_cut_film_what_can_be_read_is_colored_and_the_rest_named(
         write_film(source, frames)
     data = source.read_bytes()
     source.write_bytes(data[: len(data) // 2])
-    report = color_film(colorizer, source, tmp_path / "b.mp4")
+    report = colorize_video(colorizer, source, tmp_path / "b.mp4")
     after, *_ = read_film(tmp_path / "b.mp4")
     assert 5 < report.frames < 35 and len(after) == report.frames
     assert "it breaks off after" in report.damage and "of 1.6 seconds" in report.damage
 
 
-def test_damage_in_the_middle_is_named(film, tmp_path, colorizer, color_film):
+def test_damage_in_the_middle_is_named(film, tmp_path, colorizer, colorize_video):
     data = bytearray(film.read_bytes())
     with av.open(str(film)) as found:
         packet = [p for p in found.demux(found.streams.video[0]) if p.size][4]
         data[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
     film.write_bytes(data)
-    report = color_film(colorizer, film, tmp_path / "b.mp4")
+    report = colorize_video(colorizer, film, tmp_path / "b.mp4")
     assert report.damage == "1 of 20 frames are missing"
 
 
-def test_a_few_frames_at_the_end_are_missed(names, tmp_path, colorizer, color_film):
+def test_a_few_frames_at_the_end_are_missed(names, tmp_path, colorizer, colorize_video):
     frames = [grey(rgb) for name in names for rgb in clip(name, 12)]
     source = write_film(tmp_path / "a.mkv", frames)
-    assert color_film(colorizer, source, tmp_path / "b.mkv").damage == ""
+    assert colorize_video(colorizer, source, tmp_path / "b.mkv").damage == ""
     data = source.read_bytes()
     source.write_bytes(data[: len(data) * 9 // 10])
-    report = color_film(colorizer, source, tmp_path / "c.mkv")
+    report = colorize_video(colorizer, source, tmp_path / "c.mkv")
     assert 36 < report.frames < 48 and "it breaks off after" in report.damage
 
 
 @pytest.mark.parametrize("gop", [12, 100])
-def test_a_film_trimmed_by_an_edit_list_is_whole(names, tmp_path, colorizer, color_film, gop):
+def test_a_film_trimmed_by_an_edit_list_is_whole(names, tmp_path, colorizer, colorize_video, gop):
     """As phones trim: frames before the cut stay in the file, hidden, for those that need them."""
     whole, source = tmp_path / "whole.mp4", tmp_path / "a.mp4"
     with av.open(str(whole), "w") as out:
@@ -402,35 +406,35 @@ def test_a_film_trimmed_by_an_edit_list_is_whole(names, tmp_path, colorizer, col
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
                 new.mux(packet)
     assert len(read_film(source)[0]) == 20
-    report = color_film(colorizer, source, tmp_path / "b.mp4")
+    report = colorize_video(colorizer, source, tmp_path / "b.mp4")
     assert (report.frames, report.damage) == (20, "")
 
 
-def test_a_picture_that_begins_after_its_sound_is_whole(names, tmp_path, colorizer, color_film):
+def test_a_picture_that_begins_after_its_sound_is_whole(names, tmp_path, colorizer, colorize_video):
     times = [1000 + 40 * number for number in range(10)]
     source = write_film(tmp_path / "a.mkv", map(grey, clip(names[0], 10)), times)
-    report = color_film(colorizer, source, tmp_path / "b.mkv")
+    report = colorize_video(colorizer, source, tmp_path / "b.mkv")
     assert (report.frames, report.damage) == (10, "")
 
 
-def test_a_film_joined_of_two_whose_times_begin_anew(names, tmp_path, colorizer, color_film):
+def test_a_film_joined_of_two_whose_times_begin_anew(names, tmp_path, colorizer, colorize_video):
     source = write_film(tmp_path / "a.ts", map(grey, clip(names[0], 10)))
     source.write_bytes(source.read_bytes() * 2)
-    report = color_film(colorizer, source, tmp_path / "b.mp4")
+    report = colorize_video(colorizer, source, tmp_path / "b.mp4")
     after, times, sound, _ = read_film(tmp_path / "b.mp4")
     assert report.frames == len(after) == 20
     assert times == sorted(set(times))
     assert len(sound) > 1.8 * len(read_film(write_film(tmp_path / "c.mp4", after[:10]))[2])
 
 
-def test_a_gap_of_a_broadcast_is_named(names, tmp_path, colorizer, color_film):
+def test_a_gap_of_a_broadcast_is_named(names, tmp_path, colorizer, colorize_video):
     frames = [grey(rgb) for name in names[:2] for rgb in clip(name, 20)]
     source = write_film(tmp_path / "a.ts", frames)
     data = bytearray(source.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 4000] = bytes(4000)
     source.write_bytes(data)
-    assert "damaged" in color_film(colorizer, source, tmp_path / "b.mp4").damage
+    assert "damaged" in colorize_video(colorizer, source, tmp_path / "b.mp4").damage
 
 
 def bad_film(kind, tmp_path, film):
@@ -471,22 +475,22 @@ def bad_film(kind, tmp_path, film):
         ("picture", "no film; pictures are for `colorize photo`"),
     ],
 )
-def test_what_is_no_film_is_named(kind, message, tmp_path, film, colorizer, color_film):
+def test_what_is_no_film_is_named(kind, message, tmp_path, film, colorizer, colorize_video):
     source = bad_film(kind, tmp_path, film)
     with pytest.raises(ValueError, match=f"{source.name}.*{message}"):
-        color_film(colorizer, source, tmp_path / "out" / "b.mp4")
+        colorize_video(colorizer, source, tmp_path / "out" / "b.mp4")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_film_in_color_is_left_alone_unless_forced(names, tmp_path, colorizer, color_film):
+def test_a_film_in_color_is_left_alone_unless_forced(names, tmp_path, colorizer, colorize_video):
     source = write_film(tmp_path / "a.mp4", clip(names[0], 3))
     with pytest.raises(ValueError, match="in color already; --force"):
-        color_film(colorizer, source, tmp_path / "b.mp4")
-    assert color_film(colorizer, source, tmp_path / "b.mp4", force=True).frames == 3
+        colorize_video(colorizer, source, tmp_path / "b.mp4")
+    assert colorize_video(colorizer, source, tmp_path / "b.mp4", force=True).frames == 3
 
 
 def test_a_film_of_which_less_than_half_is_in_color_is_colored(
-    names, tmp_path, colorizer, color_film
+    names, tmp_path, colorizer, colorize_video
 ):
     source = tmp_path / "a.ts"  # of three, each with a key frame
     for number, name in enumerate(names[:3]):
@@ -494,38 +498,38 @@ def test_a_film_of_which_less_than_half_is_in_color_is_colored(
         part = write_film(tmp_path / f"{number}.ts", frames)
         with source.open("ab") as film:
             film.write(part.read_bytes())
-    assert color_film(colorizer, source, tmp_path / "b.mp4").frames == 15
+    assert colorize_video(colorizer, source, tmp_path / "b.mp4").frames == 15
 
 
-def test_a_target_that_cannot_be_is_refused(film, tmp_path, colorizer, color_film):
+def test_a_target_that_cannot_be_is_refused(film, tmp_path, colorizer, colorize_video):
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(ValueError, match=r"b\.gif: unknown kind of film; use one of \.mp4"):
-        color_film(colorizer, film, tmp_path / "b.gif")
+        colorize_video(colorizer, film, tmp_path / "b.gif")
     with pytest.raises(ValueError, match="would be replaced by its own colors"):
-        color_film(colorizer, film, film)
+        colorize_video(colorizer, film, film)
     with pytest.raises(ValueError, match="samples and hints are for photos"):
-        color_film(colorizer, film, tmp_path / "b.mp4", Options(samples=2))
+        colorize_video(colorizer, film, tmp_path / "b.mp4", ColorizeOptions(samples=2))
     with pytest.raises(ValueError, match=r"sound \(aac\) cannot be kept in webm; in .mkv it can"):
-        color_film(colorizer, film, tmp_path / "b.webm")
+        colorize_video(colorizer, film, tmp_path / "b.webm")
     with pytest.raises(ValueError, match=r"folder\.mp4 is a folder; name a film in it"):
-        color_film(colorizer, film, tmp_path / "folder.mp4")
+        colorize_video(colorizer, film, tmp_path / "folder.mp4")
     with pytest.raises(ValueError, match="is a folder; name a film in it"):
-        color_film(colorizer, tmp_path, tmp_path / "b.mp4")
+        colorize_video(colorizer, tmp_path, tmp_path / "b.mp4")
     with pytest.raises(ValueError, match="vividness, samples and uncertainty need a network"):
-        color_film(colorizer, film, tmp_path / "b.mp4", Options(vividness=0.5))
+        colorize_video(colorizer, film, tmp_path / "b.mp4", ColorizeOptions(vividness=0.5))
     assert {path.name for path in tmp_path.iterdir()} == {"film.mp4", "folder.mp4"}
 
 
-def test_webm_with_sound_that_fits(names, tmp_path, colorizer, color_film):
+def test_webm_with_sound_that_fits(names, tmp_path, colorizer, colorize_video):
     frames = map(grey, clip(names[0], 3))
     source = write_film(tmp_path / "a.mkv", frames, sound="libopus")
-    color_film(colorizer, source, tmp_path / "b.webm")
+    colorize_video(colorizer, source, tmp_path / "b.webm")
     after, _, sound, shown = read_film(tmp_path / "b.webm")
     assert len(after) == 3 and sound == read_film(source)[2]
     assert shown["codec"] in ("vp9", "libvpx-vp9")
 
 
-def test_a_film_that_is_stopped_leaves_nothing(film, tmp_path, color_film):
+def test_a_film_that_is_stopped_leaves_nothing(film, tmp_path, colorize_video):
     def stop(lightness):
         if len(network.seen) > 1:
             raise KeyboardInterrupt
@@ -533,7 +537,7 @@ def test_a_film_that_is_stopped_leaves_nothing(film, tmp_path, color_film):
 
     network = Fake(stop)
     with pytest.raises(KeyboardInterrupt):
-        color_film(Colorizer(network, 64, "cpu", "fake"), film, tmp_path / "out" / "b.mp4")
+        colorize_video(Colorizer(network, 64, "cpu", "fake"), film, tmp_path / "out" / "b.mp4")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -548,7 +552,7 @@ def test_the_command_that_is_ended_leaves_nothing(names, tmp_path, model):
     assert list(out.iterdir()) == []
 
 
-def test_transparency_is_left_out_aloud(tmp_path, colorizer, color_film):
+def test_transparency_is_left_out_aloud(tmp_path, colorizer, colorize_video):
     source = tmp_path / "a.mov"
     with av.open(str(source), "w") as out:
         stream = out.add_stream("qtrle", rate=10)
@@ -559,14 +563,14 @@ def test_transparency_is_left_out_aloud(tmp_path, colorizer, color_film):
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
     with pytest.warns(UserWarning, match="transparency cannot be kept"):
-        assert color_film(colorizer, source, tmp_path / "b.mp4").frames == 3
+        assert colorize_video(colorizer, source, tmp_path / "b.mp4").frames == 3
 
 
-def test_of_a_long_film_few_frames_wait_at_a_time(names, tmp_path, color_film):
+def test_of_a_long_film_few_frames_wait_at_a_time(names, tmp_path, colorize_video):
     network = Fake()
     frames = list(map(grey, clip(names[0], 10))) * 3
     source = write_film(tmp_path / "a.mp4", frames)
-    color_film(Colorizer(network, 64, "cpu", "fake"), source, tmp_path / "b.mp4")
+    colorize_video(Colorizer(network, 64, "cpu", "fake"), source, tmp_path / "b.mp4")
     assert sum(map(len, network.seen)) == 30 and max(map(len, network.seen)) <= 8
 
 

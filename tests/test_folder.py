@@ -9,8 +9,8 @@ from PIL import Image
 from skimage.color import lab2rgb
 
 import colorize.data.folder as folder_module
-from colorize.data.folder import INDEX, PhotoFolder, load_samples, split_part
-from colorize.photos import write_photo
+from colorize.data.folder import INDEX, PhotoFolder, load_samples, split_of
+from colorize.io.image import write_photo
 
 
 def forbidden(*args, **options):
@@ -95,13 +95,13 @@ def test_a_manifest_decides_the_part_before_the_hash(tmp_path, column, encoding)
 def test_the_hash_is_sha_256_on_every_machine():
     # First bytes by sha256sum: 2c.., ba.., ca97.., f9..; the borders are 9999.. and cccc..
     known = {"hello": "train", "abc": "val", "a": "val", "photo3": "test"}
-    assert {key: split_part(key) for key in known} == known
+    assert {key: split_of(key) for key in known} == known
     found = Counter()
     for i in range(10_000):
         key = f"photographer {i}"
         tenths = int(hashlib.sha256(key.encode()).hexdigest(), 16) * 10
         part = "train" if tenths < 6 * 2**256 else "val" if tenths < 8 * 2**256 else "test"
-        assert split_part(key) == part
+        assert split_of(key) == part
         found[part] += 1
     shares = [found[part] / 10_000 for part in ("train", "val", "test")]
     assert shares == pytest.approx([0.6, 0.2, 0.2], abs=0.015)
@@ -113,7 +113,7 @@ def test_photos_of_one_photographer_share_a_part(tmp_path):
     manifest(tmp_path, f"file,photographer\n{rows}")
     found = PhotoFolder(tmp_path).photos
     assert {photo.part for photo in found} == {"train", "val", "test"}
-    assert all(photo.part == split_part(f"person {int(photo.id) % 8}") for photo in found)
+    assert all(photo.part == split_of(f"person {int(photo.id) % 8}") for photo in found)
 
 
 def test_other_photos_do_not_move_a_photo(tmp_path):
@@ -151,7 +151,7 @@ def test_a_row_is_found_by_its_path_and_a_row_of_no_photo_is_told(tmp_path):
     manifest(touched(tmp_path, "a.jpg", "b.jpg"), "file,part\n./a.jpg ,test\nB.jpg,test\n,val\n")
     with pytest.warns(UserWarning, match=r"1 of 2 rows are of no photo .*'B\.jpg'"):
         found = parts(tmp_path)
-    assert found == {"a.jpg": "test", "b.jpg": split_part("b")}
+    assert found == {"a.jpg": "test", "b.jpg": split_of("b")}
 
 
 def test_beside_judged_photos_one_without_a_line_is_left_out(tmp_path, photo):
@@ -289,7 +289,7 @@ def test_a_read_only_folder_is_fine(mixed, monkeypatch, capsys):
     def read_only(path):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(folder_module, "written_beside", read_only)
+    monkeypatch.setattr(folder_module, "atomic_write", read_only)
     assert len(PhotoFolder(mixed).select("train").photos) == 2
     assert not (mixed / INDEX).exists()
     assert "cannot be written" in "".join(capsys.readouterr())

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from colorize.hints import draw_hints
+from colorize.models.hints import sample_hints
 
 
 @pytest.fixture(scope="module")
 def drawn():
     torch.manual_seed(0)
     ab = torch.rand(4000, 2, 48, 64) * 2 - 1
-    return ab, draw_hints(ab)
+    return ab, sample_hints(ab)
 
 
 def test_what_is_given_is_the_mean_of_a_patch_and_the_rest_is_zero(drawn):
@@ -53,21 +53,21 @@ def test_the_same_seed_draws_the_same_and_another_another():
     ab, drawn = torch.rand(100, 2, 48, 64) * 2 - 1, []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        drawn.append(draw_hints(ab))
+        drawn.append(sample_hints(ab))
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
 def test_as_many_photos_as_asked_for_get_no_hint():
     ab = torch.rand(400, 2, 16, 16)
     torch.manual_seed(0)
-    given = draw_hints(ab, without=0.5)[:, 2].flatten(1).any(1)
+    given = sample_hints(ab, without=0.5)[:, 2].flatten(1).any(1)
     assert given.float().mean() == pytest.approx(0.5 * 7 / 8, abs=0.07)
-    assert not draw_hints(ab, without=1.0).any()
+    assert not sample_hints(ab, without=1.0).any()
 
 
 def test_the_points_lie_around_the_middle_of_a_photo_of_any_shape():
     torch.manual_seed(0)
-    mask = draw_hints(torch.rand(1000, 2, 24, 120))[:, 2]
+    mask = sample_hints(torch.rand(1000, 2, 24, 120))[:, 2]
     columns = mask[mask.flatten(1).sum(1) < 24 * 120].sum((0, 1))
     middle = (columns * torch.arange(120)).sum() / columns.sum()
     assert middle.item() == pytest.approx(59.5, abs=4)

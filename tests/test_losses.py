@@ -6,9 +6,10 @@ import pytest
 import torch
 import torchvision
 
-from colorize.losses import ADVERSARIAL, DISTANCES
-from colorize.models.backbone import IMAGENET_MEAN, IMAGENET_STD, WeightsError
-from colorize.models.perceptual import PerceptualDistance
+from colorize.losses.gan import GAN_LOSSES
+from colorize.losses.perceptual import PerceptualLoss
+from colorize.losses.pixel import PIXEL_LOSSES
+from colorize.models.encoders import IMAGENET_MEAN, IMAGENET_STD, WeightsError
 
 REAL, FAKE = torch.tensor([2.0, -0.5]), torch.tensor([-3.0, 0.25])
 
@@ -34,7 +35,7 @@ def sigmoid(x):
     ],
 )
 def test_the_games_cost_what_their_papers_say(name, critic, painter, chances):
-    game = ADVERSARIAL[name]
+    game = GAN_LOSSES[name]
     assert game.critic(REAL, FAKE).item() == pytest.approx(critic, rel=1e-5)
     assert game.painter(FAKE).item() == pytest.approx(painter, rel=1e-5)
     assert game.chance(REAL).tolist() == pytest.approx(chances, rel=1e-5)
@@ -43,7 +44,7 @@ def test_the_games_cost_what_their_papers_say(name, critic, painter, chances):
 @pytest.mark.parametrize(("name", "cost"), [("mse", 2.125), ("l1", 1.25), ("smooth_l1", 0.8125)])
 def test_the_distances_by_hand(name, cost):
     # Differences 0.5 and 2: squares 0.25 and 4; smooth: 0.125 and 1.5.
-    found = DISTANCES[name](torch.tensor([1.0, -1.0]), torch.tensor([0.5, 1.0]))
+    found = PIXEL_LOSSES[name](torch.tensor([1.0, -1.0]), torch.tensor([0.5, 1.0]))
     assert found.item() == pytest.approx(cost)
 
 
@@ -61,13 +62,13 @@ def vgg(tmp_path_factory):
 @pytest.mark.slow
 def test_the_perceptual_distance_is_deoldifys(vgg):
     network, file = vgg
-    distance = PerceptualDistance(file)
+    distance = PerceptualLoss(file)
     lightness = torch.rand(2, 1, 32, 32) - 0.5
     ab = torch.rand(2, 2, 32, 32) * 0.2 - 0.1
     painted = (torch.rand(2, 2, 32, 32) * 0.2 - 0.1).requires_grad_()
     assert distance(lightness, ab, ab).item() == 0
 
-    from colorize.color import lab_to_rgb
+    from colorize.color.lab import lab_to_rgb
 
     x, y = (lab_to_rgb(lightness, colors, gamut="clip") for colors in (painted, ab))
     expected = (x - y).abs().mean()
@@ -91,6 +92,6 @@ def test_the_perceptual_distance_is_deoldifys(vgg):
 
 def test_the_perceptual_distance_refuses_without_weights(tmp_path):
     with pytest.raises(WeightsError, match=r"VGG16-bn.*vgg16_bn-6c64b313\.pth"):
-        PerceptualDistance(None)
+        PerceptualLoss(None)
     with pytest.raises(WeightsError, match=r"missing\.pth is neither a file"):
-        PerceptualDistance(str(tmp_path / "missing.pth"))
+        PerceptualLoss(str(tmp_path / "missing.pth"))

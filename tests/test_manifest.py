@@ -7,16 +7,16 @@ import pytest
 from conftest import make_photo
 from PIL import Image, ImageOps
 
-from colorize.data.folder import PhotoFolder, split_part
+from colorize.data.folder import PhotoFolder, split_of
 from colorize.data.manifest import (
     COLUMNS,
-    Entry,
     Manifest,
-    examine,
+    ManifestEntry,
     near_duplicates,
     perceptual_hash,
+    photo_facts,
 )
-from colorize.photos import PhotoError, photo_to_rgb
+from colorize.io.image import PhotoError, photo_to_rgb
 
 
 def jpeg(photo, **options):
@@ -34,7 +34,7 @@ def blobs(seed, size=(120, 90)):
 def new(photo_id, seed=0, part="", photographer="", **facts):
     known = {"width": 9, "height": 9, "bytes": 5, "sha256": "0" * 64}
     known |= {"mean_chroma": 20.0, "color_spread": 9.0, "phash": f"{hash_of(seed):016x}"}
-    return Entry(photo_id, photographer, f"photos/{photo_id}", part=part, **(known | facts))
+    return ManifestEntry(photo_id, photographer, f"photos/{photo_id}", part=part, **(known | facts))
 
 
 def hash_of(seed):
@@ -54,7 +54,10 @@ def settled(folder, *entries):
 
 def test_what_was_added_is_there_without_closing(tmp_path):
     manifest = Manifest(tmp_path).__enter__()
-    entries = [new("a", reason='a "quoted", one'), Entry("gone", state="gone", reason="x\ny\x85z")]
+    entries = [
+        new("a", reason='a "quoted", one'),
+        ManifestEntry("gone", state="gone", reason="x\ny\x85z"),
+    ]
     for entry in entries:
         manifest.add(entry)
     found = Manifest(tmp_path).entries
@@ -97,7 +100,7 @@ def test_a_damaged_line_is_counted_and_the_others_kept(tmp_path):
 
 def test_the_last_line_of_a_photo_counts(tmp_path):
     with Manifest(tmp_path) as manifest:
-        manifest.add(Entry("a", state="failed", reason="timed out"))
+        manifest.add(ManifestEntry("a", state="failed", reason="timed out"))
         manifest.add(new("a"))
     assert Manifest(tmp_path).entries["a"].state == "new"
 
@@ -117,7 +120,7 @@ def test_a_file_counts_by_its_length(tmp_path):
         assert not manifest.has_file(manifest.entries["a"])
         (tmp_path / "photos/a").write_bytes(b"12345")
         assert manifest.has_file(manifest.entries["a"])
-        assert not manifest.has_file(Entry("b", state="gone"))
+        assert not manifest.has_file(ManifestEntry("b", state="gone"))
 
 
 # What is examined.
@@ -125,12 +128,12 @@ def test_a_file_counts_by_its_length(tmp_path):
 
 def test_a_photo_is_examined_whole():
     data = jpeg(blobs(1))
-    facts = examine(data)
+    facts = photo_facts(data)
     assert (facts["width"], facts["height"], facts["bytes"]) == (120, 90, len(data))
     assert facts["sha256"] == hashlib.sha256(data).hexdigest()
     for cut in (len(data) // 2, len(data) - 2):
         with pytest.raises(PhotoError):
-            examine(data[:cut])
+            photo_facts(data[:cut])
 
 
 def test_grey_and_toned_photos_are_told_from_photos_in_color(tmp_path):
@@ -141,7 +144,7 @@ def test_grey_and_toned_photos_are_told_from_photos_in_color(tmp_path):
         "grey": grey.convert("RGB"),
         "toned": ImageOps.colorize(grey, (20, 10, 0), (255, 240, 200), mid=(130, 95, 60)),
     }
-    entries = [Entry(kind, **examine(jpeg(picture))) for kind, picture in kinds.items()]
+    entries = [ManifestEntry(kind, **photo_facts(jpeg(picture))) for kind, picture in kinds.items()]
     found = settled(tmp_path, *entries)
     assert {entry.id: entry.state for entry in found.values()} == {kind: kind for kind in kinds}
     assert [found[kind].part != "" for kind in kinds] == [True, False, False]
@@ -177,7 +180,7 @@ def test_parts_follow_the_photographer_or_the_photo(tmp_path):
     taken = [new(f"q{i}", 100 + i, photographer=f"person {i % 7}") for i in range(60)]
     found = settled(tmp_path, *alone, *taken)
     for entry in found.values():
-        assert entry.part == split_part(entry.photographer or entry.id)
+        assert entry.part == split_of(entry.photographer or entry.id)
     assert {entry.part for entry in found.values()} == {"train", "val", "test"}
 
 
@@ -210,7 +213,7 @@ def test_of_near_duplicates_the_one_that_was_there_or_is_for_testing_stays(tmp_p
 
 
 def test_the_settled_file_is_sorted_and_says_it_all(tmp_path):
-    entries = [new("b", 1, "test"), new("a", 2, "train"), Entry("c", state="gone")]
+    entries = [new("b", 1, "test"), new("a", 2, "train"), ManifestEntry("c", state="gone")]
     settled(tmp_path, *entries)
     lines = (tmp_path / "manifest.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["id", "a", "b", "c"]
@@ -224,7 +227,9 @@ def test_a_folder_that_is_not_finished_gives_no_photos(tmp_path):
     path.parent.mkdir()
     path.write_bytes(jpeg(make_photo()))
     with Manifest(tmp_path) as manifest:
-        manifest.add(Entry("a", file="photos/a.jpg", part="train", **examine(path.read_bytes())))
+        manifest.add(
+            ManifestEntry("a", file="photos/a.jpg", part="train", **photo_facts(path.read_bytes()))
+        )
     with pytest.raises(ValueError, match=r"0 train photos \(left out: 1 new\)"):
         PhotoFolder(tmp_path).select("train")
     settled(tmp_path)

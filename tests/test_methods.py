@@ -13,38 +13,44 @@ from conftest import fit_until_killed, resnet_narrow, same, state_of
 from overfit import learn_by_heart
 from test_runs import outcome
 
-from colorize.bins import count_bins, rebalanced_cross_entropy, rebalancing_weights
 from colorize.cli import main
-from colorize.color import rgb_to_lab
-from colorize.colorizer import Colorizer
+from colorize.color.lab import rgb_to_lab
 from colorize.config import TrainConfig
 from colorize.data.folder import load_samples
 from colorize.data.loaders import train_loader
-from colorize.metrics import cast_ratio, colorfulness
-from colorize.models import cost, create_model
-from colorize.photos import photo_to_rgb, read_photo
+from colorize.inference.colorizer import Colorizer
+from colorize.io.image import photo_to_rgb, read_photo
+from colorize.losses.classification import count_bins, rebalanced_cross_entropy, rebalancing_weights
+from colorize.metrics.image import color_cast, colorfulness
+from colorize.models import create_model, model_summary
 from colorize.presets import PAPERS, PRESETS
 from colorize.trainers import open_run
 
-RESNET = {"backbone": "resnet_narrow", "width": 16}
-ATTENTIVE = {"spectral_norm": True, "attention": 4, "critic_attention": 8}
+RESNET = {"encoder_name": "resnet_narrow", "width": 16}
+ATTENTIVE = {"spectral_norm": True, "attention": 4, "discriminator_attention": 8}
 MODEL_ARGS = {
     "unet": {"depth": 3, "base_channels": 4},
-    "backbone": RESNET,
-    "colorful": RESNET,
-    "least_squares": {"depth": 3, "base_channels": 4},
+    "encoder_unet": RESNET,
+    "zhang2016": RESNET,
+    "lsgan": {"depth": 3, "base_channels": 4},
     "sagan": {"depth": 3, "base_channels": 8, **ATTENTIVE},
-    "nogan": {"critic_channels": 8, **RESNET, **ATTENTIVE},
-    "hints": RESNET | {"hints": True},
-    "old_photos": RESNET,
+    "nogan": {"discriminator_channels": 8, **RESNET, **ATTENTIVE},
+    "hint_guided": RESNET | {"hints": True},
+    "degraded": RESNET,
 }
-PHASES = (("generator", 1, 1.0), ("critic", 2, 1.0), ("both", 1, 0.5))
+PHASES = (("generator", 1, 1.0), ("discriminator", 2, 1.0), ("joint", 1, 0.5))
 
 
 def tiny(preset, **changes):
-    settings = {"model_args": MODEL_ARGS[preset], "size": 32, "batch_size": 2, "epochs": 2}
+    settings = {"model_kwargs": MODEL_ARGS[preset], "crop_size": 32, "batch_size": 2, "epochs": 2}
     if preset == "nogan":
-        settings |= {"distance": "l1", "phases": PHASES, "epochs": 4, "score_every": 1, "ema": 0.9}
+        settings |= {
+            "reconstruction_loss": "l1",
+            "phases": PHASES,
+            "epochs": 4,
+            "selection_interval": 1,
+            "ema_decay": 0.9,
+        }
     return dataclasses.replace(PRESETS[preset], **settings | changes)
 
 
@@ -60,7 +66,7 @@ def test_every_method_is_run_here_or_among_the_three_attempts():
     [*((name, 4) for name in MODEL_ARGS), ("nogan", 2), ("nogan", 8), ("nogan", 11)],
 )
 def test_a_killed_run_goes_on_bitwise(tmp_path, loaders, unbroken, preset, stop_after):
-    config = tiny(preset, clip=1.0)
+    config = tiny(preset, grad_clip=1.0)
     whole = unbroken(config)
     killed = open_run(config, tmp_path / "killed", "cpu")
     fit_until_killed(killed, stop_after, *loaders(), save_minutes=0)
@@ -76,7 +82,7 @@ def test_a_killed_run_goes_on_bitwise(tmp_path, loaders, unbroken, preset, stop_
 
 @pytest.mark.parametrize("preset", MODEL_ARGS)
 def test_the_gradient_reaches_every_parameter(tmp_path, preset):
-    trainer = open_run(tiny(preset, phases=None, score_every=None), tmp_path, "cpu")
+    trainer = open_run(tiny(preset, phases=None, selection_interval=None), tmp_path, "cpu")
     for module in trainer.model.modules():
         if hasattr(module, "gamma"):  # a gate of 0 teaches nothing behind itself
             torch.nn.init.ones_(module.gamma)
@@ -88,7 +94,7 @@ def test_the_gradient_reaches_every_parameter(tmp_path, preset):
                 if weights.grad is not None and weights.grad.any():
                     reached[f"{name}.{key}"] = True
 
-    trainer.learners.update = update
+    trainer.train_state.update = update
     trainer.model.train()
     rgb = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
     trainer.crops = 0
@@ -107,7 +113,7 @@ def test_the_gradient_reaches_every_parameter(tmp_path, preset):
 
 
 def test_the_bins_are_weighed_by_the_training_photos_before_the_first_step(tmp_path, loaders):
-    trainer = open_run(tiny("colorful"), tmp_path, "cpu")
+    trainer = open_run(tiny("zhang2016"), tmp_path, "cpu")
     assert (trainer.model.weights == 1).all()
     weights = []
     step = trainer.step
@@ -116,11 +122,11 @@ def test_the_bins_are_weighed_by_the_training_photos_before_the_first_step(tmp_p
     assert weights[0].std() > 0.1 and all(torch.equal(w, weights[0]) for w in weights)
     saved = torch.load(tmp_path / "best.pt", weights_only=True)["model"]
     assert torch.equal(saved["weights"], weights[0])
-    assert open_run(tiny("colorful"), tmp_path, "cpu").model.weights.equal(weights[0])
+    assert open_run(tiny("zhang2016"), tmp_path, "cpu").model.weights.equal(weights[0])
 
 
 def test_colors_are_counted_at_a_quarter_of_the_size_as_they_are_learned(tmp_path):
-    trainer = open_run(tiny("colorful"), tmp_path, "cpu")
+    trainer = open_run(tiny("zhang2016"), tmp_path, "cpu")
     rgb = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     rgb[:, 0, :, ::4], rgb[:, 0, :, 1::4], rgb[:, 2] = 250, 250, 120  # stripes of two pixels
     trainer.weigh([rgb])
@@ -129,9 +135,9 @@ def test_colors_are_counted_at_a_quarter_of_the_size_as_they_are_learned(tmp_pat
 
 
 def test_the_validation_loss_of_classes_is_weighed_as_that_of_training(tmp_path):
-    trainer = open_run(tiny("colorful", precision="fp32"), tmp_path, "cpu")
+    trainer = open_run(tiny("zhang2016", precision="fp32"), tmp_path, "cpu")
     trainer.model.weights.copy_(torch.rand(261) * 3)
-    painter = trainer.learners.painter.eval()
+    painter = trainer.train_state.painter.eval()
     lightness, ab = torch.rand(2, 1, 32, 32) - 0.5, torch.rand(2, 2, 32, 32) - 0.5
     with torch.no_grad():
         loss, _ = trainer.judge(lightness, ab)
@@ -177,7 +183,7 @@ def test_each_phase_moves_whom_it_should_at_its_rate(tmp_path, loaders):
                     for key, p in network.named_parameters())}
         )  # fmt: skip
         rates.append(
-            {name: o.param_groups[-1]["lr"] for name, o in trainer.learners.optimizers.items()}
+            {name: o.param_groups[-1]["lr"] for name, o in trainer.train_state.optimizers.items()}
         )
         return losses
 
@@ -233,7 +239,7 @@ def test_the_critics_phase_goes_on_in_other_pieces_and_forgets_another_runs_pain
     stale = tmp_path / "paintings.critic" / "epoch-0001-000000-0000.pt"
     stale.parent.mkdir()
     torch.save({"ab": torch.zeros(4, 2, 32, 32, dtype=torch.int8)}, stale)
-    config = tiny("nogan", batch_size=4, phases=(("critic", 3, 1.0), ("both", 1, 1.0)))
+    config = tiny("nogan", batch_size=4, phases=(("discriminator", 3, 1.0), ("joint", 1, 1.0)))
     trainer = open_run(config, tmp_path, "cpu")
     seen = []
     judge = trainer._judge
@@ -241,13 +247,15 @@ def test_the_critics_phase_goes_on_in_other_pieces_and_forgets_another_runs_pain
     val = loaders()[1]
     fit_until_killed(trainer, 2, train_loader(photos, 32, 4), val, save_minutes=0)
     assert seen[0].any()
-    other = open_run(dataclasses.replace(config, accumulate=2), tmp_path, "cpu")
+    other = open_run(dataclasses.replace(config, grad_accum_steps=2), tmp_path, "cpu")
     train = train_loader(photos, 32, 4, accumulate=2)
     assert len(other.fit(train, val, progress=False)) == 4
 
 
 def test_the_turn_is_looked_for_at_least_after_each_joint_epoch(tmp_path, loaders):
-    open_run(tiny("nogan", score_every=1000), tmp_path, "cpu").fit(*loaders(), progress=False)
+    open_run(tiny("nogan", selection_interval=1000), tmp_path, "cpu").fit(
+        *loaders(), progress=False
+    )
     assert [entry["step"] for entry in json.loads((tmp_path / "scores.json").read_text())] == [12]
     assert (tmp_path / "turn.pt").exists()
 
@@ -255,7 +263,7 @@ def test_the_turn_is_looked_for_at_least_after_each_joint_epoch(tmp_path, loader
 def test_a_folded_encoder_stays_frozen_when_a_run_goes_on(tmp_path, loaders):
     file = tmp_path / "folded.pth"
     torch.save(resnet_narrow().state_dict(), file)  # mean 0, variance 1
-    config = tiny("backbone", model_args=RESNET | {"backbone_weights": str(file)})
+    config = tiny("encoder_unet", model_kwargs=RESNET | {"encoder_weights": str(file)})
     open_run(config, tmp_path / "whole", "cpu").fit(*loaders(), progress=False)
     half = open_run(config, tmp_path / "half", "cpu")
     fit_until_killed(half, 3, *loaders())
@@ -268,10 +276,18 @@ def test_a_folded_encoder_stays_frozen_when_a_run_goes_on(tmp_path, loaders):
 @pytest.mark.parametrize(
     ("preset", "changes", "told"),
     [
-        ("sagan", {"distance": "rebalanced_cross_entropy"}, "is of classes, which unet_gan"),
-        ("backbone", {"distance": "rebalanced_cross_entropy"}, "needs a model with classes"),
-        ("colorful", {"model_args": {"temperature": 2}}, "temperature must be from 0 .* got 2"),
-        ("backbone", {"adversarial": "vanilla"}, "needs a model with a critic, not backbone_unet"),
+        (
+            "sagan",
+            {"reconstruction_loss": "rebalanced_cross_entropy"},
+            "is of classes, which unet_gan",
+        ),
+        (
+            "backbone",
+            {"reconstruction_loss": "rebalanced_cross_entropy"},
+            "needs a model with classes",
+        ),
+        ("zhang2016", {"model_kwargs": {"temperature": 2}}, "temperature must be from 0 .* got 2"),
+        ("backbone", {"gan_loss": "vanilla"}, "needs a model with a critic, not encoder_unet"),
         ("unet", {"model": "unet_gan"}, "has a critic, which needs an adversarial loss"),
     ],
 )
@@ -281,13 +297,13 @@ def test_what_does_not_go_together_is_said_before_the_first_step(tmp_path, prese
 
 
 def test_the_turn_is_the_lowest_score_and_paints(tmp_path, loaders):
-    config = tiny("nogan", phases=(("generator", 1, 1.0), ("both", 3, 1.0)))
+    config = tiny("nogan", phases=(("generator", 1, 1.0), ("joint", 3, 1.0)))
     trainer = open_run(config, tmp_path, "cpu")
     weights = {}
     score = trainer.score
 
     def watched(rgb):
-        weights[trainer.steps] = state_of(trainer.learners.painter)
+        weights[trainer.steps] = state_of(trainer.train_state.painter)
         return score(rgb)
 
     trainer.score = watched
@@ -298,7 +314,7 @@ def test_the_turn_is_the_lowest_score_and_paints(tmp_path, loaders):
     saved = torch.load(tmp_path / "turn.pt", weights_only=True)
     assert saved["step"] == turn["step"]
     assert same(saved["model"], weights[turn["step"]])
-    assert config.weights_name == "turn"
+    assert config.eval_checkpoint == "turn"
     photo = read_photo(load_samples().photos[0].path)
     ours = Colorizer.from_pretrained(tmp_path, "cpu")(photo)
     assert ours.tobytes() == Colorizer.from_pretrained(tmp_path, "cpu", "turn")(photo).tobytes()
@@ -310,13 +326,13 @@ def test_a_score_adds_up_three_differences_from_the_truth(tmp_path):
     rgb = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=generator)
     found = trainer.score(rgb)
     _, ab = rgb_to_lab(rgb)
-    assert found["true_cast"] == pytest.approx(cast_ratio(ab).item())
+    assert found["true_cast"] == pytest.approx(color_cast(ab).item())
     assert found["score"] == pytest.approx(
         abs(1 - found["colorfulness"])
         + max(0, found["cast"] - found["true_cast"])
         + abs(found["real"] - found["fake"])
     )
-    trainer.learners.painting = lambda lightness: rgb_to_lab(
+    trainer.train_state.painting = lambda lightness: rgb_to_lab(
         rgb[[i for i in range(6) for row in lightness if torch.equal(rgb_to_lab(rgb)[0][i], row)]]
     )[1]
     perfect = trainer.score(rgb)  # paints the truth
@@ -328,7 +344,7 @@ def test_less_of_a_tint_than_the_truth_has_costs_nothing(tmp_path):
     trainer = open_run(tiny("nogan"), tmp_path, "cpu")
     rgb = torch.randint(0, 100, (6, 3, 32, 32), dtype=torch.uint8)
     rgb[:, 0] += 150  # reddish
-    trainer.learners.painting = lambda lightness: torch.randn(len(lightness), 2, 32, 32) * 0.2
+    trainer.train_state.painting = lambda lightness: torch.randn(len(lightness), 2, 32, 32) * 0.2
     found = trainer.score(rgb)
     assert found["cast"] < found["true_cast"] - 0.5
     told = abs(1 - found["colorfulness"]) + abs(found["real"] - found["fake"])
@@ -337,20 +353,22 @@ def test_less_of_a_tint_than_the_truth_has_costs_nothing(tmp_path):
 
 def test_the_cast_ratio_is_1_for_one_tint_and_0_for_a_balance():
     tint = torch.tensor([0.3, -0.1]).view(1, 2, 1, 1).expand(2, 2, 4, 4)
-    assert cast_ratio(tint).item() == pytest.approx(1)
-    assert cast_ratio(torch.cat((tint, -tint))).item() == pytest.approx(0, abs=1e-6)
-    assert cast_ratio(torch.zeros(1, 2, 4, 4)).item() == 0
+    assert color_cast(tint).item() == pytest.approx(1)
+    assert color_cast(torch.cat((tint, -tint))).item() == pytest.approx(0, abs=1e-6)
+    assert color_cast(torch.zeros(1, 2, 4, 4)).item() == 0
 
 
 def test_phases_of_the_command_line(tmp_path, folder, capsys):
-    words = "train nogan --size 32 --batch-size 2 --distance l1 --score-every 1 --workers 0"
-    words += " --phases generator:1,critic:1,both:1:0.5,critic:1,both:1:0.5 --device cpu --ema 0.5"
-    words += " --backbone-weights none --model-arg width=16 --model-arg critic_channels=8"
-    words += " --model-arg backbone=resnet_narrow"
+    words = "train nogan --size 32 --batch-size 2 --reconstruction-loss l1 --selection-interval 1 --workers 0"
+    words += (
+        " --phases generator:1,critic:1,both:1:0.5,critic:1,both:1:0.5 --device cpu --ema-decay 0.5"
+    )
+    words += " --encoder-weights none --model-arg width=16 --model-arg discriminator_channels=8"
+    words += " --model-arg encoder_name=resnet_narrow"
     run = tmp_path / "run"
     assert main([*words.split(), "--data", str(folder), "--out", str(run)]) == 0
     config = TrainConfig.load(run / "config.json")
-    assert config.epochs == 5 and config.phases[-1] == ("both", 1, 0.5)
+    assert config.epochs == 5 and config.phases[-1] == ("joint", 1, 0.5)
     assert "The turn was found at step" in capsys.readouterr().out
     assert (run / "turn.png").stat().st_size > 5000
 
@@ -370,19 +388,19 @@ def test_hints_are_drawn_for_a_network_that_takes_them_and_not_in_validation(tmp
 
 
 def test_old_photos_age_the_input_and_not_the_truth(tmp_path):
-    trainer = open_run(tiny("old_photos", old_photos=1.0), tmp_path, "cpu")
+    trainer = open_run(tiny("degradation_prob", degradation_prob=1.0), tmp_path, "cpu")
     rgb = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
     trainer.crops = 0
     batch = trainer.batch(rgb, 0, last=True)
     lightness, ab = rgb_to_lab(rgb)
     assert torch.equal(batch.ab, ab) and not torch.equal(batch.lightness, lightness)
-    new = open_run(tiny("backbone"), tmp_path / "new", "cpu")
+    new = open_run(tiny("encoder_unet"), tmp_path / "new", "cpu")
     new.crops = 0
     assert torch.equal(new.batch(rgb, 0, last=True).lightness, lightness)
 
 
 def test_what_is_drawn_by_lot_is_another_in_each_epoch_step_and_piece(tmp_path):
-    trainer = open_run(tiny("old_photos", old_photos=1.0), tmp_path, "cpu")
+    trainer = open_run(tiny("degradation_prob", degradation_prob=1.0), tmp_path, "cpu")
     rgb = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)
     drawn = []
     for crops, done, number in ((0, 0, 0), (0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)):
@@ -397,17 +415,17 @@ def test_what_is_drawn_by_lot_is_another_in_each_epoch_step_and_piece(tmp_path):
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_cost_is_counted_in_parameters_and_macs(capsys):
-    parameters, macs = cost(PRESETS["unet_gan"])
+    parameters, macs = model_summary(PRESETS["unet_gan"])
     assert parameters / 1e6 == pytest.approx(57.2, abs=0.05)  # pix2pix's two networks
     assert macs / 1e9 == pytest.approx(5.98, abs=0.01)
-    plain = cost(dataclasses.replace(PRESETS["unet"], size=512))
+    plain = model_summary(dataclasses.replace(PRESETS["unet"], crop_size=512))
     assert plain[1] / macs == pytest.approx(4, rel=1e-3)
     assert main(["presets", "nogan"]) == 0
-    assert '"distance_weight"' not in capsys.readouterr().out
+    assert '"reconstruction_weight"' not in capsys.readouterr().out
     assert main(["presets", "vgg"]) == 2
 
 
-STEPS = {f"{name}_quick": 200 if name in ("nogan", "colorful") else 80 for name in MODEL_ARGS}
+STEPS = {f"{name}_quick": 200 if name in ("nogan", "zhang2016") else 80 for name in MODEL_ARGS}
 
 
 @pytest.fixture(scope="module")

@@ -8,17 +8,17 @@ import torch
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from colorize.metrics import (
-    MEASURES,
-    Picture,
+from colorize.io.image import photo_to_rgb
+from colorize.metrics.image import (
+    METRICS,
+    MetricImage,
     ab_error,
     bleeding,
-    cast_ratio,
+    color_cast,
     colorfulness,
-    measure,
+    compute_metrics,
     psnr,
 )
-from colorize.photos import photo_to_rgb
 
 
 def random_photos(count, side=16, seed=0):
@@ -81,12 +81,12 @@ def test_absolute_colorfulness_is_ddcolors(photo):
 
 def test_the_cast_is_one_where_all_is_one_tint_and_zero_where_colors_balance():
     tint = torch.full((1, 2, 4, 4), 0.2)
-    assert cast_ratio(tint).item() == pytest.approx(1)
-    assert cast_ratio(torch.cat((tint, -tint))).item() == pytest.approx(0, abs=1e-6)
-    assert cast_ratio(torch.cat((tint, 0 * tint))).item() == pytest.approx(1)
+    assert color_cast(tint).item() == pytest.approx(1)
+    assert color_cast(torch.cat((tint, -tint))).item() == pytest.approx(0, abs=1e-6)
+    assert color_cast(torch.cat((tint, 0 * tint))).item() == pytest.approx(1)
     quarter = tint.clone()
     quarter[..., 0, :] *= -1  # three rows one way, one the other: (3 - 1) / 4
-    assert cast_ratio(quarter).item() == pytest.approx(0.5)
+    assert color_cast(quarter).item() == pytest.approx(0.5)
 
 
 def edge(at, low, high, side=32):
@@ -121,7 +121,7 @@ def test_colors_that_end_where_the_lightness_does_do_not_bleed():
 def test_what_is_measured_of_a_painting_agrees_with_scikit_image(photo):
     truth = photo_to_rgb(photo)
     painted = truth.roll(1, dims=0)
-    found = measure(Picture(painted), Picture(truth))
+    found = compute_metrics(MetricImage(painted), MetricImage(truth))
     arrays = [rgb.permute(1, 2, 0).numpy() for rgb in (painted, truth)]
     ours, true = (rgb2lab(array) for array in arrays)
     assert found["delta_e"] == pytest.approx(deltaE_ciede2000(ours, true).mean(), rel=1e-3)
@@ -139,30 +139,30 @@ def test_what_is_measured_of_a_painting_agrees_with_scikit_image(photo):
     own, theirs = (hasler_suesstrunk(rgb.numpy()) for rgb in (painted, truth))
     assert found["colorfulness"] == pytest.approx(own, rel=1e-4)
     assert found["colorfulness_error"] == pytest.approx(abs(own - theirs), rel=1e-3)
-    assert found.keys() == MEASURES.keys()
+    assert found.keys() == METRICS.keys()
 
 
 def test_what_a_painting_does_not_have_is_none(photo):
-    truth = Picture(photo_to_rgb(photo))
-    itself = measure(truth, truth)
+    truth = MetricImage(photo_to_rgb(photo))
+    itself = compute_metrics(truth, truth)
     assert itself["psnr"] is None
     assert itself["ab_error"] == itself["delta_e"] == itself["colorfulness_error"] == 0
     assert itself["ssim"] == pytest.approx(1)
-    grey = measure(Picture(photo_to_rgb(photo.convert("L").convert("RGB"))), truth)
+    grey = compute_metrics(MetricImage(photo_to_rgb(photo.convert("L").convert("RGB"))), truth)
     assert grey["cast"] is None and grey["bleeding"] is None
     with pytest.raises(ValueError, match=r"painting of \(30, 40\) .* photo of \(60, 80\)"):
-        measure(Picture(truth.rgb[:, :30, :40]), truth)
+        compute_metrics(MetricImage(truth.rgb[:, :30, :40]), truth)
 
 
 def picture(*colors):
     """A picture of stripes of these colors, for what is measured of a painting."""
     stripes = [torch.tensor(c, dtype=torch.uint8).view(3, 1, 1).repeat(1, 12, 9) for c in colors]
-    return Picture(torch.cat(stripes, dim=2))
+    return MetricImage(torch.cat(stripes, dim=2))
 
 
 def test_both_kinds_of_colorfulness_and_their_errors_by_hand():
     # Red and green: R-G is 200 and -200, (R+G)/2-B is 100 all over.
-    found = measure(picture((200, 0, 0), (0, 200, 0)), picture((90, 90, 90), (90, 90, 90)))
+    found = compute_metrics(picture((200, 0, 0), (0, 200, 0)), picture((90, 90, 90), (90, 90, 90)))
     signed = 200 + 0.3 * 100
     absolute = 0 + 0.3 * math.hypot(200, 100)  # the signs gone, nothing deviates
     assert found["colorfulness"] == found["colorfulness_error"] == pytest.approx(signed)
@@ -174,12 +174,15 @@ def test_what_has_next_to_no_color_has_no_cast():
     red = picture((200, 20, 20))
     tinted, grey = picture((100, 100, 101), (100, 100, 100)), picture((100, 100, 100))
     assert 0.1 < tinted.chroma < 0.5  # the rounding of 8 bits, all in one direction
-    assert measure(tinted, tinted)["cast"] is None and measure(grey, grey)["cast"] is None
-    assert measure(red, red)["cast"] == pytest.approx(1, abs=1e-3)
+    assert (
+        compute_metrics(tinted, tinted)["cast"] is None
+        and compute_metrics(grey, grey)["cast"] is None
+    )
+    assert compute_metrics(red, red)["cast"] == pytest.approx(1, abs=1e-3)
 
 
 def test_colors_bleed_where_the_true_photo_has_no_edge():
     stripes, plain = ((60, 60, 60), (190, 190, 190)), ((120, 120, 120), (120, 120, 120))
     red_and_green = picture((150, 110, 110), (96, 130, 96))  # of nearly one lightness
-    assert measure(red_and_green, picture(*stripes))["bleeding"] == 0
-    assert measure(red_and_green, picture(*plain))["bleeding"] == 1
+    assert compute_metrics(red_and_green, picture(*stripes))["bleeding"] == 0
+    assert compute_metrics(red_and_green, picture(*plain))["bleeding"] == 1

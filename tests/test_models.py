@@ -8,7 +8,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from colorize.color import lab_to_rgb
+from colorize.color.lab import lab_to_rgb
 from colorize.models import (
     GAN,
     GANS,
@@ -16,27 +16,27 @@ from colorize.models import (
     ResNetAutoencoder,
     ResNetFCN,
     create_model,
-    generator_of,
+    extract_generator,
     model_arguments,
 )
-from colorize.models.backbone import (
+from colorize.models.classifier import predicts_distribution
+from colorize.models.encoders import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Backbone,
+    Encoder,
     LightnessStem,
     WeightsError,
 )
-from colorize.models.color_classifier import has_classes
 
 TINY = {
-    "resnet_autoencoder": {"backbone": "resnet18"},
-    "resnet_fcn": {"backbone": "resnet18"},
+    "resnet_autoencoder": {"encoder_name": "resnet18"},
+    "resnet_fcn": {"encoder_name": "resnet18"},
     "unet": {"depth": 3, "base_channels": 4},
     "unet_gan": {"depth": 3, "base_channels": 4},
-    "backbone_unet": {"backbone": "mobilenet_v3_small", "width": 16},
-    "backbone_gan": {"backbone": "resnet18", "width": 16, "critic_channels": 4},
-    "color_classifier": {"backbone": "resnet18", "width": 16},
-    "classifier_gan": {"backbone": "mobilenet_v2", "width": 16, "critic_channels": 4},
+    "encoder_unet": {"encoder_name": "mobilenet_v3_small", "width": 16},
+    "encoder_unet_gan": {"encoder_name": "resnet18", "width": 16, "discriminator_channels": 4},
+    "color_classifier": {"encoder_name": "resnet18", "width": 16},
+    "classifier_gan": {"encoder_name": "mobilenet_v2", "width": 16, "discriminator_channels": 4},
 }
 
 
@@ -75,10 +75,10 @@ def test_every_network_has_a_tiny_form_here():
 @pytest.mark.parametrize("gan", GANS)
 def test_what_paints_of_a_gan_is_a_network_by_its_own_name(gan):
     network = create_model(gan, **TINY[gan])
-    painter, name, args = generator_of(network, gan, TINY[gan])
+    painter, name, args = extract_generator(network, gan, TINY[gan])
     assert painter is network.generator
     create_model(name, **args).load_state_dict(painter.state_dict())
-    assert generator_of(painter, name, args) == (painter, name, args)
+    assert extract_generator(painter, name, args) == (painter, name, args)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 32, 32), (2, 1, 64, 96), (3, 1, 96, 32)])
@@ -88,25 +88,27 @@ def test_every_network_keeps_the_size_and_the_range(network, shape):
     ab = network.eval()(random_lightness(*shape))
     assert ab.shape == (shape[0], 2, *shape[2:]) and ab.dtype == torch.float32
     # Colors decoded from classes lie between the bins.
-    assert (0.1 if has_classes(painter(network)) else 0.99) < ab.abs().max() <= 1
+    assert (0.1 if predicts_distribution(painter(network)) else 0.99) < ab.abs().max() <= 1
 
 
 @pytest.mark.parametrize("backbone", ["convnext_tiny", "mobilenet_v2", "efficientnet_b0"])
-@pytest.mark.parametrize("name", ["resnet_autoencoder", "resnet_fcn", "backbone_unet"])
+@pytest.mark.parametrize("name", ["resnet_autoencoder", "resnet_fcn", "encoder_unet"])
 def test_with_any_backbone_a_network_keeps_the_size(name, backbone):
-    network = create_model(name, backbone=backbone).eval()
-    side = 2 * network.multiple
+    network = create_model(name, encoder_name=backbone).eval()
+    side = 2 * network.size_divisibility
     assert network(torch.zeros(1, 1, side, 2 * side)).shape == (1, 2, side, 2 * side)
 
 
 def test_a_network_with_a_critic_takes_all_that_its_painter_takes():
     for gan, own in GANS.items():
         assert set(model_arguments(gan)) - set(model_arguments(own)) == {
-            "critic_channels",
-            "critic_attention",
+            "discriminator_channels",
+            "discriminator_attention",
         }
-    assert create_model("classifier_gan", **TINY["classifier_gan"], balance=0.5).generator
-    narrow = create_model("unet_gan", **TINY["unet_gan"] | {"critic_channels": 3}).discriminator
+    assert create_model("classifier_gan", **TINY["classifier_gan"], prior_strength=0.5).generator
+    narrow = create_model(
+        "unet_gan", **TINY["unet_gan"] | {"discriminator_channels": 3}
+    ).discriminator
     assert next(narrow.parameters()).shape[0] == 3
 
 
@@ -120,7 +122,7 @@ def test_the_gradient_reaches_every_parameter(network):
 
 
 def test_sizes_that_do_not_fit_raise_and_name_the_nearest_good_ones(network):
-    m = network.multiple
+    m = network.size_divisibility
     with pytest.raises(ValueError, match=rf"got {m + 1}x{2 * m}.* {m}x{2 * m} or {2 * m}x{2 * m}"):
         network(random_lightness(1, 1, m + 1, 2 * m))
     with pytest.raises(ValueError, match=rf"resize to {m}x{m}$"):
@@ -206,7 +208,7 @@ def resnet18(tmp_path):
 def test_an_encoder_with_weights_from_a_file_is_torchvisions_network(resnet18):
     rgb_network, file = resnet18
     lightness = random_lightness(2, 1, 64, 96)
-    encoder = Backbone("resnet18", file).eval()
+    encoder = Encoder("resnet18", file).eval()
     x = rgb_network.relu(rgb_network.bn1(rgb_network.conv1(rgb_input(lightness))))
     expected = [x]
     x = rgb_network.maxpool(x)
@@ -264,13 +266,13 @@ def test_published_weights_are_taken_from_torchs_cache(resnet18, tmp_path, monke
     cache.mkdir(parents=True)
     file.rename(cache / "resnet18-f37072fd.pth")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    encoder = Backbone("resnet18", weights)
+    encoder = Encoder("resnet18", weights)
     expected, ours = rgb_network.layer1.state_dict(), encoder.stages[1][0][1].state_dict()
     assert all(torch.equal(ours[key], value) for key, value in expected.items())
 
     (cache / "resnet18-f37072fd.pth").write_bytes(b"half a download")
     with pytest.raises(WeightsError, match=r"resnet18-f37072fd\.pth is damaged, remove it"):
-        Backbone("resnet18", "IMAGENET1K_V1")
+        Encoder("resnet18", "IMAGENET1K_V1")
 
 
 # Attempts one and two.

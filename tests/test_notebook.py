@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from loopback import Loopback
 
-from colorize.data.folder import split_part
+from colorize.data.folder import split_of
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "colorize.ipynb"
@@ -112,10 +112,10 @@ def test_the_full_profile_runs_from_the_catalogue_on(tmp_path):
     """The card's main use, small: two steps of each attempt at 64 px, on photos made up."""
     with Loopback(30) as servers:
         people = [servers.row(photo_id)["photographer_username"] for photo_id in servers.ids]
-        batch = sum(split_part(person) == "train" for person in people) // 2
+        batch = sum(split_of(person) == "train" for person in people) // 2
         small = {"size": 64, "epochs": 1, "batch_size": batch}
-        none = {"model_args": {"backbone": "resnet18", "backbone_weights": None}}
-        unet = {"model_args": {"depth": 4, "base_channels": 8}}
+        none = {"model_kwargs": {"encoder_name": "resnet18", "encoder_weights": None}}
+        unet = {"model_kwargs": {"depth": 4, "base_channels": 8}}
         changes = {"autoencoder": small | none, "fcn": small | none, "unet_gan": small | unet}
         notebook = nbformat.read(NOTEBOOK, as_version=4)
         (cell,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from colorize import load_samples
-from colorize.album import _PANEL
-from colorize.bins import bin_centers
-from colorize.data.unsplash import UnsplashLite
-from colorize.evaluation import summary
-from colorize.evaluation.judge import Judged
-from colorize.photos import SAVE_OPTIONS
-from colorize.pretrained import BUNDLED, CARD, DEFAULT, load
-from colorize.trainers.base import TERMINATED, Trainer
+from colorize.color.ab_bins import bin_centers
+from colorize.data.unsplash.download import UnsplashLite
+from colorize.evaluation import tables as summary
+from colorize.evaluation.evaluator import EvaluationResult
+from colorize.inference.batch import _PANEL
+from colorize.io.image import SAVE_OPTIONS
+from colorize.models.pretrained import BUNDLED, CARD, DEFAULT, load
+from colorize.trainers.trainer import TERMINATED, Trainer
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "report" / "results"
@@ -39,7 +39,7 @@ def lines(path):
 
 
 def judged(*place):
-    return Judged.load(RESULTS.joinpath(*place))
+    return EvaluationResult.load(RESULTS.joinpath(*place))
 
 
 def mean(row, measure, part="square"):
@@ -81,12 +81,12 @@ FACTS = [
     (REPORT, r"decided by (\d+) validation photos, on equal",
      lambda: json.loads((RESULTS / "ship/choice/summary.json").read_text())["stamp"]["photos"]),
     (REPORT, r"budgets of (\w+) epochs", lambda: arena.EPOCHS),
-    (REPORT, r"vividness (0\.\d), of those within", lambda: 1 - load().model_args["temperature"]),
-    (REPORT, r"balance (0\.\d), vividness", lambda: load().model_args["balance"]),
+    (REPORT, r"vividness (0\.\d), of those within", lambda: 1 - load().model_kwargs["temperature"]),
+    (REPORT, r"prior_strength (0\.\d), vividness", lambda: load().model_kwargs["prior_strength"]),
     (THE_CARD, r"over (\d+)\s+colors", lambda: len(bin_centers())),
-    (THE_CARD, r"\(`balance` (0\.\d)\)", lambda: load().model_args["balance"]),
+    (THE_CARD, r"\(`prior_strength` (0\.\d)\)", lambda: load().model_kwargs["prior_strength"]),
     (THE_CARD, r"short side at (\d+) px", lambda: load().size),
-    (THE_CARD, r"at a vividness of (0\.\d)", lambda: 1 - load().model_args["temperature"]),
+    (THE_CARD, r"at a vividness of (0\.\d)", lambda: 1 - load().model_kwargs["temperature"]),
 ]  # fmt: skip
 # And those that are rounded, with the share by which they may be off.
 ROUNDED = [

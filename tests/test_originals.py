@@ -14,16 +14,16 @@ from conftest import Fake, make_photo
 from PIL import Image, ImageCms, ImageOps
 from skimage.color import rgb2lab
 
-from colorize.colorizer import Colorizer
-from colorize.deep import encode_png, to_8_bit
-from colorize.originals import (
+from colorize.inference.colorizer import Colorizer
+from colorize.io.high_bit_depth import encode_png, to_8_bit
+from colorize.io.image import FORMAT_BY_SUFFIX, PhotoError
+from colorize.io.image_file import (
     encode,
-    note,
-    read_note,
-    read_original,
-    write_painting,
+    read_image_file,
+    read_provenance,
+    write_image_file,
+    write_provenance,
 )
-from colorize.photos import KINDS, PhotoError
 
 CAMERA, DATE, SOFTWARE = 0x8769, 0x9003, 0x0131
 RNG = np.random.default_rng(0)
@@ -53,43 +53,43 @@ def test_a_painting_is_of_the_same_kind_and_tells_the_same(tmp_path, suffix):
         tags.update({0x011A: 300.0, 0x011B: 240.0, 0x0128: 2})
     make_photo().save(source, exif=tags, dpi=(300, 240))
     if suffix == ".tif":  # Pillow's own TIFFs lose the camera's tags; ours do not
-        write_painting(read_original(source), read_original(source).rgb, source)
-    original = read_original(source)
-    note(original, "by a test")
-    write_painting(original, original.rgb, target)
+        write_image_file(read_image_file(source), read_image_file(source).rgb, source)
+    original = read_image_file(source)
+    write_provenance(original, "by a test")
+    write_image_file(original, original.rgb, target)
     with Image.open(target) as painted:
-        assert painted.format == KINDS[suffix] and painted.mode == "RGB"
+        assert painted.format == FORMAT_BY_SUFFIX[suffix] and painted.mode == "RGB"
         told = painted.getexif()
         assert told[0x010E] == "Grandma, 1931"
         assert told[SOFTWARE] == "Scan 2; colorize: by a test"
         if suffix != ".tif":
             assert told.get_ifd(CAMERA)[DATE] == "1931:05:01 12:00:00"
         difference = np.asarray(painted, int) - values(original)
-    assert read_original(target).dpi == pytest.approx((300, 240), abs=0.02)
+    assert read_image_file(target).dpi == pytest.approx((300, 240), abs=0.02)
     assert np.abs(difference).mean() <= {".png": 0, ".tif": 0}.get(suffix, 2.5)
-    assert read_note(target) == "by a test" and read_note(source) is None
+    assert read_provenance(target) == "by a test" and read_provenance(source) is None
 
 
 def test_of_several_pictures_the_first_is_read_and_they_are_counted(tmp_path):
     pages = [make_photo(), make_photo().rotate(180), ImageOps.mirror(make_photo())]
     for name in ("a.gif", "a.tif", "a.webp"):
         pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:], lossless=True)
-        assert read_original(tmp_path / name).pictures == 3
+        assert read_image_file(tmp_path / name).pictures == 3
     tifffile.imwrite(tmp_path / "deep.tif", np.stack([DEEP, DEEP[::-1]]), photometric="rgb")
-    found = read_original(tmp_path / "deep.tif")
+    found = read_image_file(tmp_path / "deep.tif")
     assert found.pictures == 2 and np.array_equal(values(found), DEEP)
     assert read_png(DEEP).pictures == read_png(SHALLOW).pictures == 1
 
 
 def test_what_was_said_before_of_a_painting_is_replaced():
-    original = read_original(io.BytesIO(encode(read_png(SHALLOW), read_png(SHALLOW).rgb, "PNG")))
-    note(original, "one")
-    note(original, "two")
+    original = read_image_file(io.BytesIO(encode(read_png(SHALLOW), read_png(SHALLOW).rgb, "PNG")))
+    write_provenance(original, "one")
+    write_provenance(original, "two")
     assert original.exif[SOFTWARE] == "colorize: two"
 
 
 def read_png(array):
-    return read_original(io.BytesIO(imagecodecs.png_encode(array)))
+    return read_image_file(io.BytesIO(imagecodecs.png_encode(array)))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -106,7 +106,7 @@ def test_a_picture_stands_upright_as_pillow_would_turn_it(tmp_path, orientation,
         tifffile.imwrite(
             path, array, photometric="rgb", extratags=[(274, "H", 1, orientation, True)]
         )
-    original = read_original(path)
+    original = read_image_file(path)
     assert np.array_equal(values(original) // (257 if deep else 1), expected)
     assert 0x0112 not in original.exif
 
@@ -128,7 +128,7 @@ def test_16_bits_stay_16_bits(tmp_path, channels, kind):
             extrasamples=extra,
             planarconfig="contig",
         )
-    original = read_original(path)
+    original = read_image_file(path)
     assert original.kind == kind and original.rgb.dtype == torch.uint16
     colors = array[..., :3] if channels > 2 else array[..., :1].repeat(3, axis=2)
     assert np.array_equal(values(original), colors)
@@ -141,7 +141,7 @@ def test_16_bits_stay_16_bits(tmp_path, channels, kind):
     if channels in (2, 4):
         assert np.array_equal(again[..., 3], array[..., -1])
     # Where there are no 16 bits, they are rounded.
-    eight = read_original(io.BytesIO(encode(original, original.rgb, "WEBP")))
+    eight = read_image_file(io.BytesIO(encode(original, original.rgb, "WEBP")))
     assert eight.rgb.dtype == torch.uint8 and (eight.alpha is None) == (original.alpha is None)
 
 
@@ -161,7 +161,7 @@ def test_16_bits_stay_16_bits(tmp_path, channels, kind):
 def test_deep_tiffs_of_many_kinds_hold_the_same_picture(tmp_path, array, options):
     options = {"photometric": "rgb" if array.ndim == 3 else "minisblack", **options}
     tifffile.imwrite(tmp_path / "a.tif", array, **options)
-    found = values(read_original(tmp_path / "a.tif"))
+    found = values(read_image_file(tmp_path / "a.tif"))
     assert np.abs(found[..., 1].astype(int) - DEEP[..., 0]).max() <= 1
 
 
@@ -172,13 +172,13 @@ def test_a_deep_picture_that_is_nearly_black_stays_so(kind, tmp_path):
         found = read_png(dark)
     else:
         tifffile.imwrite(tmp_path / "dark.tif", dark, photometric="rgb")
-        found = read_original(tmp_path / "dark.tif")
+        found = read_image_file(tmp_path / "dark.tif")
     assert np.array_equal(values(found), dark)
 
 
 def test_deep_pictures_that_pillow_reads_are_deep_too(tmp_path):
     Image.fromarray(DEEP[..., 0]).save(tmp_path / "a.pgm")
-    original = read_original(tmp_path / "a.pgm")
+    original = read_image_file(tmp_path / "a.pgm")
     assert original.kind == "PNG" and np.array_equal(values(original)[..., 2], DEEP[..., 0])
 
 
@@ -190,7 +190,7 @@ def test_a_profile_is_applied_to_deep_colors_within_one_8_bit_level(grey):
     array = DEEP[..., :1] if grey else DEEP
     data = imagecodecs.png_encode(np.ascontiguousarray(array.squeeze()))
     data = with_profile(data, profile)
-    original = read_original(io.BytesIO(data))
+    original = read_image_file(io.BytesIO(data))
     light = (array / 65535.0) ** 1.8
     expected = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
     found = values(original) / 65535
@@ -277,14 +277,14 @@ def test_a_deep_tiff_of_inks_is_as_pillow_has_it_in_8_bits_and_finer(tmp_path, p
     if has_alpha:
         options["extrasamples"] = ["unassalpha"]
     tifffile.imwrite(tmp_path / "inks.tif", array, **options)
-    original = read_original(tmp_path / "inks.tif")
+    original = read_image_file(tmp_path / "inks.tif")
     assert original.kind == "TIFF" and original.rgb.dtype == torch.uint16 and not original.left
     assert np.abs(values(original)[..., :3] / 257 - expected).max() < 1.01
     assert (original.alpha is not None) == has_alpha
     assert not has_alpha or bool((original.alpha.int() == 3000).all())
     between = RNG.integers(0, 2000, (100, 100, 4), np.uint16)
     tifffile.imwrite(tmp_path / "inks.tif", between, photometric="separated", extratags=tags)
-    assert len(np.unique(values(read_original(tmp_path / "inks.tif")))) > 256
+    assert len(np.unique(values(read_image_file(tmp_path / "inks.tif")))) > 256
 
 
 def test_what_is_read_with_8_bits_and_has_more_says_so(tmp_path):
@@ -294,10 +294,10 @@ def test_what_is_read_with_8_bits_and_has_more_says_so(tmp_path):
     data = imagecodecs.avif_encode(deep // 64, bitspersample=10)
     (tmp_path / "a.avif").write_bytes(data)
     for name, bits in (("a.ppm", 16), ("a.jp2", 12), ("a.avif", 10)):
-        assert read_original(tmp_path / name).left == f"has {bits} bits a channel, its painting 8"
+        assert read_image_file(tmp_path / name).left == f"has {bits} bits a channel, its painting 8"
     for kind in ("PPM", "JPEG2000", "AVIF"):
         make_photo().save(tmp_path / "a", kind)
-        assert read_original(tmp_path / "a").left == ""
+        assert read_image_file(tmp_path / "a").left == ""
 
 
 def with_profile(png, profile):
@@ -316,7 +316,7 @@ def test_the_minimal_profile_of_these_tests_is_one():
 def test_a_painting_stored_without_loss_has_the_lightness_of_its_photo(kind, deep, channels):
     dtype = np.uint16 if deep else np.uint8
     array = RNG.integers(0, np.iinfo(dtype).max, (37, 53, channels), dtype=dtype)
-    original = read_original(io.BytesIO(imagecodecs.png_encode(array.squeeze())))
+    original = read_image_file(io.BytesIO(imagecodecs.png_encode(array.squeeze())))
     (colors,) = Colorizer(
         Fake(lambda _: torch.tensor([0.6, -0.7]).view(1, 2, 1, 1)), 16, "cpu"
     ).predict([original.seen])
@@ -336,7 +336,7 @@ def test_a_painting_stored_without_loss_has_the_lightness_of_its_photo(kind, dee
 def test_what_is_no_picture_is_named(tmp_path, data):
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(PhotoError, match=r"a\.png"):
-        read_original(tmp_path / "a.png")
+        read_image_file(tmp_path / "a.png")
 
 
 def test_a_deep_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
@@ -346,16 +346,16 @@ def test_a_deep_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     with pytest.raises(
         PhotoError, match=r"a\.tif.*larger than 0\.0002 megapixels.*MAX_IMAGE_PIXELS"
     ):
-        read_original(tmp_path / "a.tif")
+        read_image_file(tmp_path / "a.tif")
 
 
 def test_a_kind_that_is_not_written_and_a_full_disk_are_named(tmp_path, monkeypatch):
     original = read_png(SHALLOW)
     with pytest.raises(PhotoError, match=r"a\.gif: unknown kind of file; use one of \.jpg"):
-        write_painting(original, original.rgb, tmp_path / "a.gif")
+        write_image_file(original, original.rgb, tmp_path / "a.gif")
     (tmp_path / "file").write_text("")
     with pytest.raises(PhotoError, match="cannot be written"):
-        write_painting(original, original.rgb, tmp_path / "file" / "a.png")
+        write_image_file(original, original.rgb, tmp_path / "file" / "a.png")
 
 
 def test_a_tiff_whose_damage_asks_for_all_memory_is_refused(tmp_path):
@@ -366,7 +366,7 @@ def test_a_tiff_whose_damage_asks_for_all_memory_is_refused(tmp_path):
     data[entry : entry + 8] = struct.pack("<Q", 2**60)
     (tmp_path / "a.tif").write_bytes(data)
     with pytest.raises(PhotoError, match=r"a\.tif: damaged or cut short"):
-        read_original(tmp_path / "a.tif")
+        read_image_file(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize(("white", "peak"), [(1, 1.2), (1, 3.0), (255, 255.0), (65535, 60000.0)])
@@ -374,7 +374,7 @@ def test_floats_that_go_beyond_white_do_not_blacken_the_rest(tmp_path, white, pe
     values = np.linspace(0, 0.5 * white, 64 * 64, dtype=np.float32).reshape(64, 64)
     values[0, 0] = peak
     tifffile.imwrite(tmp_path / "a.tif", values)
-    found = read_original(tmp_path / "a.tif").rgb[0].float() / 65535
+    found = read_image_file(tmp_path / "a.tif").rgb[0].float() / 65535
     expected = torch.from_numpy(values / white).clamp(0, 1)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
@@ -384,7 +384,7 @@ def test_colors_that_are_multiplied_by_their_alpha_are_freed_of_it(tmp_path):
     values = (np.concatenate((straight * alpha, alpha), 2) * 65535).astype(np.uint16)
     options = {"photometric": "rgb", "extrasamples": ["assocalpha"]}
     tifffile.imwrite(tmp_path / "a.tif", values, **options)
-    found = read_original(tmp_path / "a.tif")
+    found = read_image_file(tmp_path / "a.tif")
     assert (found.rgb.float() / 65535 - 0.8).abs().max() < 1e-3
     assert torch.equal(found.alpha[0].int(), torch.from_numpy(values[..., 3].astype(np.int32)))
 
@@ -392,9 +392,9 @@ def test_colors_that_are_multiplied_by_their_alpha_are_freed_of_it(tmp_path):
 def test_what_is_said_of_the_layout_does_not_go_with_the_painting(tmp_path):
     values = np.zeros((2, 8, 8), np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", values, imagej=True)
-    original = read_original(tmp_path / "a.tif")
+    original = read_image_file(tmp_path / "a.tif")
     assert original.dpi is None and original.pictures == 2
-    write_painting(original, original.rgb, tmp_path / "b.tif")
+    write_image_file(original, original.rgb, tmp_path / "b.tif")
     assert tifffile.imread(tmp_path / "b.tif").shape == (8, 8, 3)
     with tifffile.TiffFile(tmp_path / "b.tif") as written:
         assert "ImageDescription" not in written.pages.first.tags
@@ -402,7 +402,7 @@ def test_what_is_said_of_the_layout_does_not_go_with_the_painting(tmp_path):
 
 def test_a_tiff_that_says_no_resolution_gets_none(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "a.tif")
-    assert read_original(tmp_path / "a.tif").dpi is None
+    assert read_image_file(tmp_path / "a.tif").dpi is None
 
 
 def test_16_bits_are_brought_to_8_and_white_stays_white():
@@ -417,7 +417,7 @@ def test_16_bits_are_brought_to_8_and_white_stays_white():
 def test_a_deep_png_is_set_upright_and_keeps_what_it_tells(tmp_path, orientation):
     tags = exif(orientation)
     (tmp_path / "a.png").write_bytes(encode_png(DEEP, tags, (300, 240)))
-    original = read_original(tmp_path / "a.png")
+    original = read_image_file(tmp_path / "a.png")
     assert np.array_equal(values(original), np.rot90(DEEP, {3: 2, 6: -1}[orientation]))
     assert original.dpi == pytest.approx((300, 240), abs=0.02)
     assert original.exif[0x010E] == "Grandma, 1931" and 0x0112 not in original.exif
@@ -430,7 +430,7 @@ def test_resolutions_per_centimeter_are_brought_to_inches(tmp_path):
     tags.update({0x011A: 100.0, 0x011B: 50.0, 0x0128: 3})
     make_photo().save(tmp_path / "a.webp", exif=tags)
     for name in ("a.tif", "a.webp"):
-        assert read_original(tmp_path / name).dpi == pytest.approx((254, 127))
+        assert read_image_file(tmp_path / name).dpi == pytest.approx((254, 127))
 
 
 def test_a_deep_picture_whose_alpha_is_full_everywhere_is_opaque():
@@ -451,7 +451,7 @@ def test_in_a_jpeg_what_was_transparent_lies_on_white():
 def test_the_previews_in_a_cameras_jpeg_are_no_pictures(tmp_path):
     photo = make_photo()
     photo.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[photo.reduce(2)])
-    original = read_original(tmp_path / "a.jpg")
+    original = read_image_file(tmp_path / "a.jpg")
     assert (original.kind, original.pictures, original.left) == ("JPEG", 1, "")
 
 
@@ -459,6 +459,6 @@ def test_what_exif_says_of_the_pixels_does_not_go_with_the_painting(tmp_path):
     tags = exif()
     tags.get_ifd(CAMERA).update({0xA001: 1, 0xA002: 4000, 0xA003: 3000})
     make_photo().save(tmp_path / "a.jpg", exif=tags)
-    assert dict(read_original(tmp_path / "a.jpg").exif.get_ifd(CAMERA)) == {
+    assert dict(read_image_file(tmp_path / "a.jpg").exif.get_ifd(CAMERA)) == {
         DATE: "1931:05:01 12:00:00"
     }

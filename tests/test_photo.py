@@ -13,10 +13,10 @@ from conftest import make_photo
 from PIL import Image
 
 import colorize
-from colorize import pretrained
 from colorize.cli import main
-from colorize.originals import read_original
-from colorize.photos import read_photo
+from colorize.io.image import read_photo
+from colorize.io.image_file import read_image_file
+from colorize.models import pretrained
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_each_wish_reaches_the_painting(color, grey, wish, model, tmp_path):
 
 def test_samples_are_numbered_and_follow_from_the_seed(color, grey, tmp_path):
     def pixels(folder):
-        return [read_original(path).rgb.numpy() for path in sorted(folder.glob("*.png"))]
+        return [read_image_file(path).rgb.numpy() for path in sorted(folder.glob("*.png"))]
 
     drawn = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -212,7 +212,7 @@ def test_a_network_exported_as_onnx_is_used_like_any(model, grey, tmp_path, caps
     for name, out in ((path, "a.png"), (model, "b.png")):
         command = ["photo", str(grey), "--model", str(name), "-o", str(tmp_path / out)]
         assert main([*command, "--hint", "9,9,red", "--vividness", "0.8"]) == 0
-    a, b = (read_original(tmp_path / name).rgb.int() for name in ("a.png", "b.png"))
+    a, b = (read_image_file(tmp_path / name).rgb.int() for name in ("a.png", "b.png"))
     assert (a - b).abs().max() <= 1
 
 

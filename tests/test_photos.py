@@ -10,10 +10,10 @@ import torch
 from conftest import make_photo
 from PIL import Image, ImageCms, JpegImagePlugin, features
 
-import colorize.photos as photos_module
-from colorize.photos import (
+import colorize.io.image as photos_module
+from colorize.io.image import (
     PhotoError,
-    on_paper,
+    composite_on_white,
     photo_size,
     photo_to_rgb,
     read_photo,
@@ -21,7 +21,7 @@ from colorize.photos import (
     resize,
     rgb_to_photo,
     to_srgb,
-    white_of,
+    white_level,
     write_photo,
 )
 
@@ -443,7 +443,7 @@ def test_what_is_seen_through_paper_is_rounded():
     light = levels[:, None] * levels + 255 * (255 - levels)  # 255 times as much
     rgb = torch.from_numpy(levels.astype(np.uint8)).view(1, 256, 1).expand(3, 256, 256)
     alpha = torch.from_numpy(levels.astype(np.uint8)).view(1, 1, 256)
-    assert np.array_equal(on_paper(rgb, alpha)[1], (2 * light + 255) // 510)
+    assert np.array_equal(composite_on_white(rgb, alpha)[1], (2 * light + 255) // 510)
 
 
 @pytest.mark.parametrize(
@@ -451,4 +451,4 @@ def test_what_is_seen_through_paper_is_rounded():
     [(1.0, 1), (16.0, 1), (16.1, 255), (510.0, 255), (131070.0, 65535), (2e5, 2e5)],
 )
 def test_a_float_picture_is_white_where_its_kind_is(peak, white):
-    assert white_of(np.array([0.2, peak, np.nan])) == white
+    assert white_level(np.array([0.2, peak, np.nan])) == white

@@ -18,7 +18,7 @@ from colorize.data import prepare as prepare_module
 from colorize.data.folder import PhotoFolder, load_samples
 from colorize.data.manifest import Manifest
 from colorize.data.prepare import prepare
-from colorize.photos import PhotoError, photo_to_rgb, resize, rgb_to_photo, write_photo
+from colorize.io.image import PhotoError, photo_to_rgb, resize, rgb_to_photo, write_photo
 
 
 @pytest.fixture

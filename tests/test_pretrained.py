@@ -9,12 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from colorize import pretrained
-from colorize.checkpoint import CheckpointError, load_checkpoint
-from colorize.colorizer import Colorizer
 from colorize.config import TrainConfig
-from colorize.models import create_model
-from colorize.pretrained import CARD, CONFIG, WEIGHTS, Pretrained, load, model_card, save
+from colorize.inference.colorizer import Colorizer
+from colorize.models import create_model, pretrained
+from colorize.models.pretrained import CARD, CONFIG, WEIGHTS, Pretrained, load, model_card, save
+from colorize.utils.checkpoint import CheckpointError, load_checkpoint
 
 ARGS = {"depth": 3, "base_channels": 4}
 
@@ -39,7 +38,7 @@ def test_a_network_comes_back_as_it_was_in_half_precision(folder, network, photo
     stored = load_file(folder / WEIGHTS)
     assert all(v.dtype == torch.float16 for v in stored.values() if v.is_floating_point())
     found = load(folder)
-    assert (found.model, found.model_args, found.size, found.name) == ("unet", ARGS, 16, "tiny")
+    assert (found.model, found.model_kwargs, found.size, found.name) == ("unet", ARGS, 16, "tiny")
     for name, value in network.state_dict().items():
         assert found.network.state_dict()[name].dtype == value.dtype
         assert torch.allclose(found.network.state_dict()[name], value, rtol=1e-3, atol=1e-6)
@@ -53,9 +52,9 @@ def test_the_folder_has_the_form_that_the_hubs_own_mixin_reads(folder, photo):
     hub = pytest.importorskip("huggingface_hub")
 
     class Model(nn.Module, hub.PyTorchModelHubMixin):
-        def __init__(self, model, model_args, size):
+        def __init__(self, model, model_kwargs, size):
             super().__init__()
-            self.inner = create_model(model, **model_args)
+            self.inner = create_model(model, **model_kwargs)
 
         def load_state_dict(self, state, strict=True, assign=False):
             return self.inner.load_state_dict(state, strict=True)

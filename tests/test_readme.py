@@ -10,10 +10,10 @@ import pytest
 import torch
 from conftest import make_folder, make_photo
 
-from colorize.checkpoint import save_checkpoint
 from colorize.cli import _parser, main
 from colorize.models import create_model
 from colorize.presets import PRESETS
+from colorize.utils.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -40,8 +40,8 @@ def place(tmp_path, monkeypatch):
         run = tmp_path / "runs" / name
         config = dataclasses.replace(
             PRESETS[model],
-            size=32,
-            model_args=arguments,
+            crop_size=32,
+            model_kwargs=arguments,
         )
         config.save(run / "config.json")
         state = create_model(model, **arguments).state_dict()

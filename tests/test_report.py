@@ -13,9 +13,10 @@ from reports.arena import TITLES, Arena
 import report as script
 from colorize import load_samples
 from colorize.config import TrainConfig
-from colorize.evaluation.judge import MEASURES, Judged
-from colorize.evaluation.summary import Summary
-from colorize.pretrained import BUNDLED, CARD, DEFAULT
+from colorize.evaluation.bootstrap import Summary
+from colorize.evaluation.evaluator import EvaluationResult
+from colorize.metrics.image import METRICS
+from colorize.models.pretrained import BUNDLED, CARD, DEFAULT
 
 REPORT = Path(__file__).parents[1] / "report"
 RESULTS = REPORT / "results" / "arena"
@@ -65,11 +66,11 @@ def test_every_result_has_settings_log_measures_and_of_the_first_seed_all_painti
     assert result.name == f"{result.name.rpartition('-')[0]}-{config.seed}"
     log = [json.loads(line) for line in (result / "log.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in log] == list(range(1, config.epochs + 1))
-    row = Judged.load(result / f"{result.name}.json")
+    row = EvaluationResult.load(result / f"{result.name}.json")
     assert row.stamp["photos"] == len(row.photos) == 570
-    assert row.stamp["size"] == config.size == row.stamp["row"]["network_size"]
-    assert row.square.keys() == row.full.keys() == MEASURES.keys()
-    assert "/" not in str(config.model_args.get("backbone_weights"))
+    assert row.stamp["size"] == config.crop_size == row.stamp["row"]["network_size"]
+    assert row.square.keys() == row.full.keys() == METRICS.keys()
+    assert "/" not in str(config.model_kwargs.get("encoder_weights"))
     painted = sorted(path.stem for path in (result / "painted").glob("*"))
     assert painted == (NAMES if config.seed == 0 else [])
 
@@ -97,7 +98,9 @@ def test_a_claim_holds_or_not_or_is_undecided():
 
     def row(name, colorfulness):
         values = colorfulness.tolist()
-        return Judged(name, {}, [str(i) for i in range(100)], dict.fromkeys(MEASURES, values), {})
+        return EvaluationResult(
+            name, {}, [str(i) for i in range(100)], dict.fromkeys(METRICS, values), {}
+        )
 
     arena = Arena.__new__(Arena)
     rows = {"truth": noise + 10, "autoencoder": noise, "unet_gan": noise - 1, "unet": noise - 1}

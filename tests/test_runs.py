@@ -16,22 +16,27 @@ from conftest import Stopped, fit_until_killed, resnet_narrow, same, state_of
 from PIL import Image
 from torch import nn
 
-from colorize.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from colorize.config import TrainConfig
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.models import create_model
+from colorize.models.pretrained import load
 from colorize.presets import PRESETS
-from colorize.pretrained import load
 from colorize.trainers import create_trainer, open_run
-from colorize.trainers.learners import DivergedError
-from colorize.trainers.statistics import MovingAverage
+from colorize.trainers.ema import ExponentialMovingAverage
+from colorize.trainers.train_state import DivergedError
+from colorize.utils.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
-RESNET = {"backbone": "resnet_narrow", "backbone_weights": None}
+RESNET = {"encoder_name": "resnet_narrow", "encoder_weights": None}
 MODEL_ARGS = {"autoencoder": RESNET, "fcn": RESNET, "unet_gan": {"depth": 3, "base_channels": 4}}
 
 
 def tiny(preset, **changes):
-    changes = {"model_args": MODEL_ARGS[preset], "size": 32, "batch_size": 2, "epochs": 2} | changes
+    changes = {
+        "model_kwargs": MODEL_ARGS[preset],
+        "crop_size": 32,
+        "batch_size": 2,
+        "epochs": 2,
+    } | changes
     return dataclasses.replace(PRESETS[preset], **changes)
 
 
@@ -40,7 +45,7 @@ class Toy(nn.Module):
 
     multiple = 1
 
-    takes_hints = False
+    supports_hints = False
 
     def __init__(self):
         super().__init__()
@@ -71,7 +76,7 @@ def toy_batches(count=2):
 
 def toy_trainer(out, losses=None, **changes):
     """A trainer of `Toy`; with `losses`, validation gives these in turn."""
-    settings = {"model": "resnet_autoencoder", "size": 8, "batch_size": 2, "epochs": 20}
+    settings = {"model": "resnet_autoencoder", "crop_size": 8, "batch_size": 2, "epochs": 20}
     trainer = create_trainer(Toy(), TrainConfig(**(settings | changes)), out, "cpu")
     if losses is not None:
         left = list(losses)
@@ -151,7 +156,7 @@ def test_the_run_folder_holds_settings_log_and_two_checkpoints(tmp_path, loaders
     assert [record["epoch"] for record in history] == [1, 2, 3]
     assert [record["steps"] for record in history] == [3, 6, 9]
     assert history[0]["val"].keys() == {"loss", "ab_error", "colorfulness"}
-    model = create_model("unet_gan", **config.model_args)
+    model = create_model("unet_gan", **config.model_kwargs)
     model.load_state_dict(torch.load(tmp_path / "run" / "best.pt", weights_only=True)["model"])
 
 
@@ -191,14 +196,14 @@ def test_a_folder_whose_run_never_finished_an_epoch_may_be_used_anew(tmp_path):
 def test_a_run_that_began_with_pretrained_weights_goes_on_without_their_file(tmp_path, loaders):
     weights = tmp_path / "resnet.pth"
     torch.save(resnet_narrow().state_dict(), weights)
-    args = {"backbone": "resnet_narrow", "backbone_weights": str(weights)}
-    config = tiny("autoencoder", model_args=args, epochs=1)
+    args = {"encoder_name": "resnet_narrow", "encoder_weights": str(weights)}
+    config = tiny("autoencoder", model_kwargs=args, epochs=1)
     open_run(config, tmp_path / "run", "cpu").fit(*loaders(), progress=False)
     weights.unlink()
     trained = torch.load(tmp_path / "run" / "last.pt", weights_only=True)["model"]
     resumed = open_run(config, tmp_path / "run", "cpu")
     assert same(state_of(resumed.model), dict(trained))
-    rates = [group["lr"] for group in resumed.learners.optimizers["model"].param_groups]
+    rates = [group["lr"] for group in resumed.train_state.optimizers["model"].param_groups]
     assert rates == pytest.approx([1e-4, 1e-3])  # the encoder is still a pretrained one
 
 
@@ -246,13 +251,13 @@ def test_each_epoch_has_its_own_order_and_crops_also_after_a_stop(tmp_path):
 
 
 def test_the_learning_rates_of_each_epoch_follow_the_schedule(tmp_path):
-    slow_encoder = {"encoder_lr_scale": 0.1, "model_args": {"backbone_weights": "some"}}
-    settings = {"epochs": 4, "lr": 0.5, "schedule": "linear"} | slow_encoder
+    slow_encoder = {"encoder_lr_mult": 0.1, "model_kwargs": {"encoder_weights": "some"}}
+    settings = {"epochs": 4, "lr": 0.5, "lr_schedule": "linear"} | slow_encoder
     trainer = toy_trainer(tmp_path, [1.0] * 4, **settings)
     step, used = trainer.step, []
 
     def watched(*args):
-        used.append([group["lr"] for group in trainer.learners.optimizers["model"].param_groups])
+        used.append([group["lr"] for group in trainer.train_state.optimizers["model"].param_groups])
         return step(*args)
 
     trainer.step = watched
@@ -275,7 +280,9 @@ def test_the_losses_of_an_epoch_are_the_means_of_its_own_steps(tmp_path):
 
 def full(config):
     """Settings with everything that a resumed run could get wrong."""
-    return dataclasses.replace(config, ema=0.9, clip=1.0, schedule="cosine", batch_size=2, epochs=2)
+    return dataclasses.replace(
+        config, ema_decay=0.9, grad_clip=1.0, lr_schedule="cosine", batch_size=2, epochs=2
+    )
 
 
 @pytest.mark.parametrize("stop_after", [2, 3])
@@ -371,7 +378,7 @@ def test_a_run_goes_on_in_other_pieces(tmp_path, loaders):
     open_run(dataclasses.replace(config, epochs=1), tmp_path, "cpu").fit(*loaders(), False)
     photos = loaders()[0].dataset.photos
     pieces = train_loader(photos, 32, 2, accumulate=2), eval_loader(photos, 32, 1)
-    history = open_run(dataclasses.replace(config, accumulate=2), tmp_path, "cpu").fit(
+    history = open_run(dataclasses.replace(config, grad_accum_steps=2), tmp_path, "cpu").fit(
         *pieces, False
     )
     assert len(history) == 2
@@ -399,7 +406,7 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path, loaders):
 GROUP = """
 import os, signal, sys, time
 from colorize.cli import main
-from colorize.trainers.base import Trainer
+from colorize.trainers.trainer import Trainer
 kind, learn = signal.SIGTERM, Trainer._learn
 def slowly(self, *args):
     learn(self, *args)
@@ -418,7 +425,7 @@ sys.exit(main([*sys.argv[1:], "2"]))
 
 def test_a_signal_to_the_whole_group_saves_the_run(tmp_path, folder):
     """First SIGTERM, then in another folder SIGINT, by which the process ends."""
-    words = "train autoencoder --model-arg backbone=resnet18 --backbone-weights none --size 32"
+    words = "train autoencoder --model-arg encoder_name=resnet18 --encoder-weights none --size 32"
     words += " --batch-size 2 --epochs 50 --device cpu --workers 2"
     command = [sys.executable, "-c", GROUP, *words.split(), "--data", folder, "--out"]
     done = subprocess.run(
@@ -471,14 +478,14 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_photos(tmp_path, l
 def test_a_gradient_is_clipped_to_its_norm(tmp_path):
     trainer = toy_trainer(tmp_path, clip=0.01)
     norms = []
-    step = trainer.learners.optimizers["model"].step
+    step = trainer.train_state.optimizers["model"].step
 
     def watched():
         grads = [weights.grad for weights in trainer.model.parameters()]
         norms.append(torch.cat([grad.flatten() for grad in grads]).norm().item())
         step()
 
-    trainer.learners.optimizers["model"].step = watched
+    trainer.train_state.optimizers["model"].step = watched
     trainer.fit(toy_batches(), toy_batches(1), progress=False)
     assert max(norms) == pytest.approx(0.01, rel=1e-3)
 
@@ -486,34 +493,34 @@ def test_a_gradient_is_clipped_to_its_norm(tmp_path):
 def test_the_moving_average_warms_up_and_paints(tmp_path):
     trainer = toy_trainer(tmp_path, ema=0.5, epochs=1)
     weights, expected = [], None
-    update = trainer.learners.average.update_parameters
+    update = trainer.train_state.average.update_parameters
 
     def watched(model):
         weights.append(model.color.weight.detach().clone())
         update(model)
 
-    trainer.learners.average.update_parameters = watched
+    trainer.train_state.average.update_parameters = watched
     trainer.fit(toy_batches(4), toy_batches(1), progress=False)
     for n, now in enumerate(weights):
         decay = min(0.5, (1 + n) / (10 + n))
         expected = now if expected is None else decay * expected + (1 - decay) * now
-    assert torch.allclose(trainer.learners.painter.color.weight, expected, atol=1e-7)
-    assert not torch.allclose(trainer.learners.painter.color.weight, weights[-1], atol=1e-7)
+    assert torch.allclose(trainer.train_state.painter.color.weight, expected, atol=1e-7)
+    assert not torch.allclose(trainer.train_state.painter.color.weight, weights[-1], atol=1e-7)
     best = torch.load(tmp_path / "best.pt", weights_only=True)["model"]
-    assert torch.equal(best["color.weight"], trainer.learners.painter.color.weight)
+    assert torch.equal(best["color.weight"], trainer.train_state.painter.color.weight)
 
 
 def test_a_game_with_a_moving_average_is_shown_by_it(tmp_path, loaders):
-    trainer = open_run(tiny("unet_gan", ema=0.9), tmp_path, "cpu")
+    trainer = open_run(tiny("unet_gan", ema_decay=0.9), tmp_path, "cpu")
     trainer.fit(*loaders(), progress=False)
     shown = load(tmp_path).network.state_dict()
-    assert same(dict(shown), state_of(trainer.learners.painter.generator))
+    assert same(dict(shown), state_of(trainer.train_state.painter.generator))
     assert not same(dict(shown), state_of(trainer.model.generator))
 
 
 def test_the_moving_average_has_running_statistics_of_its_own():
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)).train()
-    average, expected = MovingAverage(network, 0.5), None
+    average, expected = ExponentialMovingAverage(network, 0.5), None
     for n in range(12):
         network(torch.rand(4, 1, 3, 3) * (n + 1))
         average.update_parameters(network)
@@ -535,7 +542,7 @@ def test_the_moving_average_has_running_statistics_of_its_own():
     ],
 )
 def test_the_schedules_are_those_of_the_papers(schedule, expected):
-    config = TrainConfig(model="unet_gan", epochs=4, schedule=schedule)
+    config = TrainConfig(model="unet_gan", epochs=4, lr_schedule=schedule)
     assert [config.lr_factor(epoch) for epoch in range(4)] == pytest.approx(expected)
 
 
@@ -611,11 +618,11 @@ def test_tensorboard_that_is_missing_is_said_before_the_first_step(tmp_path, loa
 def test_a_run_may_start_from_a_trained_network_of_another_size(tmp_path, loaders):
     first = open_run(tiny("autoencoder", epochs=1), tmp_path / "first", "cpu")
     first.fit(*loaders(), progress=False)
-    config = tiny("autoencoder", epochs=1, size=64, start=str(tmp_path / "first"), seed=9)
+    config = tiny("autoencoder", epochs=1, crop_size=64, init_from=str(tmp_path / "first"), seed=9)
     second = open_run(config, tmp_path / "second", "cpu")
     assert same(state_of(second.model), state_of(load(tmp_path / "first").network))
-    rates = [group["lr"] for group in second.learners.optimizers["model"].param_groups]
-    assert rates == [config.lr * config.encoder_lr_scale, config.lr]
+    rates = [group["lr"] for group in second.train_state.optimizers["model"].param_groups]
+    assert rates == [config.lr * config.encoder_lr_mult, config.lr]
     second.fit(*loaders(), progress=False)
     shutil.rmtree(tmp_path / "first")  # the run has weights of its own by now
     again = open_run(config, tmp_path / "second", "cpu")
@@ -625,15 +632,19 @@ def test_a_run_may_start_from_a_trained_network_of_another_size(tmp_path, loader
 def test_a_game_may_start_from_a_generator_and_nothing_from_another_network(tmp_path, loaders):
     config = tiny("unet_gan", epochs=1)
     alone = dataclasses.replace(
-        config, model="unet", adversarial=None, distance_weight=1.0, model_args=config.model_args
+        config,
+        model="unet",
+        gan_loss=None,
+        reconstruction_weight=1.0,
+        model_kwargs=config.model_kwargs,
     )
     open_run(alone, tmp_path / "alone", "cpu").fit(*loaders(), progress=False)
-    game = dataclasses.replace(config, start=str(tmp_path / "alone"))
+    game = dataclasses.replace(config, init_from=str(tmp_path / "alone"))
     trainer = open_run(game, tmp_path / "game", "cpu")
     expected = load(tmp_path / "alone").network
     assert same(state_of(trainer.model.generator), state_of(expected))
-    other = tiny("autoencoder", start=str(tmp_path / "alone"))
+    other = tiny("autoencoder", init_from=str(tmp_path / "alone"))
     with pytest.raises(CheckpointError, match=r"cannot start from .*alone, it is another"):
         open_run(other, tmp_path / "other", "cpu")
     with pytest.raises(FileNotFoundError, match="no run in"):
-        open_run(tiny("autoencoder", start=str(tmp_path / "no")), tmp_path / "other", "cpu")
+        open_run(tiny("autoencoder", init_from=str(tmp_path / "no")), tmp_path / "other", "cpu")

@@ -7,15 +7,17 @@ import sys
 import pytest
 import torch
 
-from colorize.runtime import mix_seed, pick_device, seed_all, written_beside
+from colorize.utils.device import resolve_device
+from colorize.utils.files import atomic_write
+from colorize.utils.seed import derive_seed, seed_all
 
 
 def test_a_device_is_picked_by_name_or_is_the_best_there_is():
-    assert pick_device("cpu") == torch.device("cpu")
-    assert pick_device().type in ("cuda", "mps", "cpu")
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device().type in ("cuda", "mps", "cpu")
     for name in ("cuda:99", "gpu"):
         with pytest.raises(ValueError, match=f"'{name}' cannot be used here"):
-            pick_device(name)
+            resolve_device(name)
 
 
 def test_seeding_by_the_same_numbers_gives_the_same_chance():
@@ -28,26 +30,28 @@ def test_seeding_by_the_same_numbers_gives_the_same_chance():
 
 
 def test_near_numbers_give_unrelated_seeds():
-    seeds = [mix_seed(seed, epoch, i) for seed in range(8) for epoch in range(8) for i in range(64)]
+    seeds = [
+        derive_seed(seed, epoch, i) for seed in range(8) for epoch in range(8) for i in range(64)
+    ]
     assert len(set(seeds)) == len(seeds)
     assert min(seeds) >= 0 and max(seeds) < 2**63  # what torch takes
     ones = sum(seed.bit_count() for seed in seeds) / len(seeds)
     assert ones == pytest.approx(63 / 2, abs=0.3)
     # The first number out of the published SplitMix64 for seed 0 is 0xE220A8397B1DCDAF.
-    assert mix_seed(0) == 0xE220A8397B1DCDAF >> 1
+    assert derive_seed(0) == 0xE220A8397B1DCDAF >> 1
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "file.txt"
-    with written_beside(path) as part:
+    with atomic_write(path) as part:
         assert part.parent == path.parent and part.name.startswith(".")
         part.write_text("one")
         assert not path.exists()
     with path.open() as reader:  # somebody reads the old file while the new one is put there
-        with written_beside(path) as part:
+        with atomic_write(path) as part:
             part.write_text("two, and longer")
         assert reader.read() == "one" and path.read_text() == "two, and longer"
-    with pytest.raises(ZeroDivisionError), written_beside(path) as part:
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as part:
         part.write_text("half")
         raise ZeroDivisionError
     assert path.read_text() == "two, and longer" and list(path.parent.iterdir()) == [path]
@@ -57,7 +61,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 def test_memory_is_kept_for_the_next_tensors():
     code = """
 import resource, torch
-from colorize.runtime import keep_memory
+from colorize.runtime import tune_malloc
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -68,7 +72,7 @@ def faults():
 
 torch.set_num_threads(1)
 plain = faults()
-keep_memory()
+tune_malloc()
 faults()
 print(plain, faults())
 """

@@ -21,22 +21,23 @@ import torch
 from conftest import make_photo
 
 from colorize.cli import main
-from colorize.data import shards as module
+from colorize.data import webdataset as module
 from colorize.data.dataset import RgbDataset, read_crop
-from colorize.data.folder import Photo
+from colorize.data.folder import PhotoRecord
 from colorize.data.manifest import Manifest
 from colorize.data.prepare import prepare
-from colorize.data.shards import (
+from colorize.data.webdataset import (
     ShardDataset,
     has_shards,
     run_shard_loaders,
     shard_loader,
     write_shards,
 )
-from colorize.photos import write_photo
+from colorize.io.image import write_photo
 from colorize.presets import PRESETS
-from colorize.runtime import mix_seed, process
 from colorize.trainers import open_run
+from colorize.utils.distributed import rank_and_world_size
+from colorize.utils.seed import derive_seed
 
 ODD = ("a.b.c.jpg", "a%2Eb.c.jpg", "a/b.c.jpg", "a.b/c.jpg", "weiß ☃.jpg", "__meta__.jpeg")
 COUNTS = {"train": 24, "val": 7, "test": 3}
@@ -228,7 +229,8 @@ def test_shards_of_something_else_are_neither_mixed_in_nor_removed(made, tmp_pat
 def test_evaluation_batches_equal_those_of_the_folder(made, webdataset):
     for part, count in COUNTS.items():
         photos = [
-            Photo(made / "prepared" / entry.file, entry.id, part) for entry in good(made, part)
+            PhotoRecord(made / "prepared" / entry.file, entry.id, part)
+            for entry in good(made, part)
         ]
         for size in (SIZE, 60):
             loader = shard_loader(made / "shards", part, size, batch_size=4)
@@ -288,7 +290,7 @@ def test_two_processes_of_two_workers_see_each_photo_exactly_once_an_epoch(made,
 
 def crop_of(made, entry, seed, epoch):
     number = int(hashlib.sha256(entry.id.encode()).hexdigest()[:16], 16)
-    generator = torch.Generator().manual_seed(mix_seed(seed, epoch, number))
+    generator = torch.Generator().manual_seed(derive_seed(seed, epoch, number))
     return read_crop(made / "prepared" / entry.file, 80, 60, SIZE, True, generator)
 
 
@@ -329,8 +331,10 @@ def test_processes_get_equal_batches_and_no_photo_comes_twice(readers, processes
     for batch_size in (1, 2, 3, 4):
         seen = readers.read(processes, workers, batch_size)
         share = 24 // (processes * batch_size) * batch_size
-        assert [sum(map(len, process)) for process in seen] == [share] * processes
-        pieces = [piece for process in seen for piece in process]
+        assert [sum(map(len, rank_and_world_size)) for rank_and_world_size in seen] == [
+            share
+        ] * processes
+        pieces = [piece for rank_and_world_size in seen for piece in rank_and_world_size]
         assert all(len(piece) % batch_size == 0 for piece in pieces), "only full batches"
         together = [name for piece in pieces for name in piece]
         assert len(together) == len(set(together)) and set(together) <= ids
@@ -343,7 +347,9 @@ def test_processes_get_equal_batches_and_no_photo_comes_twice(readers, processes
 def test_evaluation_sees_each_photo_exactly_once_whatever_the_numbers(readers, processes, workers):
     for batch_size in (1, 2, 4, 30):
         seen = readers.read(processes, workers, batch_size, part="val", augment=False)
-        together = [name for process in seen for piece in process for name in piece]
+        together = [
+            name for rank_and_world_size in seen for piece in rank_and_world_size for name in piece
+        ]
         assert together == [entry.id for entry in good(readers.made, "val")]
 
 
@@ -380,18 +386,18 @@ def test_each_epoch_has_its_order_of_shards(readers, monkeypatch):
 def test_torchs_process_group_is_asked_first(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert process() == (1, 2)
+    assert rank_and_world_size() == (1, 2)
     for name, value in (("is_initialized", True), ("get_rank", 3), ("get_world_size", 8)):
         monkeypatch.setattr(torch.distributed, name, lambda value=value: value)
-    assert process() == (3, 8)
+    assert rank_and_world_size() == (3, 8)
     monkeypatch.undo()
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert process() == (0, 1)
+    assert rank_and_world_size() == (0, 1)
 
 
 def test_a_trainer_learns_from_shards(made, tmp_path, webdataset):
-    settings = {"model_args": {"depth": 3, "base_channels": 4}, "size": SIZE, "batch_size": 4}
+    settings = {"model_kwargs": {"depth": 3, "base_channels": 4}, "size": SIZE, "batch_size": 4}
     config = dataclasses.replace(PRESETS["unet_gan"], epochs=2, **settings)
     trainer = open_run(config, tmp_path, "cpu")
     train = shard_loader(made / "shards", "train", SIZE, 4, augment=True)
@@ -402,10 +408,10 @@ def test_a_trainer_learns_from_shards(made, tmp_path, webdataset):
 
 @pytest.mark.parametrize("preset", ["unet_gan", "colorful"])
 def test_the_command_trains_on_shards_as_python_does(made, tmp_path, webdataset, preset, capsys):
-    args = {"size": SIZE, "batch_size": 4, "accumulate": 2, "seed": 3, "epochs": 2}
+    args = {"size": SIZE, "batch_size": 4, "grad_accum_steps": 2, "seed": 3, "epochs": 2}
     network = {"depth": 3, "base_channels": 4}
     if preset == "colorful":
-        network = {"backbone": "resnet18", "width": 8, "backbone_weights": None}
+        network = {"encoder_name": "resnet18", "width": 8, "encoder_weights": None}
     words = ["--workers=0", "--device=cpu"]
     words += [f"--{name.replace('_', '-')}={value}" for name, value in args.items()]
     words += [f"--model-arg={name}={json.dumps(value)}" for name, value in network.items()]
@@ -413,10 +419,10 @@ def test_the_command_trains_on_shards_as_python_does(made, tmp_path, webdataset,
     assert main(["train", preset, *places, *words]) == 0
     assert "colorize evaluate" in capsys.readouterr().out
 
-    network = PRESETS[preset].model_args | network
-    config = dataclasses.replace(PRESETS[preset], model_args=network, **args)
+    network = PRESETS[preset].model_kwargs | network
+    config = dataclasses.replace(PRESETS[preset], model_kwargs=network, **args)
     trainer = open_run(config, tmp_path / "b", "cpu")
-    how = {"augment": True, "seed": 3, "accumulate": 2}
+    how = {"augment": True, "seed": 3, "grad_accum_steps": 2}
     train = shard_loader(made / "shards", "train", SIZE, 2, **how)
     trainer.fit(train, shard_loader(made / "shards", "val", SIZE, 2), progress=False)
     theirs = torch.load(tmp_path / "a" / "last.pt", weights_only=True)["model"]
@@ -428,7 +434,9 @@ def test_the_batches_of_a_run_are_shared_out(made, webdataset, monkeypatch):
     monkeypatch.setattr(module, "world_size", lambda: 2)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    config = dataclasses.replace(PRESETS["unet_gan"], size=SIZE, batch_size=8, accumulate=2)
+    config = dataclasses.replace(
+        PRESETS["unet_gan"], crop_size=SIZE, batch_size=8, grad_accum_steps=2
+    )
     train, val = run_shard_loaders(made / "shards", config)
     assert train.batch_size == val.batch_size == 2
     train.sampler.set_epoch(0, 1)  # a step, of two batches, is behind

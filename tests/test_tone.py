@@ -5,8 +5,9 @@ import pytest
 import torch
 from skimage.color import lab2rgb
 
-from colorize.color import AB_SCALE, rgb_to_lab
-from colorize.tone import color_spread, photo_tone, tone
+from colorize.color.curves import AB_SCALE
+from colorize.color.lab import rgb_to_lab
+from colorize.io.grayscale import classify_photo, classify_tone, color_spread
 
 
 def lab_photo(lightness, a, b):
@@ -29,10 +30,10 @@ def test_the_spread_is_the_distance_from_the_color_of_each_lightness():
 def test_noise_is_no_color():
     grey = torch.linspace(0, 255, 300).expand(3, 200, 300)
     noise = 8 * torch.randn(3, 200, 300, generator=torch.Generator().manual_seed(0))
-    assert photo_tone((grey + noise).round().clamp(0, 255).to(torch.uint8)) == "grey"
+    assert classify_photo((grey + noise).round().clamp(0, 255).to(torch.uint8)) == "grey"
     half = grey.clone()
     half[0, :, :30] += 60  # a tenth of it is red
-    assert photo_tone(half.clamp(0, 255).to(torch.uint8)) == "color"
+    assert classify_photo(half.clamp(0, 255).to(torch.uint8)) == "color"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_noise_is_no_color():
     ],
 )
 def test_a_tone_has_little_spread_and_little_of_its_chroma(chroma, spread, found):
-    assert tone(chroma, spread) == found
+    assert classify_tone(chroma, spread) == found
 
 
 def test_a_color_for_each_of_forty_lightnesses_has_no_spread():

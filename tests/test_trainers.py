@@ -9,16 +9,21 @@ from conftest import resnet_narrow, same, state_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorize.presets import PRESETS
-from colorize.runtime import mix_seed
 from colorize.trainers import GANTrainer, RegressionTrainer, open_run
-from colorize.trainers.learners import Batch
+from colorize.trainers.train_state import MicroBatch
+from colorize.utils.seed import derive_seed
 
-RESNET = {"backbone": "resnet_narrow", "backbone_weights": None}
+RESNET = {"encoder_name": "resnet_narrow", "encoder_weights": None}
 MODEL_ARGS = {"autoencoder": RESNET, "fcn": RESNET, "unet_gan": {"depth": 3, "base_channels": 4}}
 
 
 def tiny(preset, **changes):
-    changes = {"model_args": MODEL_ARGS[preset], "size": 32, "batch_size": 2, "epochs": 2} | changes
+    changes = {
+        "model_kwargs": MODEL_ARGS[preset],
+        "crop_size": 32,
+        "batch_size": 2,
+        "epochs": 2,
+    } | changes
     return dataclasses.replace(PRESETS[preset], **changes)
 
 
@@ -27,7 +32,7 @@ def batch():
     coarse = torch.rand(4, 1, 4, 4) * 2 - 1
     lightness = F.interpolate(coarse, (32, 32), mode="bicubic").clamp(-1, 1)
     ab = torch.cat((lightness, -lightness), dim=1) * 0.5
-    return [Batch(lightness, ab, number=0, last=True)]
+    return [MicroBatch(lightness, ab, number=0, last=True)]
 
 
 def grads_of(module):
@@ -43,7 +48,7 @@ def test_each_optimizer_holds_exactly_one_networks_parameters(tmp_path, preset):
         parts = {"generator": model.generator, "discriminator": model.discriminator}
     held = {
         name: [p for group in optimizer.param_groups for p in group["params"]]
-        for name, optimizer in trainer.learners.optimizers.items()
+        for name, optimizer in trainer.train_state.optimizers.items()
     }
     assert held.keys() == parts.keys()
     for name, part in parts.items():
@@ -54,7 +59,7 @@ def test_each_optimizer_holds_exactly_one_networks_parameters(tmp_path, preset):
 def test_each_loss_reaches_one_network_and_each_step_moves_it(tmp_path, batch):
     trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
     parts = {"generator": trainer.model.generator, "discriminator": trainer.model.discriminator}
-    backward, order = trainer.learners.backward, []
+    backward, order = trainer.train_state.backward, []
 
     def watched(loss, name, **options):
         (other,) = parts.keys() - {name}
@@ -64,7 +69,7 @@ def test_each_loss_reaches_one_network_and_each_step_moves_it(tmp_path, batch):
         assert None not in grads_of(parts[name])
         order.append(name)
 
-    trainer.learners.backward = watched
+    trainer.train_state.backward = watched
     trainer.model.train()
     for _ in range(2):
         before = {name: state_of(part) for name, part in parts.items()}
@@ -79,13 +84,13 @@ def test_the_losses_of_a_gan_step_are_the_papers(tmp_path, batch):
     painted, judged, taken = [], [], {}
     trainer.model.generator.register_forward_hook(lambda _, __, out: painted.append(out.detach()))
     trainer.model.discriminator.register_forward_hook(lambda _, __, out: judged.append(out))
-    backward = trainer.learners.backward
+    backward = trainer.train_state.backward
 
     def watched(loss, name, **options):
         taken[name] = loss.item()
         backward(loss, name, **options)
 
-    trainer.learners.backward = watched
+    trainer.train_state.backward = watched
     trainer.model.train()
     losses = trainer.step(batch)
 
@@ -110,13 +115,13 @@ def test_the_gradients_of_a_gan_step_are_those_of_two_plain_backward_passes(tmp_
         for name in names:
             found[name] = grads_of(getattr(trainer.model, name))
 
-    trainer.learners.update = update
+    trainer.train_state.update = update
     trainer.step(batch)
     model = open_run(config, tmp_path, "cpu").model.train()
     (photos,) = batch
     for name in ("discriminator", "generator"):
         model.zero_grad()
-        torch.manual_seed(mix_seed(0, 0, 0))
+        torch.manual_seed(derive_seed(0, 0, 0))
         painted = model.generator(photos.lightness)
         shown = painted.detach() if name == "discriminator" else painted
         both = torch.cat((photos.ab, shown))
@@ -139,7 +144,7 @@ def test_the_gradients_of_equal_pieces_are_those_of_one(tmp_path, batch):
         found.append([grad for name in names for grad in grads_of(getattr(trainer.model, name))])
         trainer.model.zero_grad()
 
-    trainer.learners.update = update
+    trainer.train_state.update = update
     for pieces in (batch, batch * 2):
         trainer.step(pieces)
     for one, two in zip(*found, strict=True):
@@ -163,7 +168,7 @@ def test_a_gan_step_takes_no_needless_arithmetic(tmp_path):
     trainer = open_run(config, tmp_path, "cpu")
     lightness, ab = torch.rand(1, 1, 256, 256), torch.rand(1, 2, 256, 256)
     with FlopCounterMode(display=False) as counter:
-        trainer.step([Batch(lightness, ab, number=0, last=True)])
+        trainer.step([MicroBatch(lightness, ab, number=0, last=True)])
     assert counter.get_total_flops() <= 86.1e9
 
 
@@ -190,10 +195,10 @@ def test_an_encoder_learns_slower_only_where_it_is_pretrained(tmp_path, pretrain
     if pretrained:
         weights = str(tmp_path / "resnet.pth")
         torch.save(resnet_narrow().state_dict(), weights)
-    config = tiny("fcn", model_args={"backbone": "resnet_narrow", "backbone_weights": weights})
+    config = tiny("fcn", model_kwargs={"encoder_name": "resnet_narrow", "encoder_weights": weights})
     trainer = open_run(config, tmp_path / "run", "cpu")
     encoder = {id(p) for p in trainer.model.encoder.parameters()}
-    for group in trainer.learners.optimizers["model"].param_groups:
+    for group in trainer.train_state.optimizers["model"].param_groups:
         inside = {id(p) in encoder for p in group["params"]}
         assert len(inside) == 1
         assert group["lr"] == pytest.approx(1e-3 * (scale if inside == {True} else 1))
@@ -203,6 +208,6 @@ def test_a_gan_needs_an_adversarial_loss_and_the_settings_choose_the_trainer(tmp
     assert type(open_run(tiny("fcn"), tmp_path / "fcn", "cpu")) is RegressionTrainer
     trainer = open_run(tiny("unet_gan"), tmp_path / "gan", "cpu")
     assert type(trainer) is GANTrainer
-    config = dataclasses.replace(trainer.config, adversarial=None, distance_weight=1.0)
+    config = dataclasses.replace(trainer.config, gan_loss=None, reconstruction_weight=1.0)
     with pytest.raises(ValueError, match="adversarial"):
         GANTrainer(trainer.model, config, tmp_path / "other", "cpu")

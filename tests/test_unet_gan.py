@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from colorize.models import GAN, PatchDiscriminator, UNetGenerator
-from colorize.models.layers import Noise
+from colorize.models.layers import AlwaysOnDropout
 
 
 def random_lightness(*shape):
@@ -31,7 +31,7 @@ def test_the_generator_is_pix2pixs_unet_256(pix2pix):
     # "U-Net 256" of junyanz/pytorch-CycleGAN-and-pix2pix prints 54.414 M parameters.
     count = sum(parameter.numel() for parameter in pix2pix.parameters())
     assert count / 1e6 == pytest.approx(54.414, abs=0.01)
-    assert pix2pix.multiple == 256
+    assert pix2pix.size_divisibility == 256
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def test_the_generator_halves_eight_times_down_to_one_pixel_and_doubles_eight_ti
 
 def test_three_decoder_blocks_carry_half_dropout(pix2pix):
     with_noise = [
-        any(isinstance(layer, Noise) and layer.p == 0.5 for layer in block)
+        any(isinstance(layer, AlwaysOnDropout) and layer.p == 0.5 for layer in block)
         for block in pix2pix.decoder_blocks
     ]
     assert with_noise == [True, True, True, False, False, False, False]
@@ -140,7 +140,7 @@ def test_the_gans_forward_is_its_generators():
     expected = generator(lightness)
     torch.manual_seed(1)
     assert torch.equal(network(lightness), expected)
-    assert network.multiple == 8
+    assert network.size_divisibility == 8
     parts = {id(p) for part in (generator, critic) for p in part.parameters()}
     assert {id(p) for p in network.parameters()} == parts
 

@@ -18,15 +18,15 @@ import pytest
 from conftest import disk_full_at
 from loopback import COLUMNS, Loopback
 
-import colorize.data.catalogue as catalogue_module
-import colorize.data.unsplash as unsplash
-import colorize.data.web as web
+import colorize.data.unsplash.catalog as catalogue_module
+import colorize.data.unsplash.download as unsplash
+import colorize.data.unsplash.http as web
 from colorize.cli import main
-from colorize.data.catalogue import CatalogueError, CataloguePhoto, read_catalogue
-from colorize.data.folder import PhotoFolder, split_part
+from colorize.data.folder import PhotoFolder, split_of
 from colorize.data.manifest import Manifest
-from colorize.data.unsplash import UnsplashLite, photo_path
-from colorize.photos import photo_size
+from colorize.data.unsplash.catalog import CatalogError, CatalogPhoto, read_catalog
+from colorize.data.unsplash.download import UnsplashLite, photo_path
+from colorize.io.image import photo_size
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def test_one_call_gives_a_ready_set_and_a_second_asks_for_nothing(tmp_path):
     folder = PhotoFolder(tmp_path)
     assert {photo.id for photo in folder.photos} == set(servers.ids)
     for photo in folder.photos:
-        assert photo.part == split_part(photo.photographer)
+        assert photo.part == split_of(photo.photographer)
         assert photo_size(photo.path) == (photo.width, photo.height)
         assert min(photo.width, photo.height) == 64
     with (tmp_path / "CREDITS.csv").open(encoding="utf-8") as file:
@@ -161,7 +161,7 @@ def test_photos_are_asked_for_at_the_size_of_training_and_by_an_honest_client(tm
 @pytest.mark.parametrize(("width", "height"), [(1000, 667), (3999, 3000), (4000, 4000)])
 def test_the_short_side_is_never_below_what_was_asked_for(tmp_path, width, height):
     download = UnsplashLite(tmp_path, size=64)
-    row = CataloguePhoto("a", f"{download.hosts.photos}/a", "", "", "", width, height)
+    row = CatalogPhoto("a", f"{download.hosts.photos}/a", "", "", "", width, height)
     asked = int(re.search(r"\?w=(\d+)&", download._address(row))[1])
     assert 64 <= asked * height / width < 66
 
@@ -197,28 +197,28 @@ def test_it_stops_where_every_answer_is_alike(tmp_path, monkeypatch, kind):
 @pytest.mark.parametrize(
     ("length", "largest", "deadline", "error", "reason"),
     [
-        ("10", 99, math.inf, web.NotNow, "cut after 5 of 10 bytes"),
-        ("5", 4, math.inf, web.Never, "larger than 4 bytes"),
-        (None, 99, 0.0, web.NotNow, "came too slowly"),
+        ("10", 99, math.inf, web.RetryableError, "cut after 5 of 10 bytes"),
+        ("5", 4, math.inf, web.PermanentError, "larger than 4 bytes"),
+        (None, 99, 0.0, web.RetryableError, "came too slowly"),
     ],
 )
 def test_a_body_is_whole_small_and_fast_or_refused(length, largest, deadline, error, reason):
     headers = {} if length is None else {"Content-Length": length}
     answer = SimpleNamespace(headers=headers, raw=io.BytesIO(b"12345"))
     with pytest.raises(error, match=reason):
-        web.copy(answer, io.BytesIO(), largest, deadline)
+        web.save_body(answer, io.BytesIO(), largest, deadline)
 
 
 def test_who_is_asked_to_wait_for_hours_tries_no_more(monkeypatch):
     tried = []
-    monkeypatch.setattr(web.Web, "_sleep", lambda self, seconds: None)
+    monkeypatch.setattr(web.HttpClient, "_sleep", lambda self, seconds: None)
 
     def attempt():
         tried.append(1)
-        raise web.NotNow("answered 429", wait=3601)
+        raise web.RetryableError("answered 429", wait=3601)
 
-    with pytest.raises(web.NotNow, match="answered 429"):
-        web.Web(1, "a test").retrying(attempt)
+    with pytest.raises(web.RetryableError, match="answered 429"):
+        web.HttpClient(1, "a test").retrying(attempt)
     assert len(tried) == 1
 
 
@@ -425,7 +425,7 @@ def test_a_web_page_is_no_archive(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("version", ["../../etc", "/x", "", "1.4.1?x=1"])
 def test_a_version_is_no_path(tmp_path, version):
-    with Loopback(1) as servers, pytest.raises(CatalogueError, match="no version"):
+    with Loopback(1) as servers, pytest.raises(CatalogError, match="no version"):
         download(tmp_path, servers, version=version)
 
 
@@ -439,10 +439,10 @@ def test_an_archive_or_a_folder_that_one_has_already_will_do(tmp_path):
         (folder / "photos.csv000").write_text(comma)
         (folder / "._photos.csv000").write_bytes(b"\x00 of a Mac")
         for source in (tmp_path / "lite.zip", folder.parent, folder / "photos.csv000"):
-            rows, notes = read_catalogue(source)
+            rows, notes = read_catalog(source)
             assert [row.id for row in rows] == servers.ids and not notes
         (folder / "photos.tsv001").write_text(tab)
-        rows, notes = read_catalogue(folder)
+        rows, notes = read_catalog(folder)
         assert len(rows) == 9 and notes == ["9 rows repeat an id"]
         assert half
         manifest = download(tmp_path / "out", servers, source=tmp_path / "lite.zip")
@@ -473,8 +473,8 @@ ROW = "1\tp\thttps://images.unsplash.com/a\t3\t2\td\tu\tf\tl\n"
     ],
 )
 def test_a_catalogue_that_is_wrong_is_said_in_one_sentence(tmp_path, text, message):
-    with pytest.raises(CatalogueError, match=message) as caught:
-        read_catalogue(catalogue(tmp_path, text))
+    with pytest.raises(CatalogError, match=message) as caught:
+        read_catalog(catalogue(tmp_path, text))
     assert str(tmp_path / "photos.tsv000") in str(caught.value)
 
 
@@ -486,7 +486,7 @@ def test_columns_are_found_by_name_and_a_broken_row_among_good_ones_is_told(tmp_
         "a\tb\n",
         '"' + '"\t"'.join([*cells[:-2], "12", "e"]) + '"\n',
     ]
-    found, notes = read_catalogue(catalogue(tmp_path, heading + "".join(rows)))
+    found, notes = read_catalog(catalogue(tmp_path, heading + "".join(rows)))
     assert [row.id for row in found] == ["0012", "12"]  # text, not numbers
     assert (found[0].width, found[0].height, found[0].name) == (3, 2, "f l")
     assert notes == ["1 rows have another number of columns"]
@@ -507,17 +507,17 @@ def test_an_archive_that_is_damaged_or_another_is_said_in_one_sentence(tmp_path,
     if damage == "none":
         path.unlink()
     message = {"other": "no photos.tsv", "none": "no such archive"}.get(damage, "damaged .*zip")
-    with pytest.raises(CatalogueError, match=message):
-        read_catalogue(path)
+    with pytest.raises(CatalogError, match=message):
+        read_catalog(path)
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue_module, "_LARGEST_CATALOGUE", 1000)
+    monkeypatch.setattr(catalogue_module, "_LARGEST_CATALOG", 1000)
     path = tmp_path / "lite.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("photos.tsv000", HEADING + ROW * 1000)
-    with pytest.raises(CatalogueError, match="would unpack to more than"):
-        read_catalogue(path)
+    with pytest.raises(CatalogError, match="would unpack to more than"):
+        read_catalog(path)
 
 
 def test_nothing_outside_the_folder_is_written_whatever_the_catalogue_says(tmp_path):

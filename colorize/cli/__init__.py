@@ -18,14 +18,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 1 some photos failed, 2 not possible."""
     argv = sys.argv[1:] if argv is None else argv
     args = _parser(argv).parse_args(argv)
-    from colorize.checkpoint import CheckpointError
-    from colorize.models.backbone import WeightsError
-    from colorize.photos import PhotoError
-    from colorize.runtime import exiting_when_terminated, keep_memory
+    from colorize.io.image import PhotoError
+    from colorize.models.encoders import WeightsError
+    from colorize.utils.checkpoint import CheckpointError
+    from colorize.utils.device import tune_malloc
+    from colorize.utils.signals import exit_on_sigterm
 
-    keep_memory()
+    tune_malloc()
     try:
-        with exiting_when_terminated(), warnings.catch_warnings():
+        with exit_on_sigterm(), warnings.catch_warnings():
             warnings.showwarning = _say
             status = args.command(args)
             sys.stdout.flush()
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         return _BROKEN_PIPE
     except PhotoError as error:
         # Out of a reading process it comes with that one's traceback; the last line says it all.
-        reason = str(error).strip().splitlines()[-1].removeprefix("colorize.photos.PhotoError: ")
+        reason = str(error).strip().splitlines()[-1].removeprefix("colorize.io.image.PhotoError: ")
         print(f"colorize: {reason}", file=sys.stderr)
         return 2
     except (*_KNOWN, CheckpointError, WeightsError) as error:

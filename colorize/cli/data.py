@@ -76,7 +76,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _download(args: argparse.Namespace) -> int:
-    from colorize.data.unsplash import TERMS, UnsplashLite
+    from colorize.data.unsplash.download import TERMS, UnsplashLite
 
     lite = UnsplashLite(args.output, args.size, args.workers)
     if not lite.has_accepted:
@@ -98,7 +98,7 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _shard(args: argparse.Namespace) -> int:
-    from colorize.data.shards import write_shards
+    from colorize.data.webdataset import write_shards
 
     shards = write_shards(args.folder, args.output, args.photos, args.min_side)
     counts = ", ".join(f"{len(paths)} {part}" for part, paths in shards.items())

@@ -37,7 +37,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _demo(args: argparse.Namespace) -> int:
     print("colorize: starting, which takes some seconds", file=sys.stderr, flush=True)
     colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)
-    from colorize.demo import serve
+    from colorize.app.gradio_app import serve
 
     if args.host not in (_LOOPBACK, "localhost", "::1"):
         print(

@@ -8,8 +8,8 @@ import colorize
 from colorize.cli.options import add_device, count, number, positive
 
 if TYPE_CHECKING:
-    from colorize.data.folder import Photo
-    from colorize.evaluation.rows import Row
+    from colorize.data.folder import PhotoRecord
+    from colorize.evaluation.predictors import Predictor
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -100,9 +100,10 @@ def _add_photos(command: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from colorize.evaluation.judge import judge
-    from colorize.evaluation.rows import TRIVIAL, Memory, PaintedRun, trivial_rows
-    from colorize.evaluation.summary import write_summary
+    from colorize.evaluation.baselines import BASELINES, TrainingReference, baselines
+    from colorize.evaluation.evaluator import evaluate
+    from colorize.evaluation.predictors import ModelPredictor
+    from colorize.evaluation.tables import write_summary
 
     if args.train is None and args.part == "all":
         raise ValueError("the rows mean-ab and nearest need training photos: --train DIR")
@@ -114,27 +115,27 @@ def _evaluate(args: argparse.Namespace) -> int:
             f"{len(shared)} photos would be both judged by and known by heart (--train), such as "
             f"{min(shared)}"
         )
-    rows: dict[str, Row] = {}
+    rows: dict[str, Predictor] = {}
     for painter in args.painters:
         name, row = _row(painter, args.device)
         new = {name: row}
-        if isinstance(row, PaintedRun) and row.colorizer.has_classes:
+        if isinstance(row, ModelPredictor) and row.colorizer.predicts_distribution:
             new |= {f"{name} at {v:g}": row.at(v) for v in args.vividness}
         taken = rows.keys() & new.keys()
         if taken:
             raise ValueError(f"two rows named {min(taken)}: give one another name, NAME={painter}")
         rows |= new
     if args.vividness and not any(" at " in name for name in rows):
-        raise ValueError("--vividness needs a run with classes, such as the preset colorful's")
-    taken = rows.keys() & {"truth", *TRIVIAL}
+        raise ValueError("--vividness needs a run with classes, such as the preset zhang2016's")
+    taken = rows.keys() & {"truth", *BASELINES}
     if taken:
         raise ValueError(f"{min(taken)} is the name of a row of every table: use NAME=PATH")
-    if args.against not in (*rows, *TRIVIAL):
-        known = ", ".join((*rows, *TRIVIAL))
+    if args.against not in (*rows, *BASELINES):
+        known = ", ".join((*rows, *BASELINES))
         raise ValueError(f"--against must be one of the rows {known}, got {args.against!r}")
     args.output.mkdir(parents=True, exist_ok=True)
-    judged = judge(
-        rows | trivial_rows(Memory(training, args.output / "training.pt")),
+    judged = evaluate(
+        rows | baselines(TrainingReference(training, args.output / "training.pt")),
         photos,
         args.size,
         args.output,
@@ -150,9 +151,9 @@ def _blindtest(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from colorize.blindtest import write_blind_test
-    from colorize.evaluation.judge import check_names
-    from colorize.evaluation.rows import PaintedFolder
+    from colorize.evaluation.evaluator import check_names
+    from colorize.evaluation.predictors import ImageFolderPredictor
+    from colorize.evaluation.realism_test import write_realism_test
 
     if args.output.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"{args.output}: the page needs a name that ends in .html")
@@ -162,30 +163,30 @@ def _blindtest(args: argparse.Namespace) -> int:
     photos = _photos(args.photos, args.part, 1)
     check_names(photos)
     drawn = random.Random(args.seed).sample(photos, min(args.count, len(photos)))
-    if isinstance(row, PaintedFolder):
+    if isinstance(row, ImageFolderPredictor):
         row.check(drawn)
     truths = {photo.id: colorize.read_photo(photo.path) for photo in drawn}
     bar = tqdm(truths.items(), desc="painting", unit="photo")
     painted = {key: row(key, truth) for key, truth in bar}
-    path = write_blind_test(truths, painted, args.output, args.seed, args.seconds)
+    path = write_realism_test(truths, painted, args.output, args.seed, args.seconds)
     print(f"{path}: {len(truths)} pairs; open it in a browser")
     return 0
 
 
-def _row(painter: str, device: str) -> "tuple[str, Row]":
+def _row(painter: str, device: str) -> "tuple[str, Predictor]":
     """[NAME=]PATH as a name and a row."""
-    from colorize.evaluation.rows import PaintedFolder, PaintedRun
-    from colorize.pretrained import bundled
+    from colorize.evaluation.predictors import ImageFolderPredictor, ModelPredictor
+    from colorize.models.pretrained import bundled
 
     name, equals, path = painter.partition("=")
     if not equals or Path(painter).exists():  # there are folders with = in their names
         path, name = painter, Path(painter).resolve().name
     if Path(path, "config.json").is_file() or path in bundled() or path.endswith(".onnx"):
-        return name, PaintedRun(path, device=device)
-    return name, PaintedFolder(path)
+        return name, ModelPredictor(path, device=device)
+    return name, ImageFolderPredictor(path)
 
 
-def _photos(folder: str, part: str, size: int) -> "tuple[Photo, ...]":
+def _photos(folder: str, part: str, size: int) -> "tuple[PhotoRecord, ...]":
     """The photos of a part, none smaller than `size`; what is left out is said."""
     photos = colorize.load_samples() if folder == "samples" else colorize.PhotoFolder(folder)
     selection = photos.select(part, min_side=size)

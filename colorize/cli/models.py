@@ -31,8 +31,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from colorize import pretrained
-    from colorize.runtime import file_sha256
+    from colorize.models import pretrained
+    from colorize.utils.files import file_sha256
 
     here = {name: pretrained.BUNDLED / name for name in pretrained.bundled()}
     fetched = pretrained.cached()
@@ -47,9 +47,9 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from colorize import pretrained
-    from colorize.export import export_onnx, find_onnx
-    from colorize.runtime import file_sha256
+    from colorize.inference.onnx import export_onnx, find_onnx
+    from colorize.models import pretrained
+    from colorize.utils.files import file_sha256
 
     if args.output.suffix not in ("", ".onnx") and not args.output.is_dir():
         raise ValueError(f"{args.output}: a network is written to FILE.onnx or into a folder")

@@ -67,28 +67,28 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _hint(text: str):
-    from colorize.hints import read_hint
+    from colorize.models.hints import parse_hint
 
     try:
-        return read_hint(text)
+        return parse_hint(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _photo(args: argparse.Namespace) -> int:
-    from colorize.album import find_jobs
-    from colorize.colorizer import Options
+    from colorize.inference.batch import plan_jobs
+    from colorize.inference.colorizer import ColorizeOptions
 
     is_stream = "-" in args.paths or args.output == _STREAM
     if is_stream and (len(args.paths) > 1 or args.json or args.compare or args.samples):
         raise ValueError("- is for one photo, without --samples, --compare and --json")
     if is_stream:
         _check_output(args)
-    jobs = [] if is_stream else find_jobs(args.paths, args.output or Path("colored"))
+    jobs = [] if is_stream else plan_jobs(args.paths, args.output or Path("colored"))
     if args.hint and len(jobs) > 1:
         raise ValueError(f"--hint is for one photo, there are {len(jobs)}")
     colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)
-    options = Options(args.seed, args.vividness, args.size, tuple(args.hint), args.samples)
+    options = ColorizeOptions(args.seed, args.vividness, args.size, tuple(args.hint), args.samples)
     if is_stream:
         return _stream(args, colorizer, options)
     return _files(args, colorizer, jobs, options)
@@ -98,10 +98,10 @@ def _files(args, colorizer, jobs, options) -> int:
     """Color files; says what becomes of each."""
     from tqdm import tqdm
 
-    from colorize.album import color_photos
+    from colorize.inference.batch import colorize_files
 
     counts = dict.fromkeys(("colored", "done", "in color", "failed"), 0)
-    reports = color_photos(colorizer, jobs, options, args.force, args.overwrite, args.compare)
+    reports = colorize_files(colorizer, jobs, options, args.force, args.overwrite, args.compare)
     quiet = len(jobs) == 1 or not sys.stderr.isatty()
     for report in tqdm(reports, "coloring", len(jobs), unit="photo", disable=quiet):
         counts[report.state] += 1
@@ -122,8 +122,8 @@ def _files(args, colorizer, jobs, options) -> int:
 
 def _stream(args, colorizer, options) -> int:
     """Color one photo from the standard input, or to the standard output."""
-    from colorize.album import color_photo, matching
-    from colorize.originals import encode, read_original, write_painting
+    from colorize.inference.batch import colorize_file, matching
+    from colorize.io.image_file import encode, read_image_file, write_image_file
 
     (given,) = args.paths
     found = [given] if given == "-" else matching(given)
@@ -132,27 +132,27 @@ def _stream(args, colorizer, options) -> int:
     file = io.BytesIO(sys.stdin.buffer.read()) if given == "-" else found[0]
     if given == "-" and not file.getbuffer():
         raise ValueError("the standard input is empty")
-    original = read_original(file)
-    painted = color_photo(colorizer, original, options, args.force)
+    original = read_image_file(file)
+    painted = colorize_file(colorizer, original, options, args.force)
     if original.left:
         print(f"colorize: {given} {original.left}", file=sys.stderr)
     if args.output in (None, _STREAM):
         sys.stdout.buffer.write(encode(original, painted, original.kind))
     else:
-        write_painting(original, painted, args.output)
+        write_image_file(original, painted, args.output)
     return 0
 
 
 def _check_output(args) -> None:
     """Refuse what a single painting cannot be written to, before it is painted."""
-    from colorize.photos import KINDS
+    from colorize.io.image import FORMAT_BY_SUFFIX
 
     if args.output in (None, _STREAM):
         if sys.stdout.isatty():
             raise ValueError("a photo is nothing for a terminal: -o FILE, or > FILE")
         return
-    if args.output.is_dir() or args.output.suffix.lower() not in KINDS:
-        kinds = ", ".join(KINDS)
+    if args.output.is_dir() or args.output.suffix.lower() not in FORMAT_BY_SUFFIX:
+        kinds = ", ".join(FORMAT_BY_SUFFIX)
         raise ValueError(f"{args.output}: of - the output is a file, of a kind {kinds}")
     if args.output.exists() and not args.overwrite:
         raise ValueError(f"{args.output} is there already; --overwrite replaces it")

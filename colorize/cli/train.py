@@ -30,7 +30,7 @@ def _phases(text: str) -> object:
         try:
             phases.append((name, int(epochs), float(rate or 1)))
         except ValueError as error:
-            message = f"needs phases such as generator:20,critic:4,both:2:0.1, got {part!r}"
+            message = f"needs phases such as generator:20,discriminator:4,joint:2:0.1, got {part!r}"
             raise argparse.ArgumentTypeError(message) from error
     return tuple(phases)
 
@@ -47,30 +47,38 @@ _JUDGED, _REMEMBERED = 100, 1000  # photos, at most, for the table after trainin
 # preset says nothing. Written out, since importing them would make --help wait for torch; a test
 # holds both together.
 _SETTINGS = {
-    "start": (str, "a trained network to start from: a run, a folder, a name", "none"),
-    "size": (number(int, 1), "side of the square crops in pixels", "224"),
+    "init_from": (str, "a trained network to start from: a run, a folder, a name", "none"),
+    "crop_size": (number(int, 1), "side of the square crops in pixels", "224"),
     "epochs": (number(int, 1), "passes through the training photos, at most", "20"),
     "batch_size": (number(int, 1), "photos per step, over all processes", "16"),
-    "accumulate": (number(int, 1), "micro-batches per step and process; saves memory", "1"),
+    "grad_accum_steps": (number(int, 1), "micro-batches per step and process; saves memory", "1"),
     "lr": (number(float, 0), "Adam's learning rate", "0.001"),
     "betas": (_betas, "Adam's decay rates", "0.9,0.999"),
-    "encoder_lr_scale": (number(float, 0), "of a pretrained encoder, times lr", "1.0"),
-    "schedule": (str, "constant, linear or cosine", "constant"),
-    "clip": (number(float, 0, none=True), "largest norm of a gradient", "none"),
-    "ema": (number(float, 0, none=True), "decay of averaged weights, such as 0.999", "none"),
-    "distance": (
+    "encoder_lr_mult": (number(float, 0), "of a pretrained encoder, times lr", "1.0"),
+    "lr_schedule": (str, "constant, linear or cosine", "constant"),
+    "grad_clip": (number(float, 0, none=True), "largest norm of a gradient", "none"),
+    "ema_decay": (number(float, 0, none=True), "decay of averaged weights, such as 0.999", "none"),
+    "reconstruction_loss": (
         str,
         "mse, l1, smooth_l1, perceptual or rebalanced_cross_entropy",
         "mse",
     ),
     "perceptual_weights": (str, "of VGG16-bn: a name in torchvision or a file", "IMAGENET1K_V1"),
-    "adversarial": (str, "vanilla, least_squares or hinge; none: no critic", "none"),
-    "distance_weight": (number(float, 0), "of the distance beside the critic", "1.0"),
-    "critic_lr": (number(float, 0, none=True), "the critic's learning rate; none: lr", "none"),
-    "phases": (_phases, "epochs and rates, such as generator:20,critic:4,both:2:0.1", "none"),
-    "score_every": (number(int, 1, none=True), "steps between looks for the turn", "none"),
-    "old_photos": (number(float, 0, most=1), "share of photos whose input is aged", "0.0"),
-    "without_hints": (number(float, 0, most=1), "share of photos that get no hint", "0.0"),
+    "gan_loss": (str, "vanilla, least_squares or hinge; none: no critic", "none"),
+    "reconstruction_weight": (number(float, 0), "of the distance beside the critic", "1.0"),
+    "discriminator_lr": (
+        number(float, 0, none=True),
+        "the critic's learning rate; none: lr",
+        "none",
+    ),
+    "phases": (
+        _phases,
+        "epochs and rates, such as generator:20,discriminator:4,joint:2:0.1",
+        "none",
+    ),
+    "selection_interval": (number(int, 1, none=True), "steps between looks for the turn", "none"),
+    "degradation_prob": (number(float, 0, most=1), "share of photos whose input is aged", "0.0"),
+    "hint_dropout": (number(float, 0, most=1), "share of photos that get no hint", "0.0"),
     "patience": (number(int, 1, none=True), "epochs without improvement", "none"),
     "seed": (count, "of weights, order, crops, dropout", "0"),
     "precision": (str, "auto, fp32, bf16 or fp16", "auto"),
@@ -106,9 +114,7 @@ def add(commands: argparse._SubParsersAction, argv: Sequence[str]) -> None:
     for name, (kind, text, _) in _SETTINGS.items():
         option = f"--{name.replace('_', '-')}"
         settings.add_argument(option, type=kind, metavar="X", help=f"{text} ({defaults[name]})")
-    train.add_argument(
-        "--backbone-weights", metavar="NAME|FILE", help="ImageNet weights, or `none`"
-    )
+    train.add_argument("--encoder-weights", metavar="NAME|FILE", help="ImageNet weights, or `none`")
     train.add_argument(
         "--model-arg",
         action="append",
@@ -157,7 +163,7 @@ def _as_option(value: object) -> str:
 
 def _presets(args: argparse.Namespace) -> int:
     """What each preset is and costs; of one preset, every setting."""
-    from colorize.models import cost
+    from colorize.models import model_summary
     from colorize.presets import PAPERS
 
     if args.preset is not None:
@@ -166,10 +172,10 @@ def _presets(args: argparse.Namespace) -> int:
         return 0
     for name, config in colorize.PRESETS.items():
         method, paper = PAPERS[name.removesuffix("_quick")]
-        parameters, macs = cost(config)
-        network = ", ".join(f"{key}={value}" for key, value in config.model_args.items())
+        parameters, macs = model_summary(config)
+        network = ", ".join(f"{key}={value}" for key, value in config.model_kwargs.items())
         print(f"{name}\n    method        {method}")
-        print(f"    architecture  {config.model}({network}), {config.size} px")
+        print(f"    architecture  {config.model}({network}), {config.crop_size} px")
         print(f"    loss          {config.loss}")
         print(f"    schedule      {config.plan}")
         print(
@@ -182,8 +188,8 @@ def _presets(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from colorize.data.loaders import run_loaders
-    from colorize.data.shards import has_shards, run_shard_loaders
-    from colorize.runtime import many_processes, rank, wait_for_all
+    from colorize.data.webdataset import has_shards, run_shard_loaders
+    from colorize.utils.distributed import barrier, distributed_context, rank
 
     config = _configure(args)
     data, out = Path(args.data).absolute(), Path(args.out).absolute()
@@ -197,30 +203,30 @@ def _train(args: argparse.Namespace) -> int:
         folder = colorize.load_samples()
     elif not has_shards(args.data):
         folder = colorize.PhotoFolder(args.data)
-    with many_processes(args.device) as device:
+    with distributed_context(args.device) as device:
         trainer = colorize.open_run(config, args.out, device)  # first what fails fast
         if folder is None:
             train, val = run_shard_loaders(args.data, config, args.workers)
         else:
             if rank() == 0:  # looks at the photos; the others read what it found
                 for part in ("train", "val"):
-                    print(folder.select(part, min_side=config.size), flush=True)
-            wait_for_all()
+                    print(folder.select(part, min_side=config.crop_size), flush=True)
+            barrier()
             train, val = run_loaders(folder, config, args.workers)
         trainer.fit(train, val, save_minutes=args.save_minutes, tensorboard=args.tensorboard)
         alone = rank() == 0
     if not alone:
         return 0
     if folder is None:
-        judging = f"{args.out} --photos PREPARED --size {config.size} -o DIR"
+        judging = f"{args.out} --photos PREPARED --size {config.crop_size} -o DIR"
         print(f"`colorize evaluate {judging}` judges it by test photos")
     else:
         _judge(args, config, folder, device)
     if trainer.scores:
-        from colorize.figures import save_figure, turn_curve
+        from colorize.visualization import inflection_curve, save_figure
 
         turn = min(trainer.scores, key=lambda entry: entry["score"])
-        path = save_figure(turn_curve(trainer.scores), Path(args.out, "turn.png"))
+        path = save_figure(inflection_curve(trainer.scores), Path(args.out, "turn.png"))
         print(f"\nThe turn was found at step {turn['step']}: {path}")
     return 0
 
@@ -232,20 +238,24 @@ def _judge(
     device: str,
 ) -> None:
     """Print how the run does on some validation photos, beside rows that learned nothing."""
-    from colorize.evaluation.judge import judge
-    from colorize.evaluation.rows import Memory, PaintedRun, trivial_rows
-    from colorize.evaluation.summary import ERRORS, Summary
+    from colorize.evaluation.baselines import TrainingReference, baselines
+    from colorize.evaluation.bootstrap import Summary
+    from colorize.evaluation.evaluator import evaluate
+    from colorize.evaluation.predictors import ModelPredictor
+    from colorize.evaluation.tables import ERRORS
 
-    train, val = (folder.select(part, min_side=config.size).photos for part in ("train", "val"))
+    train, val = (
+        folder.select(part, min_side=config.crop_size).photos for part in ("train", "val")
+    )
     some = val[:: -(-len(val) // _JUDGED)]
-    rows = {args.preset: PaintedRun(args.out, device)}
-    rows |= trivial_rows(Memory(train[:: -(-len(train) // _REMEMBERED)], progress=False))
+    rows = {args.preset: ModelPredictor(args.out, device)}
+    rows |= baselines(TrainingReference(train[:: -(-len(train) // _REMEMBERED)], progress=False))
     out = Path(args.out, "validation")
-    judged = judge(rows, some, config.size, out, features=False, full=False)
+    judged = evaluate(rows, some, config.crop_size, out, features=False, full=False)
     print(
-        f"\n{args.out}, weights `{config.weights_name}`, on {len(some)} of {len(val)} validation "
+        f"\n{args.out}, weights `{config.eval_checkpoint}`, on {len(some)} of {len(val)} validation "
         f"photos, with 95 % intervals:\n\n{Summary(judged).table((*ERRORS, 'colorfulness'))}\n\n"
-        f"`colorize evaluate {args.out} --photos {args.data} --size {config.size} -o DIR` judges "
+        f"`colorize evaluate {args.out} --photos {args.data} --size {config.crop_size} -o DIR` judges "
         "by all test photos"
     )
 
@@ -268,16 +278,16 @@ def _configure(args: argparse.Namespace) -> "colorize.TrainConfig":
     phases = changes.get("phases")
     if phases is not None:
         changes.setdefault("epochs", sum(epochs for _, epochs, _ in phases))
-    model_args = dict(preset.model_args)
-    if args.backbone_weights is not None:
-        none = args.backbone_weights == "none"
-        model_args["backbone_weights"] = None if none else args.backbone_weights
+    model_kwargs = dict(preset.model_kwargs)
+    if args.encoder_weights is not None:
+        none = args.encoder_weights == "none"
+        model_kwargs["encoder_weights"] = None if none else args.encoder_weights
     for item in args.model_arg:
         key, equals, value = item.partition("=")
         if not equals:
             raise ValueError(f"--model-arg needs KEY=VALUE, got {item!r}")
         try:
-            model_args[key] = json.loads(value)
+            model_kwargs[key] = json.loads(value)
         except json.JSONDecodeError:  # a word is a string
-            model_args[key] = value
-    return dataclasses.replace(preset, model_args=model_args, **changes)
+            model_kwargs[key] = value
+    return dataclasses.replace(preset, model_kwargs=model_kwargs, **changes)

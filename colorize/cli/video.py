@@ -45,14 +45,14 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _video(args: argparse.Namespace) -> int:
-    from colorize.colorizer import Options
-    from colorize.film import color_film
+    from colorize.inference.colorizer import ColorizeOptions
+    from colorize.video.colorize_video import colorize_video
 
     if args.output.is_file() and not args.overwrite:
         raise ValueError(f"{args.output} is there already; --overwrite replaces it")
     colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)
-    options = Options(args.seed, args.vividness, args.size)
-    report = color_film(colorizer, args.film, args.output, options, args.steadiness, args.force)
+    options = ColorizeOptions(args.seed, args.vividness, args.size)
+    report = colorize_video(colorizer, args.film, args.output, options, args.steadiness, args.force)
     if args.json:
         print(json.dumps({"film": str(args.output)} | dataclasses.asdict(report)))
     else:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from colorize.color import rgb_to_lab
-from colorize.data.folder import Photo
-from colorize.photos import photo_size, read_rgb, resize
-from colorize.runtime import mix_seed
+from colorize.color.lab import rgb_to_lab
+from colorize.data.folder import PhotoRecord
+from colorize.io.image import photo_size, read_rgb, resize
+from colorize.utils.seed import derive_seed
 
 MIN_CROP = 0.5  # a random crop's side is at least this part of the photo's short side
 
@@ -55,7 +55,7 @@ def read_crop(
 
 
 class RgbDataset(Dataset):
-    """Square uint8 crops (3, size, size) of photos; never squashed, never enlarged.
+    """Square uint8 crops (3, size, size) of photos; never squashed, never upsample_like.
 
     Augmented, a crop's side and place are random and every second one is mirrored; else it is
     the photo's largest centered square. The index may be a number, with torch's global
@@ -65,7 +65,9 @@ class RgbDataset(Dataset):
     Nothing is opened before it is asked for.
     """
 
-    def __init__(self, photos: Sequence[Photo], size: int, augment: bool = False, seed: int = 0):
+    def __init__(
+        self, photos: Sequence[PhotoRecord], size: int, augment: bool = False, seed: int = 0
+    ):
         """Take the photos, for example `PhotoFolder(...).select("train", min_side=size).photos`.
 
         Raises:
@@ -91,7 +93,7 @@ class RgbDataset(Dataset):
         generator = None
         if isinstance(index, tuple):
             epoch, index = index
-            generator = torch.Generator().manual_seed(mix_seed(self.seed, epoch, index))
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch, index))
         photo = self.photos[index]
         width, height = photo.width, photo.height
         if width is None or height is None:

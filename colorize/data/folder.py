@@ -14,12 +14,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from colorize.photos import PhotoError, photo_size, read_rgb
-from colorize.runtime import written_beside
-from colorize.tone import GREY_CHROMA, look
+from colorize.io.grayscale import GRAY_CHROMA, chroma_statistics
+from colorize.io.image import PhotoError, photo_size, read_rgb
+from colorize.utils.files import atomic_write
 
-PARTS = ("train", "val", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SPLITS = ("train", "val", "test")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MANIFEST = "manifest.csv"
 INDEX = ".colorize-index-2.csv"
 
@@ -33,7 +33,7 @@ _FACTS = ("file", "bytes", "mtime_ns", "width", "height", "mean_chroma")
 
 
 @dataclass(frozen=True)
-class Photo:
+class PhotoRecord:
     """A photo of a data set, not yet read.
 
     Attributes:
@@ -62,8 +62,8 @@ class Selection:
     """The photos of one part that a run can use, and those left out by reason."""
 
     part: str
-    photos: tuple[Photo, ...]
-    left_out: dict[str, tuple[Photo, ...]] = field(default_factory=dict)
+    photos: tuple[PhotoRecord, ...]
+    left_out: dict[str, tuple[PhotoRecord, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         reasons = [f"{len(photos)} {reason}" for reason, photos in self.left_out.items() if photos]
@@ -96,13 +96,13 @@ class PhotoFolder:
         if not self.root.is_dir():
             raise FileNotFoundError(f"no such folder of photos: {self.root}")
         rows = read_manifest(self.root / MANIFEST)
-        names = find_names(self.root, SUFFIXES)
+        names = find_names(self.root, PHOTO_SUFFIXES)
         # Where the manifest tells states, a photo without one has not been judged: a download or
         # preparation was killed, and will look at it again.
         unknown = {"state": "new"} if any("state" in told for told in rows.values()) else {}
         self.photos = tuple(_photo(self.root, name, unknown | rows.get(name, {})) for name in names)
         if not self.photos:
-            kinds = ", ".join(sorted(s[1:] for s in SUFFIXES))
+            kinds = ", ".join(sorted(s[1:] for s in PHOTO_SUFFIXES))
             raise ValueError(f"no photos ({kinds}) below {self.root}")
         strangers = sorted(rows.keys() - set(names))
         if strangers:
@@ -153,12 +153,12 @@ class PhotoFolder:
         Raises:
             ValueError: if the part is unknown, or no photo is left.
         """
-        if part not in (*PARTS, "all"):
-            raise ValueError(f"part must be one of {', '.join(PARTS)} and all, got {part!r}")
+        if part not in (*SPLITS, "all"):
+            raise ValueError(f"part must be one of {', '.join(SPLITS)} and all, got {part!r}")
         if not all(map(_is_known, self.photos)):
             self.inspect()
         small = f"smaller than {min_side} px"
-        reasons: dict[str, list[Photo]] = {"unreadable": [], "grey": [], small: []}
+        reasons: dict[str, list[PhotoRecord]] = {"unreadable": [], "grey": [], small: []}
         good = []
         for photo in self.photos:
             if part not in ("all", photo.part):
@@ -167,7 +167,7 @@ class PhotoFolder:
                 reasons.setdefault(photo.state, []).append(photo)
             elif photo.error:
                 reasons["unreadable"].append(photo)
-            elif photo.mean_chroma < GREY_CHROMA:
+            elif photo.mean_chroma < GRAY_CHROMA:
                 reasons["grey"].append(photo)
             elif min(photo.width, photo.height) < min_side:
                 reasons[small].append(photo)
@@ -193,7 +193,7 @@ def load_samples() -> PhotoFolder:
     return PhotoFolder(Path(__file__).parent / "samples")
 
 
-def split_part(key: str) -> str:
+def split_of(key: str) -> str:
     """The part that a photographer or photo id falls into: 60 / 20 / 20 by SHA-256."""
     digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
     fraction = int.from_bytes(digest[:8], "big") / 2**64
@@ -218,12 +218,12 @@ def find_names(root: Path, endings: tuple[str, ...]) -> list[str]:
     return sorted(names)
 
 
-def _photo(root: Path, name: str, told: dict) -> Photo:
+def _photo(root: Path, name: str, told: dict) -> PhotoRecord:
     path = root / name
     top = name.split("/")[0]
-    decided = {"part": top} if top in PARTS and "/" in name else {}
-    by_hash = {"part": split_part(told.get("photographer") or path.stem)}
-    return Photo(path=path, id=path.stem, **(by_hash | told | decided))
+    decided = {"part": top} if top in SPLITS and "/" in name else {}
+    by_hash = {"part": split_of(told.get("photographer") or path.stem)}
+    return PhotoRecord(path=path, id=path.stem, **(by_hash | told | decided))
 
 
 def read_manifest(path: Path) -> dict[str, dict]:
@@ -254,12 +254,12 @@ def read_manifest(path: Path) -> dict[str, dict]:
 
 
 def _told_by(row: dict[str, str]) -> dict:
-    if row.get("part") and row["part"] not in PARTS:
-        raise ValueError(f"part {row['part']!r} is none of {', '.join(PARTS)}")
+    if row.get("part") and row["part"] not in SPLITS:
+        raise ValueError(f"part {row['part']!r} is none of {', '.join(SPLITS)}")
     return {name: kind(row[name]) for name, kind in _MANIFEST_COLUMNS.items() if row.get(name)}
 
 
-def _is_known(photo: Photo) -> bool:
+def _is_known(photo: PhotoRecord) -> bool:
     return bool(photo.error or photo.state != "good") or None not in (
         photo.width,
         photo.height,
@@ -267,17 +267,17 @@ def _is_known(photo: Photo) -> bool:
     )
 
 
-def _look(photo: Photo) -> Photo:
+def _look(photo: PhotoRecord) -> PhotoRecord:
     """Decode a photo small and note its size and chroma, or why that failed."""
     try:
         width, height = photo_size(photo.path)
-        chroma, _ = look(read_rgb(photo.path, min_side=_LOOKED_AT))
+        chroma, _ = chroma_statistics(read_rgb(photo.path, min_side=_LOOKED_AT))
     except PhotoError as error:
         return dataclasses.replace(photo, error=str(error))
     return dataclasses.replace(photo, width=width, height=height, mean_chroma=round(chroma, 3))
 
 
-def _key(root: Path, photo: Photo) -> tuple[str, str, str]:
+def _key(root: Path, photo: PhotoRecord) -> tuple[str, str, str]:
     """What must be unchanged for an earlier look to count: name, size and time of the file."""
     name = photo.path.relative_to(root).as_posix()
     try:
@@ -303,10 +303,10 @@ def _read_index(path: Path) -> dict[tuple[str, str, str], dict[str, float]]:
     return index
 
 
-def _write_index(root: Path, photos: Sequence[Photo]) -> None:
+def _write_index(root: Path, photos: Sequence[PhotoRecord]) -> None:
     try:
         with (
-            written_beside(root / INDEX) as part,
+            atomic_write(root / INDEX) as part,
             part.open("w", newline="", **_INDEX_TEXT) as file,
         ):
             writer = csv.writer(file)

@@ -8,8 +8,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from colorize.config import TrainConfig
 from colorize.data.dataset import RgbDataset
-from colorize.data.folder import Photo, PhotoFolder
-from colorize.runtime import mix_seed, rank, world_size
+from colorize.data.folder import PhotoFolder, PhotoRecord
+from colorize.utils.distributed import rank, world_size
+from colorize.utils.seed import derive_seed
 
 
 class EpochSampler(Sampler):
@@ -43,12 +44,12 @@ class EpochSampler(Sampler):
         return iter([(self.epoch, index) for index in mine])
 
     def _order(self) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(mix_seed(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
         return torch.randperm(self.length, generator=generator)
 
 
 def train_loader(
-    photos: Sequence[Photo],
+    photos: Sequence[PhotoRecord],
     size: int,
     batch_size: int,
     seed: int = 0,
@@ -82,7 +83,7 @@ def train_loader(
 
 
 def eval_loader(
-    photos: Sequence[Photo], size: int, batch_size: int, workers: int = 0
+    photos: Sequence[PhotoRecord], size: int, batch_size: int, workers: int = 0
 ) -> DataLoader:
     """Batches of centered squares in the photos' order; every photo once over all processes."""
     begin, end = (len(photos) * n // world_size() for n in (rank(), rank() + 1))
@@ -97,18 +98,23 @@ def run_loaders(
     Raises:
         ValueError: if a part has no photo that is large enough, or too few for a batch.
     """
-    train, val = (folder.select(part, min_side=config.size).photos for part in ("train", "val"))
+    train, val = (
+        folder.select(part, min_side=config.crop_size).photos for part in ("train", "val")
+    )
     return (
         train_loader(
             train,
-            config.size,
+            config.crop_size,
             config.batch_size,
             seed=config.seed,
             workers=workers,
-            accumulate=config.accumulate,
+            accumulate=config.grad_accum_steps,
         ),
         eval_loader(
-            val, config.size, config.batch_size // config.accumulate // world_size(), workers
+            val,
+            config.crop_size,
+            config.batch_size // config.grad_accum_steps // world_size(),
+            workers,
         ),
     )
 

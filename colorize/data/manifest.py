@@ -24,10 +24,10 @@ try:
 except ImportError:  # on Windows
     fcntl = None
 
-from colorize.data.folder import MANIFEST, PARTS, split_part
-from colorize.photos import photo_to_rgb, read_photo
-from colorize.runtime import written_beside
-from colorize.tone import look, tone
+from colorize.data.folder import MANIFEST, SPLITS, split_of
+from colorize.io.grayscale import chroma_statistics, classify_tone
+from colorize.io.image import photo_to_rgb, read_photo
+from colorize.utils.files import atomic_write
 
 # Of 2 million pairs of different photos none was nearer than 11 of the 64 bits; of copies saved
 # again at 3/4 of the size 99 % were within 4.
@@ -43,7 +43,7 @@ _MIRRORED = np.uint64(int.from_bytes(b"\x55" * 8, "big"))  # columns of odd freq
 
 
 @dataclass(frozen=True)
-class Entry:
+class ManifestEntry:
     """A line of the manifest.
 
     Attributes:
@@ -52,7 +52,7 @@ class Entry:
         file: path below the folder, "" if there is no file.
         width, height, bytes, sha256: of the file.
         mean_chroma: mean CIELAB chroma.
-        color_spread: see `colorize.tone.color_spread`.
+        color_spread: see `colorize.io.grayscale.color_spread`.
         phash: 64 bits in hexadecimal, see `perceptual_hash`.
         part: "train", "val" or "test" of a good photo; of a new one what its name asks for.
         state: "new", not yet judged; "good"; "grey", "toned" or "duplicate", there but in no
@@ -75,7 +75,7 @@ class Entry:
     reason: str = ""
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(Entry))
+COLUMNS = tuple(field.name for field in dataclasses.fields(ManifestEntry))
 _NUMBERS = {
     **dict.fromkeys(("width", "height", "bytes"), int),
     **dict.fromkeys(("mean_chroma", "color_spread"), float),
@@ -95,7 +95,7 @@ class Manifest:
         """Read the folder's manifest, if it has one."""
         self.folder = Path(folder)
         self.path = self.folder / MANIFEST
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, ManifestEntry] = {}
         self.damaged = 0
         self._file = None
         if self.path.exists():
@@ -135,7 +135,7 @@ class Manifest:
         self._file.close()
         self._file = None
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: ManifestEntry) -> None:
         """Keep what is known of a photo now, in one write; the last line of an id counts.
 
         A photo that had a part keeps it, also when its file was lost and came again.
@@ -146,7 +146,7 @@ class Manifest:
         self._file.write(_line(_cells(entry)))
         self.entries[entry.id] = entry
 
-    def has_file(self, entry: Entry) -> bool:
+    def has_file(self, entry: ManifestEntry) -> bool:
         """Whether the entry's file is there, in full length."""
         path = self.folder / entry.file
         return bool(entry.file) and path.is_file() and path.stat().st_size == entry.bytes
@@ -183,7 +183,7 @@ class Manifest:
                 dataclasses.replace(everyone[i], part="", state="duplicate", reason=reason)
             )
         self.entries |= {entry.id: entry for entry in judged}
-        with written_beside(self.path) as part:
+        with atomic_write(self.path) as part:
             lines = [_line(_cells(entry)) for _, entry in sorted(self.entries.items())]
             part.write_bytes(b"".join([_line(COLUMNS), *lines]))
 
@@ -202,8 +202,8 @@ class Manifest:
         return "; ".join([f"{counts['good']} good ({good})", *others])
 
     @staticmethod
-    def _judge_colors(entry: Entry) -> Entry:
-        found = tone(entry.mean_chroma, entry.color_spread)
+    def _judge_colors(entry: ManifestEntry) -> ManifestEntry:
+        found = classify_tone(entry.mean_chroma, entry.color_spread)
         if found == "color":
             return dataclasses.replace(entry, state="good")
         reason = f"mean chroma {entry.mean_chroma:.1f}"
@@ -229,14 +229,14 @@ class Manifest:
                 self.entries[entry.id] = entry
 
 
-def examine(data: bytes) -> dict[str, Any]:
+def photo_facts(data: bytes) -> dict[str, Any]:
     """What the manifest tells of a photo's file, as arguments of `Entry`. Decodes all of it.
 
     Raises:
         PhotoError: if the bytes are no whole photo.
     """
     photo = read_photo(io.BytesIO(data))
-    chroma, spread = look(photo_to_rgb(photo))
+    chroma, spread = chroma_statistics(photo_to_rgb(photo))
     return {
         "width": photo.width,
         "height": photo.height,
@@ -278,18 +278,18 @@ def near_duplicates(hashes: Sequence[str], known: int = 0) -> dict[int, int]:
     return found
 
 
-def _part(entry: Entry, keep_some: bool, tested: bool) -> str:
+def _part(entry: ManifestEntry, keep_some: bool, tested: bool) -> str:
     key = entry.photographer or entry.id
     if entry.part == "train" and keep_some:
         digest = hashlib.sha256(f"val {key}".encode("utf-8", "surrogateescape")).digest()
         return "val" if int.from_bytes(digest[:8], "big") / 2**64 < _VAL_SHARE else "train"
     if entry.part:
         return entry.part
-    part = split_part(key)
+    part = split_of(key)
     return "train" if part == "test" and tested else part
 
 
-def _cells(entry: Entry) -> Iterator[str]:
+def _cells(entry: ManifestEntry) -> Iterator[str]:
     for name in COLUMNS:
         value = getattr(entry, name)
         yield "" if value is None else str(value)
@@ -302,7 +302,7 @@ def _line(cells: Iterable[str]) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _entry(line: str) -> Entry | None:
+def _entry(line: str) -> ManifestEntry | None:
     try:
         (cells,) = csv.reader([line], strict=True)
         told = dict(zip(COLUMNS, cells, strict=True))
@@ -310,9 +310,9 @@ def _entry(line: str) -> Entry | None:
         nothing = {name: None for name in _NUMBERS if not told[name]}
     except (ValueError, csv.Error):
         return None
-    entry = Entry(**(told | numbers | nothing))
+    entry = ManifestEntry(**(told | numbers | nothing))
     judged = entry.state not in ("new", "good") or None not in (
         *(entry.width, entry.height, entry.bytes),
         *(entry.mean_chroma, entry.color_spread, re.fullmatch("[0-9a-f]{16}", entry.phash)),
     )
-    return entry if judged and entry.state in STATES and entry.part in ("", *PARTS) else None
+    return entry if judged and entry.state in STATES and entry.part in ("", *SPLITS) else None

@@ -17,10 +17,17 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from colorize.data.folder import MANIFEST, PARTS, SUFFIXES, find_names, read_manifest
-from colorize.data.manifest import PHOTOS, Entry, Manifest, examine
-from colorize.photos import PhotoError, photo_to_rgb, read_photo, resize, rgb_to_photo, write_photo
-from colorize.runtime import written_beside
+from colorize.data.folder import MANIFEST, PHOTO_SUFFIXES, SPLITS, find_names, read_manifest
+from colorize.data.manifest import PHOTOS, Manifest, ManifestEntry, photo_facts
+from colorize.io.image import (
+    PhotoError,
+    photo_to_rgb,
+    read_photo,
+    resize,
+    rgb_to_photo,
+    write_photo,
+)
+from colorize.utils.files import atomic_write
 
 _LARGEST = 512 * 2**20  # bytes of a file in a tar; beyond, it is no photo
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
@@ -94,22 +101,24 @@ def prepare(
         roots[name] = source
     found = (item for name, source in roots.items() for item in _photos_of(name, source, part))
     with Manifest(out) as manifest:
-        with written_beside(out / _SOURCES) as beside:
+        with atomic_write(out / _SOURCES) as beside:
             beside.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         count = len(manifest.entries)
         todo = (item for item in _each_name_once(found) if _is_open(item, manifest))
-        run(manifest, todo, lambda item: _prepared(item, out, size), workers, progress, "preparing")
+        process_in_threads(
+            manifest, todo, lambda item: _prepared(item, out, size), workers, progress, "preparing"
+        )
         manifest.settle()
         if not count and not manifest.entries:
-            kinds = ", ".join(ending[1:] for ending in SUFFIXES)
+            kinds = ", ".join(ending[1:] for ending in PHOTO_SUFFIXES)
             raise ValueError(f"no photos ({kinds}) in {', '.join(map(str, roots.values()))}")
     return manifest
 
 
-def run(
+def process_in_threads(
     manifest: Manifest,
     items: Iterable,
-    work: Callable[..., Entry],
+    work: Callable[..., ManifestEntry],
     workers: int | None = None,
     progress: bool = True,
     title: str = "",
@@ -147,18 +156,18 @@ def run(
         collect(0)
 
 
-def adopt(path: Path, manifest: Manifest, **told: str) -> Entry | None:
+def reuse_existing(path: Path, manifest: Manifest, **told: str) -> ManifestEntry | None:
     """The entry of a whole photo that is there already, or None."""
     if not path.is_file():
         return None
     try:
-        facts = examine(path.read_bytes())
+        facts = photo_facts(path.read_bytes())
     except PhotoError:
         return None  # to be made again
-    return Entry(file=path.relative_to(manifest.folder).as_posix(), **facts, **told)
+    return ManifestEntry(file=path.relative_to(manifest.folder).as_posix(), **facts, **told)
 
 
-def _prepared(item: Source, out: Path, size: int) -> Entry:
+def _prepared(item: Source, out: Path, size: int) -> ManifestEntry:
     """Prepare one photo.
 
     Raises:
@@ -169,12 +178,14 @@ def _prepared(item: Source, out: Path, size: int) -> Entry:
         data = item.read()  # refuses a path that leads elsewhere
         photo = read_photo(io.BytesIO(data))
     except PhotoError as error:
-        return Entry(**told, state="bad", reason=str(error).removeprefix("the given file: "))
+        return ManifestEntry(
+            **told, state="bad", reason=str(error).removeprefix("the given file: ")
+        )
     except OSError as error:
-        return Entry(**told, state="failed", reason=str(error))
+        return ManifestEntry(**told, state="failed", reason=str(error))
     path = out / item.file
     if _is_ready(data, photo, size):
-        with written_beside(path) as part:
+        with atomic_write(path) as part:
             part.write_bytes(data)
     else:
         k = min(1.0, size / min(photo.size))
@@ -182,7 +193,7 @@ def _prepared(item: Source, out: Path, size: int) -> Entry:
         rgb = photo_to_rgb(photo)
         write_photo(rgb_to_photo(resize(rgb, height, width) if k < 1 else rgb), path)
         data = path.read_bytes()
-    return Entry(**told, file=item.file, part=item.part, **examine(data))
+    return ManifestEntry(**told, file=item.file, part=item.part, **photo_facts(data))
 
 
 def _own_name(source: Path) -> str:
@@ -242,7 +253,7 @@ def _photos_of(name: str, source: Path, part: str) -> Iterator[Source]:
         yield from _photos_in_tar(name, source, named, {}, part)
         return
     rows = read_manifest(source / MANIFEST)
-    for below in find_names(source, (*SUFFIXES, *_TARS)):
+    for below in find_names(source, (*PHOTO_SUFFIXES, *_TARS)):
         path = source / below
         here = _named_part(*PurePosixPath(below).parents) or named
         if below.lower().endswith(_TARS):
@@ -269,7 +280,7 @@ def _photos_in_tar(
         with tarfile.open(path, "r|*") as tar:
             for member in tar:
                 inner = PurePosixPath(member.name)
-                if inner.suffix.lower() not in SUFFIXES or inner.name.startswith("."):
+                if inner.suffix.lower() not in PHOTO_SUFFIXES or inner.name.startswith("."):
                     continue
                 reason = _refusal(member)
                 if reason:
@@ -314,7 +325,7 @@ def _named_part(*paths: PurePath) -> str:
     """The part that the name of a folder or tar file asks for; test before val before train."""
     matches = (_PART_NAME.fullmatch(_stem(path.name)) for path in paths)
     named = {match[1].lower() for match in matches if match}
-    return next((part for part in reversed(PARTS) if part in named), "")
+    return next((part for part in reversed(SPLITS) if part in named), "")
 
 
 def _printable(name: str) -> str:

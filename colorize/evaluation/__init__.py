@@ -1,1 +1,14 @@
-"""The judge: any painter's pictures against the truth, by one code."""
+"""Evaluate any predictor against the ground truth: metrics, baselines, intervals, tables."""
+
+from colorize.evaluation.baselines import TrainingReference, baselines
+from colorize.evaluation.evaluator import EvaluationResult, evaluate
+from colorize.evaluation.predictors import ImageFolderPredictor, ModelPredictor
+
+__all__ = [
+    "EvaluationResult",
+    "ImageFolderPredictor",
+    "ModelPredictor",
+    "TrainingReference",
+    "baselines",
+    "evaluate",
+]

@@ -26,7 +26,7 @@ def check_size(size: int, multiple: int) -> None:
 
 
 def check_input(
-    lightness: Tensor, hints: Tensor | None, multiple: int, takes_hints: bool = False
+    lightness: Tensor, hints: Tensor | None, multiple: int, supports_hints: bool = False
 ) -> None:
     """Hold a network's input to the contract that all models share.
 
@@ -46,7 +46,7 @@ def check_input(
         )
     if hints is None:
         return
-    if not takes_hints:
+    if not supports_hints:
         raise ValueError(
             "this network takes no color hints; pass hints=None, or build it with hints=True"
         )
@@ -70,7 +70,7 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, right, 0, bottom), mode=mode)
 
 
-def join_hints(x: Tensor, hints: Tensor | None) -> Tensor:
+def concat_hints(x: Tensor, hints: Tensor | None) -> Tensor:
     """Features (N, C, h, w) with the hints of each place as three channels more.
 
     Args:
@@ -90,7 +90,7 @@ def join_hints(x: Tensor, hints: Tensor | None) -> Tensor:
 class SelfAttention(nn.Module):
     """Every place looks at all others; switched in by a gate that begins at 0.
 
-    Zhang, Goodfellow, Metaxas, Odena: Self-Attention Generative Adversarial Networks, ICML 2019,
+    Zhang, Goodfellow, Metaxas, Odena: Self-Attention Generative GANLoss Networks, ICML 2019,
     equations 1 to 3: y = x + gamma * o, o_j = sum_i softmax_i(f(x_i)^T g(x_j)) h(x_i), where f
     and g have an eighth of the channels.
     """
@@ -118,10 +118,10 @@ class SelfAttention(nn.Module):
         return x + self.gamma * seen.transpose(2, 3).reshape(x.shape)
 
 
-def spectrally_normalized(network: nn.Module) -> nn.Module:
+def apply_spectral_norm(network: nn.Module) -> nn.Module:
     """Divide each convolution's weight by its largest singular value, in place.
 
-    Miyato, Kataoka, Koyama, Yoshida: Spectral Normalization for Generative Adversarial Networks,
+    Miyato, Kataoka, Koyama, Yoshida: Spectral Normalization for Generative GANLoss Networks,
     ICLR 2018, algorithm 1; torch's own, one power iteration for each forward in training.
     """
     for module in list(network.modules()):
@@ -132,7 +132,7 @@ def spectrally_normalized(network: nn.Module) -> nn.Module:
     return network
 
 
-class Noise(nn.Dropout):
+class AlwaysOnDropout(nn.Dropout):
     """Dropout that stays on when the network is used, as pix2pix's only source of chance.
 
     Isola et al. 2017, section 3.1: "we provide noise only in the form of dropout, applied on
@@ -171,7 +171,7 @@ def parameter_groups(
     yield {"params": rest, "lr": lr}
 
 
-def enlarged(x: Tensor, lightness: Tensor) -> Tensor:
+def upsample_like(x: Tensor, lightness: Tensor) -> Tensor:
     """Bring what is smaller than the lightness (N, 1, H, W) to its size."""
     if x.shape[-2:] == lightness.shape[-2:]:
         return x

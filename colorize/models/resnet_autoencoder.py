@@ -4,7 +4,7 @@ import os
 
 from torch import Tensor, nn
 
-from colorize.models.backbone import Backbone
+from colorize.models.encoders import Encoder
 from colorize.models.layers import check_input
 
 
@@ -19,19 +19,21 @@ class ResNetAutoencoder(nn.Module):
         multiple: heights and widths must be multiples of it.
     """
 
-    takes_hints = False
+    supports_hints = False
 
     def __init__(
         self,
-        backbone: str = "resnet50",
-        backbone_weights: str | os.PathLike | None = None,
+        encoder_name: str = "resnet50",
+        encoder_weights: str | os.PathLike | None = None,
         padding: str = "symmetric",
     ):
         """Build the network; arguments as of `Backbone`."""
         super().__init__()
-        self.encoder = Backbone(backbone, backbone_weights, padding, stages=2)
-        channels, self.multiple = self.encoder.channels[-1], self.encoder.strides[-1]
-        doublings = self.multiple.bit_length() - 1  # 2; of ConvNeXt, which begins at stride 4, 3
+        self.encoder = Encoder(encoder_name, encoder_weights, padding, stages=2)
+        channels, self.size_divisibility = self.encoder.channels[-1], self.encoder.strides[-1]
+        doublings = (
+            self.size_divisibility.bit_length() - 1
+        )  # 2; of ConvNeXt, which begins at stride 4, 3
         self.decoder = nn.Sequential(
             *(_upsample(channels >> k, channels >> k + 1) for k in range(doublings)),
             nn.Conv2d(channels >> doublings, 2, kernel_size=3, padding=1),
@@ -40,7 +42,7 @@ class ResNetAutoencoder(nn.Module):
 
     def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
         """Lightness (N, 1, H, W) to ab (N, 2, H, W), both in [-1, 1]."""
-        check_input(lightness, hints, self.multiple)
+        check_input(lightness, hints, self.size_divisibility)
         return self.decoder(self.encoder(lightness)[-1])
 
 

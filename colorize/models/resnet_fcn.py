@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from colorize.models.backbone import Backbone
+from colorize.models.encoders import Encoder
 from colorize.models.layers import check_input
 
 
@@ -25,18 +25,18 @@ class ResNetFCN(nn.Module):
         multiple: heights and widths must be multiples of it.
     """
 
-    takes_hints = False
+    supports_hints = False
     multiple = 32
 
     def __init__(
         self,
-        backbone: str = "resnet101",
-        backbone_weights: str | os.PathLike | None = None,
+        encoder_name: str = "resnet101",
+        encoder_weights: str | os.PathLike | None = None,
         padding: str = "symmetric",
     ):
         """Build the network; arguments as of `Backbone`."""
         super().__init__()
-        self.encoder = Backbone(backbone, backbone_weights, padding)
+        self.encoder = Encoder(encoder_name, encoder_weights, padding)
         self.scores = nn.ModuleList(
             nn.Conv2d(channels, 2, kernel_size=1) for channels in self.encoder.channels
         )
@@ -46,7 +46,7 @@ class ResNetFCN(nn.Module):
 
     def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
         """Lightness (N, 1, H, W) to ab (N, 2, H, W), both in [-1, 1]."""
-        check_input(lightness, hints, self.multiple)
+        check_input(lightness, hints, self.size_divisibility)
         features = self.encoder(lightness)
         # Adam moves every weight by about the learning rate, and hundreds of features add up in
         # a score; undivided, the first steps would drive the tanh into saturation for good.

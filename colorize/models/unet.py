@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorize.models.layers import (
-    Noise,
+    AlwaysOnDropout,
     SelfAttention,
+    apply_spectral_norm,
     check_input,
+    concat_hints,
     init_normal,
-    join_hints,
-    spectrally_normalized,
 )
 
 
@@ -27,7 +27,7 @@ class UNetGenerator(nn.Module):
 
     Attributes:
         multiple: heights and widths must be multiples of it, 2 ** depth.
-        takes_hints: whether it was built for color hints.
+        supports_hints: whether it was built for color hints.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class UNetGenerator(nn.Module):
             dropout: probability in the decoder's first three blocks.
             attention: stride at which the decoder has self-attention (SAGAN); None nowhere.
             spectral_norm: whether all convolutions are spectrally normalized too (SAGAN).
-            hints: whether it takes color hints, see `join_hints`.
+            hints: whether it takes color hints, see `concat_hints`.
 
         Raises:
             ValueError: if there are fewer than two halvings, too few for a skip, or the decoder
@@ -56,7 +56,7 @@ class UNetGenerator(nn.Module):
         super().__init__()
         if depth < 2:
             raise ValueError(f"depth must be at least 2, got {depth}")
-        self.multiple, self.takes_hints = 2**depth, hints
+        self.size_divisibility, self.supports_hints = 2**depth, hints
         channels = [base_channels * min(2**level, 8) for level in range(depth)]
         self.encoder_blocks = nn.ModuleList()
         for level, out in enumerate(channels):
@@ -82,19 +82,19 @@ class UNetGenerator(nn.Module):
                 nn.Sequential(
                     nn.ConvTranspose2d(channels[level] + skipped, out, 4, 2, 1),
                     nn.BatchNorm2d(out),
-                    Noise(dropout) if level >= depth - 3 else nn.Identity(),
+                    AlwaysOnDropout(dropout) if level >= depth - 3 else nn.Identity(),
                     SelfAttention(out) if 2**level == attention else nn.Identity(),
                 )
             )
         self.head = nn.Sequential(nn.ConvTranspose2d(2 * channels[0], 2, 4, 2, 1), nn.Tanh())
         self.apply(init_normal)
         if spectral_norm:
-            spectrally_normalized(self)
+            apply_spectral_norm(self)
 
     def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
         """Lightness (N, 1, H, W), and hints (N, 3, H, W), to ab (N, 2, H, W) in [-1, 1]."""
-        check_input(lightness, hints, self.multiple, self.takes_hints)
-        x = join_hints(lightness, hints) if self.takes_hints else lightness
+        check_input(lightness, hints, self.size_divisibility, self.supports_hints)
+        x = concat_hints(lightness, hints) if self.supports_hints else lightness
         skips = []
         for block in self.encoder_blocks:
             x = block(x)

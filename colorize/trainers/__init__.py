@@ -4,25 +4,34 @@ import os
 
 from torch import nn
 
-from colorize.checkpoint import CheckpointError
-from colorize.config import TrainConfig
-from colorize.losses import CROSS_ENTROPY
+from colorize.config import CROSS_ENTROPY, TrainConfig
 from colorize.models import create_model
-from colorize.pretrained import load
-from colorize.trainers.base import Trainer
+from colorize.models.pretrained import load
 from colorize.trainers.classification import ClassificationTrainer
 from colorize.trainers.gan import GANTrainer
 from colorize.trainers.regression import RegressionTrainer
-from colorize.trainers.run import RunFolder
+from colorize.trainers.run_dir import RunDir
+from colorize.trainers.trainer import Trainer
+from colorize.utils.checkpoint import CheckpointError
+
+__all__ = [
+    "ClassificationTrainer",
+    "GANTrainer",
+    "RegressionTrainer",
+    "RunDir",
+    "Trainer",
+    "create_trainer",
+    "open_run",
+]
 
 
 def create_trainer(
     model: nn.Module, config: TrainConfig, out: str | os.PathLike, device: str = "auto"
 ) -> Trainer:
     """The trainer that the settings ask for: of a game, of classes, or of a distance alone."""
-    if config.adversarial is not None:
+    if config.gan_loss is not None:
         return GANTrainer(model, config, out, device)
-    if config.distance == CROSS_ENTROPY:
+    if config.reconstruction_loss == CROSS_ENTROPY:
         return ClassificationTrainer(model, config, out, device)
     return RegressionTrainer(model, config, out, device)
 
@@ -44,13 +53,13 @@ def open_run(config: TrainConfig, out: str | os.PathLike, device: str = "auto") 
         >>> [record["epoch"] for record in trainer.fit(*loaders, progress=False)]
         [1]
     """
-    args = dict(config.model_args)
-    has_run = RunFolder(out).has_run  # with weights of its own by now
-    if "backbone_weights" in args and (has_run or config.start is not None):
-        args["backbone_weights"] = None
+    args = dict(config.model_kwargs)
+    has_run = RunDir(out).has_run  # with weights of its own by now
+    if "encoder_weights" in args and (has_run or config.init_from is not None):
+        args["encoder_weights"] = None
     model = create_model(config.model, seed=config.seed, **args)
-    if config.start is not None and not has_run:
-        _begin_with(model, config.start)
+    if config.init_from is not None and not has_run:
+        _begin_with(model, config.init_from)
     return create_trainer(model, config, out, device)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from colorize.trainers.base import Trainer
-from colorize.trainers.learners import Batch
+from colorize.trainers.train_state import MicroBatch
+from colorize.trainers.trainer import Trainer
 
 
 class RegressionTrainer(Trainer):
@@ -15,7 +15,7 @@ class RegressionTrainer(Trainer):
         if hasattr(model, "discriminator"):
             raise ValueError(
                 f"{config.model} has a critic, which needs an adversarial loss; without one use "
-                "the model unet or backbone_unet"
+                "the model unet or encoder_unet"
             )
         super().__init__(model, config, *args, **kwargs)
 
@@ -23,13 +23,15 @@ class RegressionTrainer(Trainer):
         """The network itself."""
         return {"model": self.model}
 
-    def step(self, batches: Sequence[Batch]) -> dict[str, Tensor]:
+    def step(self, batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
         """Come closer to the true colors."""
         total = 0
         for batch in batches:
             with self.learning(batch):
-                loss = self.distance(batch.lightness, self.learners.paint("model", batch), batch.ab)
-                self.learners.backward(loss / len(batches), "model")
+                loss = self.distance(
+                    batch.lightness, self.train_state.paint("model", batch), batch.ab
+                )
+                self.train_state.backward(loss / len(batches), "model")
             total = total + loss.detach() / len(batches)
-        self.learners.update("model")
+        self.train_state.update("model")
         return {"loss": total}

@@ -6,10 +6,11 @@ from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 
 from benches.timing import compare
-from colorize.color import lab_to_rgb, rgb_to_lab, to_uint8
+from colorize.color.curves import to_uint8
+from colorize.color.lab import lab_to_rgb, rgb_to_lab
 from colorize.data.dataset import LabDataset
 from colorize.data.folder import load_samples
-from colorize.upsampling import join as paint
+from colorize.inference.guided_upsampling import guided_upsample as paint
 
 
 def lab() -> dict:

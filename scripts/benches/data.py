@@ -20,12 +20,12 @@ from skimage.color import rgb2lab
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Compose, RandomHorizontalFlip, RandomResizedCrop
 
-from colorize.color import rgb_to_lab
+from colorize.color.lab import rgb_to_lab
 from colorize.data.folder import PhotoFolder, load_samples
 from colorize.data.loaders import train_loader
 from colorize.data.manifest import Manifest
 from colorize.data.prepare import prepare
-from colorize.data.unsplash import Hosts, UnsplashLite
+from colorize.data.unsplash.download import Hosts, UnsplashLite
 
 
 class PlainPairs(Dataset):

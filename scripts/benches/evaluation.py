@@ -11,9 +11,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from benches.timing import compare
 from colorize.data.folder import load_samples
-from colorize.evaluation.judge import judge as measure_all
-from colorize.evaluation.rows import Memory, PaintedFolder, square, trivial_rows
-from colorize.photos import read_photo, write_photo
+from colorize.evaluation.baselines import TrainingReference, baselines
+from colorize.evaluation.evaluator import evaluate as measure_all
+from colorize.evaluation.predictors import ImageFolderPredictor, center_square
+from colorize.io.image import read_photo, write_photo
 
 _SIDE = 256
 _GOAL = 180  # seconds for 1,000 photos, in rows of five painters
@@ -27,9 +28,11 @@ def judge() -> dict:
     """
     samples = load_samples()
     with tempfile.TemporaryDirectory() as folder:
-        painters = trivial_rows(Memory(samples.photos, progress=False))
+        painters = baselines(TrainingReference(samples.photos, progress=False))
         truths = [
-            write_photo(square(read_photo(photo.path), _SIDE), Path(folder, "t", f"{photo.id}.png"))
+            write_photo(
+                center_square(read_photo(photo.path), _SIDE), Path(folder, "t", f"{photo.id}.png")
+            )
             for photo in samples.photos
         ]
         for path in truths:
@@ -58,7 +61,7 @@ def judge() -> dict:
 
         def ours():
             with tempfile.TemporaryDirectory() as out:
-                rows = {one.name: PaintedFolder(one) for one in folders}
+                rows = {one.name: ImageFolderPredictor(one) for one in folders}
                 options = {"features": False, "progress": False}
                 judged = measure_all(rows, made, _SIDE, out, **options)
             return np.array([

@@ -12,13 +12,13 @@ from torch import Tensor
 from benches.infer import plain_painting
 from benches.timing import in_turn
 from colorize import Colorizer, load_samples
-from colorize.color import rgb_to_lab
-from colorize.film import color_film
-from colorize.metrics import ab_error
-from colorize.models.layers import enlarged
-from colorize.photos import read_rgb
-from colorize.runtime import keep_memory
-from colorize.steady import SteadyColors
+from colorize.color.lab import rgb_to_lab
+from colorize.io.image import read_rgb
+from colorize.metrics.image import ab_error
+from colorize.models.layers import upsample_like
+from colorize.utils.device import tune_malloc
+from colorize.video.colorize_video import colorize_video
+from colorize.video.temporal_smoothing import TemporalSmoother
 
 _FRAMES, _SIZE = 24, (720, 1280)
 _SHOTS, _SHOT = 6, 50
@@ -27,10 +27,10 @@ _SHOTS, _SHOT = 6, 50
 def film() -> dict:
     """A film of 720 lines, from file to file; plain is frame by frame, without steady colors.
 
-    Plain: scikit-image in float64, colors enlarged bilinearly, the same network in fp32, the same
+    Plain: scikit-image in float64, colors upsampled bilinearly, the same network in fp32, the same
     codec.
     """
-    keep_memory()
+    tune_malloc()
     colorizer = Colorizer.from_pretrained(device="cpu")
     with tempfile.TemporaryDirectory() as place:
         source, target = Path(place, "film.mp4"), Path(place, "colored.mp4")
@@ -38,7 +38,7 @@ def film() -> dict:
         write_film(source, map(grey, camera(photo, _FRAMES, False, _SIZE)))
         ways = {
             "plain": lambda: _plain(colorizer, source, target),
-            "ours": lambda: color_film(colorizer, source, target),
+            "ours": lambda: colorize_video(colorizer, source, target),
         }
         times = in_turn(ways, 1)
     plain, ours = (times[way] * 1000 / _FRAMES for way in ways)
@@ -52,14 +52,14 @@ def flicker() -> dict:
     the true colors, and how far both are from these.
     """
     colorizer = Colorizer.from_pretrained(device="cpu")
-    steady, truth = SteadyColors(), SteadyColors(0)
+    steady, truth = TemporalSmoother(), TemporalSmoother(0)
     errors = []
     for rgb in _shots():
         (colors,) = colorizer.predict([grey(rgb).contiguous()])
         ab = steady(colors.lightness, colors.ab[0])
         lightness, true = rgb_to_lab(rgb)
         truth(lightness, true)
-        both = enlarged(torch.stack((colors.ab[0], ab)), lightness[None])
+        both = upsample_like(torch.stack((colors.ab[0], ab)), lightness[None])
         errors.append(ab_error(both, true[None].expand(2, -1, -1, -1)))
     painted, ours = steady.flicker
     painted_dab, steady_dab = torch.stack(errors).mean(0).tolist()

@@ -15,19 +15,19 @@ import torch
 from PIL import Image
 
 from benches.timing import all_in_turn, in_a_process, in_turn
-from colorize.album import color_photo, color_photos, find_jobs
-from colorize.bins import shrink_ab
-from colorize.color import rgb_to_lab, rgb_to_lightness
-from colorize.colorizer import Colorizer
+from colorize.color.lab import rgb_to_lab, rgb_to_lightness
 from colorize.data.folder import load_samples
-from colorize.metrics import ab_error, bleeding
+from colorize.inference.batch import colorize_file, colorize_files, plan_jobs
+from colorize.inference.colorizer import Colorizer
+from colorize.inference.guided_upsampling import guided_upsample
+from colorize.io.image import photo_to_rgb, read_photo, resize, rgb_to_photo
+from colorize.io.image_file import ImageFile, encode, read_image_file
+from colorize.losses.classification import downsample_ab
+from colorize.metrics.image import ab_error, bleeding
 from colorize.models import create_model
-from colorize.models.layers import enlarged, pad_to_multiple
-from colorize.originals import Original, encode, read_original
-from colorize.photos import photo_to_rgb, read_photo, resize, rgb_to_photo
-from colorize.pretrained import bundled
-from colorize.runtime import keep_memory
-from colorize.upsampling import join
+from colorize.models.layers import pad_to_multiple, upsample_like
+from colorize.models.pretrained import bundled
+from colorize.utils.device import tune_malloc
 
 _LARGE = (4000, 3000)  # 12 megapixels
 _SMALL, _COUNT = 512, 96  # long side and number of the folder's photos
@@ -36,7 +36,7 @@ _SMALL, _COUNT = 512, 96  # long side and number of the folder's photos
 def photo_time() -> dict:
     """A grey 12-megapixel JPEG to a colored one, in memory.
 
-    Plain: Pillow, scikit-image in float64 at full size, colors enlarged bilinearly, the same
+    Plain: Pillow, scikit-image in float64 at full size, colors upsampled bilinearly, the same
     network in fp32.
     """
     data = _photo(*_LARGE)
@@ -71,10 +71,10 @@ def folder() -> dict:
         ):
             shown = _grown(read_photo(photo.path), _SMALL)
             shown.convert("L").save(Path(place, f"{number}.jpg"), quality=92)
-        keep_memory()
+        tune_malloc()
         colorizer = _colorizer()
-        seen = [read_original(path).seen for path in sorted(Path(place).glob("*.jpg"))]
-        multiple = colorizer.network.multiple
+        seen = [read_image_file(path).seen for path in sorted(Path(place).glob("*.jpg"))]
+        multiple = colorizer.network.size_divisibility
         lightness = [colorizer.predict([rgb])[0].lightness for rgb in seen]
 
         def network():
@@ -84,7 +84,7 @@ def folder() -> dict:
 
         def ours():
             with tempfile.TemporaryDirectory() as out:
-                reports = list(color_photos(colorizer, find_jobs([place], out)))
+                reports = list(colorize_files(colorizer, plan_jobs([place], out)))
             assert all(report.state == "colored" for report in reports)
 
         ours()  # threads and tables are there
@@ -107,9 +107,12 @@ def edges() -> dict:
         lightness, ab = rgb_to_lab(rgb)
         k = 128 / min(rgb.shape[1:])
         guide, _ = rgb_to_lab(resize(rgb, *(round(side * k / 4) * 4 for side in rgb.shape[1:])))
-        coarse = shrink_ab(ab.unsqueeze(0), [side // 4 for side in guide.shape[1:]])
-        small = enlarged(coarse, guide.unsqueeze(0))[0]
-        for name, painted in (("plain", join(rgb, small)), ("ours", join(rgb, small, guide))):
+        coarse = downsample_ab(ab.unsqueeze(0), [side // 4 for side in guide.shape[1:]])
+        small = upsample_like(coarse, guide.unsqueeze(0))[0]
+        for name, painted in (
+            ("plain", guided_upsample(rgb, small)),
+            ("ours", guided_upsample(rgb, small, guide)),
+        ):
             _, colors = rgb_to_lab(painted)
             found[name].append(100 * bleeding(lightness, colors).item())
             found[f"{name}_dab"].append(ab_error(colors, ab).item())
@@ -127,7 +130,7 @@ def lossy() -> dict:
     colorizer = _colorizer()
     off = {name: [] for name in ("plain", "JPEG", "WEBP", "AVIF", "PNG")}
     for photo in load_samples().photos:
-        original = Original(photo_to_rgb(read_photo(photo.path).convert("L")))
+        original = ImageFile(photo_to_rgb(read_photo(photo.path).convert("L")))
         (colors,) = colorizer.predict([original.seen])
         (painted,) = colors.paint(original.rgb)
         files = {name: encode(original, painted, name) for name in off if name != "plain"}
@@ -152,7 +155,7 @@ def _colorizer() -> Colorizer:
     """The bundled network; one of its shape where there is none."""
     if bundled():
         return Colorizer.from_pretrained(device="cpu")
-    network = create_model("color_classifier", backbone="mobilenet_v2", width=128, hints=True)
+    network = create_model("color_classifier", encoder_name="mobilenet_v2", width=128, hints=True)
     return Colorizer(network, 256, "cpu")
 
 
@@ -172,9 +175,9 @@ def _photo(width: int, height: int) -> bytes:
 
 
 def _ours(data: bytes) -> bytes:
-    keep_memory()  # as the command does
-    original = read_original(io.BytesIO(data))
-    return encode(original, color_photo(_colorizer(), original), "JPEG")
+    tune_malloc()  # as the command does
+    original = read_image_file(io.BytesIO(data))
+    return encode(original, colorize_file(_colorizer(), original), "JPEG")
 
 
 def _plain_way(data: bytes) -> Callable[[], int]:
@@ -189,7 +192,7 @@ def _plain(data: bytes) -> bytes:
 
 
 def plain_painting(colorizer: Colorizer, photo: Image.Image) -> Image.Image:
-    """Pillow and scikit-image around the network, colors enlarged bilinearly."""
+    """Pillow and scikit-image around the network, colors upsampled bilinearly."""
     from skimage.color import lab2rgb, rgb2lab
 
     lab = rgb2lab(np.asarray(photo.convert("RGB")))

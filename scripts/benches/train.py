@@ -21,17 +21,17 @@ from torchvision.models.segmentation import fcn_resnet101
 
 from benches.data import prepared_folder
 from benches.timing import in_a_process, in_turn
-from colorize.color import rgb_to_lab
+from colorize.color.lab import rgb_to_lab
 from colorize.config import TrainConfig
 from colorize.data.folder import PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.models import create_model
 from colorize.presets import PRESETS
-from colorize.runtime import keep_memory, pick_device
 from colorize.trainers import Trainer, open_run
-from colorize.trainers.learners import Batch
+from colorize.trainers.train_state import MicroBatch
+from colorize.utils.device import resolve_device, tune_malloc
 
-DEVICE = pick_device()
+DEVICE = resolve_device()
 GPU = DEVICE.type == "cuda"
 PHOTOS = {"train": 15_000, "val": 5_000}  # of Unsplash Lite, in an epoch
 
@@ -83,8 +83,8 @@ ROWS = {
 def _step(preset: str, plain: Callable[..., Callable[[], Tensor]]) -> dict:
     """Both ways in turn, and how near ours comes to what the convolutions could do at best."""
     trainer = _trainer(preset)
-    size, count = trainer.config.size, trainer.config.batch_size
-    batch = Batch(*_pair(count, size), number=0, last=True)
+    size, count = trainer.config.crop_size, trainer.config.batch_size
+    batch = MicroBatch(*_pair(count, size), number=0, last=True)
     with FlopCounterMode(display=False) as counter:
         losses = trainer.step([batch])
     if GPU:
@@ -100,14 +100,17 @@ def _step(preset: str, plain: Callable[..., Callable[[], Tensor]]) -> dict:
         ways = {"plain": theirs, "ours": _finished(lambda: trainer.step([batch]))}
         times = in_turn(ways, repeats=4)
     slow, fast = (seconds / count for seconds in times.values())
-    flops, peak = counter.get_total_flops() / count, _convolution_peak(trainer.learners.precision)
+    flops, peak = (
+        counter.get_total_flops() / count,
+        _convolution_peak(trainer.train_state.precision),
+    )
     return memory | {
         "plain": slow * 1000,
         "ours": fast * 1000,
         "unit": "ms/photo",
         "ratio": slow / fast,
         "batch": count,
-        "precision": str(trainer.learners.precision).removeprefix("torch."),
+        "precision": str(trainer.train_state.precision).removeprefix("torch."),
         "gflop": flops / 1e9,
         "peak_gflops": peak / 1e9,
         "share": flops / fast / peak,
@@ -117,7 +120,7 @@ def _step(preset: str, plain: Callable[..., Callable[[], Tensor]]) -> dict:
 
 def _plain(way: Callable, config: TrainConfig) -> Callable[[], float]:
     """A plain step, which returns the distance."""
-    step = way(config, *_pair(config.batch_size, config.size))
+    step = way(config, *_pair(config.batch_size, config.crop_size))
     return lambda: step().item()
 
 
@@ -136,7 +139,7 @@ def _pair(count: int, size: int) -> tuple[Tensor, Tensor]:
 def _end_to_end(preset: str) -> dict:
     """Batches read by two workers and learnt from, in turn with as many steps alone."""
     trainer = _trainer(preset)
-    size, count = trainer.config.size, trainer.config.batch_size
+    size, count = trainer.config.crop_size, trainer.config.batch_size
     steps = 40 if GPU else 4
     photos = PhotoFolder(prepared_folder()).select("train", min_side=size).photos
     many = (photos * (steps * count // len(photos) + 1))[: steps * count]
@@ -146,9 +149,9 @@ def _end_to_end(preset: str) -> dict:
 
     def learn(rgb: Tensor) -> None:
         lightness, ab = rgb_to_lab(rgb.to(DEVICE, non_blocking=True))
-        trainer.step([Batch(lightness, ab, number=0, last=True)])
+        trainer.step([MicroBatch(lightness, ab, number=0, last=True)])
 
-    batch = Batch(*rgb_to_lab(fixed.to(DEVICE)), number=0, last=True)
+    batch = MicroBatch(*rgb_to_lab(fixed.to(DEVICE)), number=0, last=True)
     ways = {
         "step": lambda: [trainer.step([batch]) for _ in range(steps)],
         "both": lambda: [learn(rgb) for rgb in train],
@@ -171,15 +174,15 @@ def _end_to_end(preset: str) -> dict:
 
 
 def _trainer(preset: str) -> Trainer:
-    keep_memory()  # as the command does
-    config = replace(PRESETS[preset], model_args={})
+    tune_malloc()  # as the command does
+    config = replace(PRESETS[preset], model_kwargs={})
     trainer = open_run(config, tempfile.gettempdir() + "/colorize-bench-none", str(DEVICE))
     trainer.model.train()
     return trainer
 
 
 def _plain_regression(config: TrainConfig, lightness: Tensor, ab: Tensor) -> Callable[[], Tensor]:
-    model = create_model(config.model, config.seed, **config.model_args).to(DEVICE).train()
+    model = create_model(config.model, config.seed, **config.model_kwargs).to(DEVICE).train()
     return _plain_step(model, config.lr, lightness, ab)
 
 
@@ -205,7 +208,7 @@ def _plain_step(model: nn.Module, lr: float, lightness: Tensor, ab: Tensor) -> C
 
 
 def _plain_gan(config: TrainConfig, lightness: Tensor, ab: Tensor) -> Callable[[], Tensor]:
-    model = create_model(config.model, config.seed, **config.model_args).to(DEVICE).train()
+    model = create_model(config.model, config.seed, **config.model_kwargs).to(DEVICE).train()
     generator, discriminator = model.generator, model.discriminator
     g_optimizer, d_optimizer = (
         torch.optim.Adam(network.parameters(), config.lr, config.betas)
@@ -226,7 +229,7 @@ def _plain_gan(config: TrainConfig, lightness: Tensor, ab: Tensor) -> Callable[[
         painted = generator(lightness)
         distance = F.l1_loss(painted, ab)
         fooled = adversarial(discriminator(lightness, painted), 1.0)
-        (fooled + config.distance_weight * distance).backward()
+        (fooled + config.reconstruction_weight * distance).backward()
         g_optimizer.step()
         return distance.detach()
 

@@ -8,12 +8,13 @@ import numpy as np
 from PIL import Image
 
 from colorize.config import TrainConfig
-from colorize.evaluation.judge import TRUTH, Judged
-from colorize.evaluation.rows import TRIVIAL
-from colorize.evaluation.summary import COLORS, COLUMNS, ERRORS, OTHERS, SEEN, Summary
-from colorize.figures import comparison, error_against_color, loss_curves, save_figure
-from colorize.models import cost
-from colorize.photos import read_photo
+from colorize.evaluation.baselines import BASELINES
+from colorize.evaluation.bootstrap import COLUMNS, Summary
+from colorize.evaluation.evaluator import GROUND_TRUTH, EvaluationResult
+from colorize.evaluation.tables import COLORS, ERRORS, OTHERS, SEEN
+from colorize.io.image import read_photo
+from colorize.models import model_summary
+from colorize.visualization import comparison, error_against_color, loss_curves, save_figure
 from reports.pages import read_log
 from reports.story import draw_failures
 
@@ -33,16 +34,16 @@ OTHER = {
     "sagan": "SAGAN",
     "nogan": "NoGAN",
     "hints": "hints, none given",
-    "old_photos": "old photos",
+    "degradation_prob": "old photos",
 }
 SHIPPED = "shipped"  # trained for longer than the others
 TITLES = ATTEMPTS | LOSSES | OTHER | {SHIPPED: "the shipped network"}
 
 
-Rows = Judged | list[Judged]
+Rows = EvaluationResult | list[EvaluationResult]
 
 
-def _several(rows: Rows) -> list[Judged]:
+def _several(rows: Rows) -> list[EvaluationResult]:
     return rows if isinstance(rows, list) else [rows]
 
 
@@ -63,30 +64,36 @@ class Arena:
         self.results = results
         self.runs = {method: self._seeds(method) for method in ATTEMPTS | LOSSES | OTHER}
         self.runs = {method: seeds for method, seeds in self.runs.items() if seeds}
-        trivial = {name: self._load("trivial", name) for name in (TRUTH, *TRIVIAL)}
-        self.rows = {TRUTH: trivial.pop(TRUTH)} | self.runs
+        trivial = {name: self._load("trivial", name) for name in (GROUND_TRUTH, *BASELINES)}
+        self.rows = {GROUND_TRUTH: trivial.pop(GROUND_TRUTH)} | self.runs
         shipped = results.parent / "ship" / "arena.json"
         if shipped.exists():
-            self.rows[SHIPPED] = Judged.load(shipped)
+            self.rows[SHIPPED] = EvaluationResult.load(shipped)
         self.rows |= trivial
 
-    def _seeds(self, method: str) -> list[Judged]:
+    def _seeds(self, method: str) -> list[EvaluationResult]:
         folders = sorted(self.results.glob(f"{method}-?"))
         return [self._load(folder.name, folder.name) for folder in folders]
 
-    def _load(self, folder: str, name: str) -> Judged:
-        return Judged.load(self.results / folder / f"{name}.json")
+    def _load(self, folder: str, name: str) -> EvaluationResult:
+        return EvaluationResult.load(self.results / folder / f"{name}.json")
 
     def some(self, names: Iterable[str]) -> dict[str, Rows]:
         """The truth, what is there of some methods, and the rows that learned nothing."""
-        return {name: self.rows[name] for name in (TRUTH, *names, *TRIVIAL) if name in self.rows}
+        return {
+            name: self.rows[name]
+            for name in (GROUND_TRUTH, *names, *BASELINES)
+            if name in self.rows
+        }
 
-    def at_vividness(self) -> dict[float, list[Judged]]:
+    def at_vividness(self) -> dict[float, list[EvaluationResult]]:
         """The rows of `classes` by vividness, over all its seeds."""
-        found: dict[float, list[Judged]] = {}
+        found: dict[float, list[EvaluationResult]] = {}
         for folder in sorted(self.results.glob("classes-?")):
             for path in folder.glob(f"{folder.name} at *.json"):
-                found.setdefault(float(path.stem.split()[-1]), []).append(Judged.load(path))
+                found.setdefault(float(path.stem.split()[-1]), []).append(
+                    EvaluationResult.load(path)
+                )
         return {vividness: found[vividness] for vividness in sorted(found)}
 
     def painted(self, method: str) -> dict[str, Image.Image]:
@@ -127,8 +134,8 @@ class Arena:
         ]
         for method, seeds in self.runs.items():
             config = self.config(method)
-            encoder = ", MobileNetV2" if "backbone" in config.model_args else ""
-            weights = f"{cost(config)[0] / 1e6:.2f}"
+            encoder = ", MobileNetV2" if "encoder_name" in config.model_kwargs else ""
+            weights = f"{model_summary(config)[0] / 1e6:.2f}"
             plan = config.plan.split(", ", 1)[1]
             cells = [TITLES[method], f"`{config.model}`{encoder}", weights, config.loss, plan]
             lines.append(f"| {' | '.join([*cells, str(len(seeds))])} |")
@@ -137,7 +144,7 @@ class Arena:
     def _claims(self, summary: Summary) -> str:
         """What the source story says, and whether it holds: decided by paired intervals."""
         comparisons = (
-            ("A squared error is dull", "autoencoder", TRUTH, "colorfulness", -1),
+            ("A squared error is dull", "autoencoder", GROUND_TRUTH, "colorfulness", -1),
             ("Brown beats random colors", "mean-ab", "random", "mse", -1),
             ("The first attempt beats one brown for all", "autoencoder", "mean-ab", "ab_error", -1),
             ("Every level of the network helps", "fcn", "autoencoder", "ab_error", -1),
@@ -179,13 +186,13 @@ class Arena:
 
     def _vividness(self) -> str:
         """The classes' rows at every vividness."""
-        rows = {TRUTH: self.rows[TRUTH]} | {
+        rows = {GROUND_TRUTH: self.rows[GROUND_TRUTH]} | {
             f"{1 - v:g}": row for v, row in self.at_vividness().items()
         }
         if len(rows) == 1:
             return "Not run yet."
         columns = ("ab_error", "delta_e", "colorfulness", "colorfulness_error")
-        titles = {name: f"T = {name}" for name in rows if name != TRUTH}
+        titles = {name: f"T = {name}" for name in rows if name != GROUND_TRUTH}
         return Summary(rows).table(columns, titles)
 
     def _seed_table(self) -> str:
@@ -202,7 +209,7 @@ class Arena:
         return "\n".join(lines) if len(lines) > 2 else "No method has run with a second seed yet."
 
     def _stamp(self) -> str:
-        told = self.rows[TRUTH].stamp
+        told = self.rows[GROUND_TRUTH].stamp
         rows = [row for rows in self.rows.values() for row in _several(rows)]
         stamps = [row.stamp for row in rows]
         versions = ", ".join(
@@ -216,7 +223,7 @@ class Arena:
         return (
             f"{told['photos']} test photos, squares of {told['size']} px ({told['crop']}), "
             f"filter: {told['filter']}; Python {_all(stamp['python'] for stamp in stamps)}, "
-            f"{versions}. Judged by the code of these commits: {judged}.{waiting}"
+            f"{versions}. EvaluationResult by the code of these commits: {judged}.{waiting}"
         )
 
     def draw(self, report: Path, truths: Mapping[str, Image.Image]) -> None:
@@ -255,14 +262,14 @@ class Arena:
         return error_against_color(
             {TITLES.get(name, name): at(name) for name in shown},
             {f"classes, T = {name}": at(name) for name in curve},
-            summary.estimate(TRUTH, "colorfulness").value,
+            summary.estimate(GROUND_TRUTH, "colorfulness").value,
         )
 
 
 def as_json(arena: Arena) -> str:
     """Every number of the report's tables, for programs."""
     found = {part: Summary(arena.rows, part).as_dict() for part in ("square", "full")}
-    return json.dumps({"stamp": arena.rows[TRUTH].stamp, **_rounded(found)}, indent=1) + "\n"
+    return json.dumps({"stamp": arena.rows[GROUND_TRUTH].stamp, **_rounded(found)}, indent=1) + "\n"
 
 
 def _rounded(found):

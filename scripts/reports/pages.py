@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from colorize import load_samples, read_photo
-from colorize.runtime import written_beside
+from colorize.utils.files import atomic_write
 
 REPORT = Path(__file__).parents[2] / "report"
 
@@ -24,7 +24,7 @@ def fill_in(path: Path, texts: dict[str, str]) -> None:
         )
         if count != 1:
             raise ValueError(f"{path} has {count} places for {name}, not one")
-    with written_beside(path) as part:
+    with atomic_write(path) as part:
         part.write_text(page)
 
 

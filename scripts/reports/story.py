@@ -6,9 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from colorize.figures import comparison, photo_grid, save_figure, save_pictures, triptychs
-from colorize.metrics import Picture, ab_error
-from colorize.photos import photo_to_rgb
+from colorize.io.image import photo_to_rgb
+from colorize.metrics.image import MetricImage, ab_error
+from colorize.visualization import comparison, photo_grid, save_figure, save_pictures, triptychs
 
 FOLDERS = {"autoencoder": "autoencoder", "fcn": "fcn", "unet_gan": "gan"}
 
@@ -67,7 +67,7 @@ def draw_failures(
 def _errors(painted: Photos, truths: Photos) -> dict[str, float]:
     """The ab error of each painting."""
     ab = [
-        {key: Picture(photo_to_rgb(photo)).lab[1] for key, photo in photos.items()}
+        {key: MetricImage(photo_to_rgb(photo)).lab[1] for key, photo in photos.items()}
         for photos in (painted, truths)
     ]
     return {key: ab_error(ab[0][key][None], ab[1][key][None]).item() for key in truths}

@@ -1,0 +1,1 @@
+"""The web page where photos are colorized in a browser."""

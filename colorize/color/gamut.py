@@ -1,0 +1,79 @@
+"""Which colors sRGB has: by bisection, and by a table."""
+
+import functools
+
+import torch
+from torch import Tensor
+
+from colorize.color.curves import AB_SCALE, L_SCALE, linear_rgb, take
+
+# A neutral color of these constants overshoots 1 by up to 7e-5 in linear light (the rounded
+# white is not exactly the sum of the matrix rows); it counts as existing.
+_GAMUT_TOLERANCE = 1e-4
+_GAMUT_STEPS = 16  # halvings of the chroma's interval: it is found to 1 part in 65,536
+
+
+@torch.no_grad()
+def chroma_factor(fy: Tensor, dx: Tensor, dz: Tensor) -> Tensor:
+    """Factor in [0, 1] by which each color's chroma must shrink for the color to exist in sRGB.
+
+    Found by halving, for the colors outside only. Constant for the gradient.
+    """
+    scale = torch.ones_like(dx)
+    outside = ~is_in_gamut(fy, dx, dz)
+    if outside.any():
+        fy, dx, dz = fy[outside], dx[outside], dz[outside]
+        low, high = torch.zeros_like(dx), torch.ones_like(dx)
+        for _ in range(_GAMUT_STEPS):
+            middle = (low + high) / 2
+            inside = is_in_gamut(fy, dx * middle, dz * middle)
+            low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+        scale[outside] = low
+    return scale
+
+
+_LEVELS, _ANGLES = 512, 1024  # of the table
+
+
+@functools.cache
+def _gamut_table(device: torch.device) -> Tensor:
+    """How far the colors of sRGB reach: |a| + |b|, as ab / 110, for each lightness and direction.
+
+    A direction is b / (|a| + |b|), counted on from 1 to 3 where a is negative: it grows with the
+    hue, and costs no arc tangent. Of a cell's four corners the least counts.
+    """
+    fy = ((torch.linspace(-1, 1, _LEVELS + 1) * L_SCALE + L_SCALE + 16) / 116).unsqueeze(1)
+    angle = torch.linspace(-1, 3, _ANGLES + 1)
+    b = torch.where(angle <= 1, angle, 2 - angle)
+    a = torch.where(angle <= 1, 1 - b.abs(), b.abs() - 1)
+    shape = (_LEVELS + 1, _ANGLES + 1)
+    fy, dx, dz = (t.expand(shape) for t in (fy, a * AB_SCALE / 500, b * AB_SCALE / 200))
+    reach, step = torch.zeros(shape), 1.0
+    for _ in range(_GAMUT_STEPS):
+        reach = torch.where(
+            is_in_gamut(fy, dx * (reach + step), dz * (reach + step)), reach + step, reach
+        )
+        step /= 2
+    rows = torch.minimum(reach[1:], reach[:-1])
+    return torch.minimum(rows[:, 1:], rows[:, :-1]).flatten().to(device)
+
+
+@torch.no_grad()
+def chroma_factor_by_table(lightness: Tensor, ab: Tensor) -> Tensor:
+    """Factor in [0, 1] by which each color's chroma shrinks, by the table of the gamut."""
+    a, b = ab.float().unbind(-3)
+    radius = a.abs().add_(b.abs()).clamp_(min=1e-9)
+    angle = b / radius
+    angle = torch.where(a < 0, 2 - angle, angle).add_(1).mul_(_ANGLES / 4)
+    level = lightness.squeeze(-3).float().add(1).mul_(_LEVELS / 2).int().clamp_(0, _LEVELS - 1)
+    cell = level.mul_(_ANGLES).add_(angle.int().clamp_(max=_ANGLES - 1))
+    return take(_gamut_table(ab.device), cell).div_(radius).clamp_(max=1)
+
+
+def is_in_gamut(fy: Tensor, dx: Tensor, dz: Tensor) -> Tensor:
+    r, g, b = linear_rgb(fy, dx, dz)
+    low = torch.minimum(torch.minimum(r, g), b)
+    high = torch.maximum(torch.maximum(r, g), b)
+    # Below 0 nothing but float32 noise is tolerated: near black, 1e-4 would be 0.09 L*.
+    noise = (high * 2e-6).clamp(min=1e-7)
+    return (low >= -noise) & (high <= 1 + _GAMUT_TOLERANCE)

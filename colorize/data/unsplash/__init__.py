@@ -1,0 +1,1 @@
+"""Unsplash Lite: its catalog, and the download of its photos."""

@@ -1,0 +1,15 @@
+"""Image files of any kind: to sRGB and back, with their metadata."""
+
+from colorize.io.grayscale import classify_photo
+from colorize.io.image import PhotoError, read_photo, write_photo
+from colorize.io.image_file import ImageFile, read_image_file, write_image_file
+
+__all__ = [
+    "ImageFile",
+    "PhotoError",
+    "classify_photo",
+    "read_image_file",
+    "read_photo",
+    "write_image_file",
+    "write_photo",
+]

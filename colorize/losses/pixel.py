@@ -1,0 +1,5 @@
+"""Losses by name: distances between painted and true ab, and what a critic's logits cost."""
+
+import torch.nn.functional as F
+
+PIXEL_LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}

@@ -1,0 +1,1 @@
+"""Devices, processes, seeds, files, signals, checkpoints: what every part builds on."""

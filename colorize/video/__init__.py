@@ -1,0 +1,1 @@
+"""Colorize videos, with colors that stay steady from frame to frame."""

@@ -52,7 +52,7 @@ def _repeatable():
 class Fake(nn.Module):
     """A network that paints by a rule and remembers what it was shown."""
 
-    multiple, supports_hints = 8, False
+    size_divisibility, supports_hints = 8, False
 
     def __init__(self, rule=lambda lightness: 0.0):
         super().__init__()

@@ -134,8 +134,8 @@ LABELS = """
 import json, sys
 from pathlib import Path
 from colorize.cli import main
-from colorize.colorizer import Colorizer
-from colorize.demo import page
+from colorize.inference.colorizer import Colorizer
+from colorize.app.gradio_app import page
 blocks = page(Colorizer.from_pretrained(sys.argv[1], "cpu"), Path("."))
 kinds = [(type(some).__name__, some) for some in blocks.blocks.values()]
 shown = [some.label for kind, some in kinds if kind in ("Tab", "Slider") and some.visible]
@@ -175,8 +175,8 @@ import os, sys, threading, time
 from pathlib import Path
 import gradio
 from colorize.cli import main
-from colorize.colorizer import Colorizer
-from colorize.demo import serve
+from colorize.inference.colorizer import Colorizer
+from colorize.app.gradio_app import serve
 
 def late(folder):
     time.sleep(0.5)

@@ -28,7 +28,7 @@ MANY = """
 import hashlib, json, sys
 from torch import distributed
 from colorize.cli import main
-from colorize.runtime import rank
+from colorize.utils.distributed import rank
 from colorize.trainers.trainer import Trainer
 
 join, leave = distributed.init_process_group, distributed.destroy_process_group

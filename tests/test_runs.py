@@ -43,7 +43,7 @@ def tiny(preset, **changes):
 class Toy(nn.Module):
     """The smallest network: a linear function of lightness."""
 
-    multiple = 1
+    size_divisibility = 1
 
     supports_hints = False
 

@@ -61,7 +61,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 def test_memory_is_kept_for_the_next_tensors():
     code = """
 import resource, torch
-from colorize.runtime import tune_malloc
+from colorize.utils.device import tune_malloc
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

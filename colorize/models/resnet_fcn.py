@@ -26,7 +26,7 @@ class ResNetFCN(nn.Module):
     """
 
     supports_hints = False
-    multiple = 32
+    size_divisibility = 32
 
     def __init__(
         self,

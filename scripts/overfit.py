@@ -23,7 +23,6 @@ from colorize.data.folder import load_samples
 from colorize.data.loaders import eval_loader
 from colorize.io.image import rgb_to_photo
 from colorize.metrics.image import ab_error
-from colorize.models.classifier import predicts_distribution
 from colorize.presets import PRESETS
 from colorize.trainers import open_run
 from colorize.utils.files import atomic_write
@@ -49,7 +48,7 @@ def learn_by_heart(preset: str, steps: int) -> dict:
     with tempfile.TemporaryDirectory() as run:
         trainer = open_run(config, run, "cpu")
     lightness, ab = rgb_to_lab(photos)
-    if predicts_distribution(trainer.model):
+    if trainer.model.predicts_distribution:
         trainer.weigh([photos])
     trainer.model.train()
     trainer.crops, seconds = 0, []

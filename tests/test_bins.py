@@ -138,11 +138,11 @@ def test_balance_takes_the_preference_of_the_loss_back():
     """By Bayes: what was learned of a world weighed by `weights`, divided by these."""
     args = {"encoder_name": "mobilenet_v2", "width": 16}
     network = create_model("color_classifier", **args).eval()
-    network.weights.copy_(torch.rand(261) * 5 + 0.1)
+    network.class_weights.copy_(torch.rand(261) * 5 + 0.1)
     lightness = torch.rand(1, 1, 32, 32)
     rebalanced = network.logits(lightness).softmax(1)
     network.prior_strength = 0.0
-    expected = rebalanced / network.weights.view(1, -1, 1, 1)
+    expected = rebalanced / network.class_weights.view(1, -1, 1, 1)
     expected = expected / expected.sum(1, keepdim=True)
     torch.testing.assert_close(network.logits(lightness).softmax(1), expected)
     with pytest.raises(ValueError, match=r"prior_strength must be from 0 to 1, got 1\.1"):

@@ -19,7 +19,6 @@ from colorize.models import (
     extract_generator,
     model_arguments,
 )
-from colorize.models.classifier import predicts_distribution
 from colorize.models.encoders import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -88,7 +87,7 @@ def test_every_network_keeps_the_size_and_the_range(network, shape):
     ab = network.eval()(random_lightness(*shape))
     assert ab.shape == (shape[0], 2, *shape[2:]) and ab.dtype == torch.float32
     # Colors decoded from classes lie between the bins.
-    assert (0.1 if predicts_distribution(painter(network)) else 0.99) < ab.abs().max() <= 1
+    assert (0.1 if painter(network).predicts_distribution else 0.99) < ab.abs().max() <= 1
 
 
 @pytest.mark.parametrize("backbone", ["convnext_tiny", "mobilenet_v2", "efficientnet_b0"])

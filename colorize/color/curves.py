@@ -9,7 +9,6 @@ from torch import Tensor
 L_SCALE = 50.0  # lightness = L* / 50 - 1 lies in [-1, 1]
 AB_SCALE = 110.0  # ab = a*b* / 110; over all sRGB colors a* and b* lie in [-107.9, 98.3]
 
-
 # sRGB (IEC 61966-2-1) and CIE 15, rounded as in scikit-image.
 _XYZ_FROM_RGB = (
     (0.412453, 0.357580, 0.180423),
@@ -29,7 +28,7 @@ _F_KNEE = 0.2068966
 
 
 def to_linear_light(rgb: Tensor) -> Tensor:
-    """Linear light of 8-bit or floating colors."""
+    """Convert sRGB, uint8 or floating in [0, 1], to linear light of the same shape."""
     if rgb.dtype == torch.uint8:
         return linear_light_of_uint8(rgb)
     if rgb.is_floating_point():
@@ -38,75 +37,78 @@ def to_linear_light(rgb: Tensor) -> Tensor:
 
 
 def to_uint8(rgb: Tensor) -> Tensor:
-    """Round floating RGB in [0, 1] to uint8; so 8-bit colors survive the way to LAB and back."""
+    """Round floating RGB in [0, 1] to uint8, so that 8-bit colors survive a round trip to LAB."""
     return (rgb * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 @functools.cache
 def gamma_table(device: torch.device) -> Tensor:
-    """Linear light of the 256 8-bit values: a look-up is exact and cheaper than a power."""
+    """Return the linear light of the 256 8-bit values: a look-up is exact and cheap."""
     return to_linear(torch.arange(256, dtype=torch.float64) / 255).float().to(device)
 
 
 @functools.cache
 def gamma_levels(device: torch.device) -> Tensor:
-    """The 8-bit values of linear light in steps so fine that the steepest is a twentieth of one.
+    """Return the 8-bit values of 65,536 levels of linear light, at most a twentieth apart.
 
-    Each stands for the middle of its step: who looks up cuts the fraction off.
+    Indices are truncated, so each entry holds the value of its bin's center.
     """
     return to_uint8(to_gamma((torch.arange(65536) + 0.5) / 65535)).to(device)
 
 
 def linear_light_of_uint8(rgb: Tensor) -> Tensor:
-    """Linear light of 8-bit colors."""
+    """Convert uint8 sRGB to linear light of the same shape."""
     return take(gamma_table(rgb.device), rgb)
 
 
 def take(table: Tensor, index: Tensor) -> Tensor:
-    """The entries of a table that an index of uint8 or int32 names, in its shape."""
-    if index.device.type == "cpu":  # numpy does it in a third of the time
+    """Look up entries of a table by an index, uint8 or int32; returns the index's shape."""
+    if index.device.type == "cpu":  # numpy takes a third of torch's time
         return torch.from_numpy(table.numpy().take(index.numpy(), mode="clip"))
     return table.index_select(0, index.flatten().int()).view(index.shape)
 
 
 def weighted_sum(channels: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """A weighted sum. Not a matrix product: that may be less than float32, by torch's settings."""
+    """Sum channels with weights; a matrix product may have less than float32's precision."""
     first, second, third = channels
     total = (first * weights[0]).add_(second, alpha=weights[1])
     return total.add_(third, alpha=weights[2])
 
 
 def _power(v: Tensor, exponent: float) -> Tensor:
-    """Raise v > 0 to an exponent: a third of torch.pow's time, as exact on the values met here."""
+    """Raise v > 0 to an exponent, in a third of torch.pow's time and as exact on these values."""
     return torch.log2(v).mul_(exponent).exp2_()
 
 
 # Each of these curves is a power above a knee and a straight line below it, and the two meet at the
-# knee within 1e-7. So the power of what is above plus the line of what is below is the curve: no
-# branch is computed for nothing, and no slope is infinite or NaN, at black neither.
+# knee within 1e-7. So the curve is the power of the part above plus the line of the part below: no
+# branch is computed in vain, and no slope is infinite or NaN, not even at black.
 def to_linear(v: Tensor) -> Tensor:
+    """Convert sRGB in [0, 1] to linear light."""
     power = _power((v.clamp(min=_GAMMA_KNEE) + 0.055) / 1.055, 2.4)
     return power + (v.clamp(max=_GAMMA_KNEE) - _GAMMA_KNEE) / 12.92
 
 
 def to_gamma(v: Tensor) -> Tensor:
+    """Convert linear light to sRGB in [0, 1]."""
     power = _power(v.clamp(min=_LINEAR_KNEE), 1 / 2.4)
     line = v.clamp(max=_LINEAR_KNEE) - _LINEAR_KNEE
     return torch.add(power * 1.055 - 0.055, line, alpha=12.92)
 
 
 def lab_f(t: Tensor) -> Tensor:
-    """CIE 15, equation 8.6: the cube root, with a straight line near black."""
+    """Compute f(t) of CIE 15, equation 8.6: the cube root, with a straight line near black."""
     line = t.clamp(max=_T_KNEE).sub_(_T_KNEE)
     return torch.add(_power(t.clamp(min=_T_KNEE), 1 / 3), line, alpha=7.787)
 
 
 def lab_f_inverse(f: Tensor) -> Tensor:
+    """Invert `lab_f`."""
     return torch.where(f > _F_KNEE, f * f * f, (f - 16 / 116) / 7.787)
 
 
 def linear_rgb(fy: Tensor, dx: Tensor, dz: Tensor) -> tuple[Tensor, ...]:
-    """Linear RGB of f(Y) and the differences f(X) - f(Y) and f(Y) - f(Z)."""
+    """Compute linear R, G and B from f(Y) and the differences f(X) - f(Y) and f(Y) - f(Z)."""
     x = lab_f_inverse(fy + dx) * _WHITE[0]
     y = lab_f_inverse(fy) * _WHITE[1]
     z = lab_f_inverse((fy - dz).clamp(min=0)) * _WHITE[2]  # clamped before, as in scikit-image

@@ -1,4 +1,4 @@
-"""Which colors sRGB has: by bisection, and by a table."""
+"""The gamut of sRGB: by how much a color's chroma must shrink to fit, exactly and by a table."""
 
 import functools
 
@@ -7,17 +7,25 @@ from torch import Tensor
 
 from colorize.color.curves import AB_SCALE, L_SCALE, linear_rgb, take
 
-# A neutral color of these constants overshoots 1 by up to 7e-5 in linear light (the rounded
-# white is not exactly the sum of the matrix rows); it counts as existing.
+# A neutral color of these constants overshoots 1 by up to 7e-5 in linear light (the rounded white
+# is not exactly the sum of the matrix rows); it counts as inside.
 _GAMUT_TOLERANCE = 1e-4
-_GAMUT_STEPS = 16  # halvings of the chroma's interval: it is found to 1 part in 65,536
+_GAMUT_STEPS = 16  # of the bisection: the chroma is exact to 1 part in 65,536
 
 
 @torch.no_grad()
 def chroma_factor(fy: Tensor, dx: Tensor, dz: Tensor) -> Tensor:
-    """Factor in [0, 1] by which each color's chroma must shrink for the color to exist in sRGB.
+    """Compute by bisection the largest factor of the chroma with which each color is in sRGB.
 
-    Found by halving, for the colors outside only. Constant for the gradient.
+    It is a constant for the gradient.
+
+    Args:
+        fy: f(Y) of the colors, as `linear_rgb` takes it; any shape.
+        dx: f(X) - f(Y).
+        dz: f(Y) - f(Z).
+
+    Returns:
+        Factors in [0, 1], of the same shape; 1 for the colors inside.
     """
     scale = torch.ones_like(dx)
     outside = ~is_in_gamut(fy, dx, dz)
@@ -32,15 +40,15 @@ def chroma_factor(fy: Tensor, dx: Tensor, dz: Tensor) -> Tensor:
     return scale
 
 
-_LEVELS, _ANGLES = 512, 1024  # of the table
+_LEVELS, _ANGLES = 512, 1024  # cells of the table, by lightness and by direction
 
 
 @functools.cache
 def _gamut_table(device: torch.device) -> Tensor:
-    """How far the colors of sRGB reach: |a| + |b|, as ab / 110, for each lightness and direction.
+    """Tabulate the largest |a| + |b| inside sRGB, as ab / 110, for each lightness and direction.
 
-    A direction is b / (|a| + |b|), counted on from 1 to 3 where a is negative: it grows with the
-    hue, and costs no arc tangent. Of a cell's four corners the least counts.
+    A direction is b / (|a| + |b|), continued from 1 to 3 where a is negative: it grows with the hue
+    and needs no arc tangent. A cell holds the smallest value of its four corners.
     """
     fy = ((torch.linspace(-1, 1, _LEVELS + 1) * L_SCALE + L_SCALE + 16) / 116).unsqueeze(1)
     angle = torch.linspace(-1, 3, _ANGLES + 1)
@@ -60,7 +68,15 @@ def _gamut_table(device: torch.device) -> Tensor:
 
 @torch.no_grad()
 def chroma_factor_by_table(lightness: Tensor, ab: Tensor) -> Tensor:
-    """Factor in [0, 1] by which each color's chroma shrinks, by the table of the gamut."""
+    """Look up the factor of `chroma_factor`, or a slightly smaller one, in a table.
+
+    Args:
+        lightness: (..., 1, H, W) in [-1, 1].
+        ab: (..., 2, H, W), as a*b* / 110.
+
+    Returns:
+        Factors in [0, 1], (..., H, W).
+    """
     a, b = ab.float().unbind(-3)
     radius = a.abs().add_(b.abs()).clamp_(min=1e-9)
     angle = b / radius
@@ -71,9 +87,10 @@ def chroma_factor_by_table(lightness: Tensor, ab: Tensor) -> Tensor:
 
 
 def is_in_gamut(fy: Tensor, dx: Tensor, dz: Tensor) -> Tensor:
+    """Whether sRGB has each color, within the rounding of float32; arguments of `linear_rgb`."""
     r, g, b = linear_rgb(fy, dx, dz)
     low = torch.minimum(torch.minimum(r, g), b)
     high = torch.maximum(torch.maximum(r, g), b)
-    # Below 0 nothing but float32 noise is tolerated: near black, 1e-4 would be 0.09 L*.
+    # Below 0 only float32 noise is tolerated: near black, 1e-4 would be 0.09 L*.
     noise = (high * 2e-6).clamp(min=1e-7)
     return (low >= -noise) & (high <= 1 + _GAMUT_TOLERANCE)

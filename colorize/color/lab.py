@@ -1,8 +1,8 @@
-"""The one module that knows LAB: sRGB photos to (lightness, ab) and back.
+"""Conversion of sRGB to (lightness, ab) and back.
 
 CIELAB for the D65 white and the 2 degree observer with the constants of scikit-image, whose
 float64 functions are the reference of the tests. All arithmetic is element-wise float32 on the
-tensor's device, also under autocast: in bfloat16 the colors would be off by up to 4 dE.
+tensor's device, under autocast too: in bfloat16 the colors would be off by up to 4 dE.
 """
 
 import functools
@@ -28,7 +28,7 @@ from colorize.color.gamut import chroma_factor, chroma_factor_by_table
 
 
 def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
-    """Split RGB photos into the networks' input and their target.
+    """Convert sRGB to lightness, the models' input, and ab, their target.
 
     Args:
         rgb: sRGB, shape (..., 3, H, W); uint8, or floating in [0, 1].
@@ -37,7 +37,7 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
         Lightness (..., 1, H, W) as L*/50 - 1 and ab (..., 2, H, W) as a*b*/110, float32.
 
     Raises:
-        ValueError: if the third dimension from the end is not 3, or the dtype is another.
+        ValueError: if the third dimension from the end is not 3, or the dtype is neither.
 
     Example:
         >>> lightness, ab = rgb_to_lab(torch.tensor([255, 0, 0], dtype=torch.uint8).view(3, 1, 1))
@@ -46,7 +46,7 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
     """
     _check_channels(rgb, 3, "rgb")
     if rgb.dim() > 3 and rgb.dtype == torch.uint8 and rgb.device.type == "cpu":
-        return _one_by_one(rgb)
+        return _photo_by_photo(rgb)
     channels = to_linear_light(rgb).unbind(-3)
     fx, fy, fz = (lab_f(weighted_sum(channels, row)) for row in RELATIVE_XYZ_FROM_RGB)
     lightness = fy * (116 / L_SCALE) - (16 / L_SCALE + 1)
@@ -55,7 +55,7 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rgb_to_lightness(rgb: Tensor) -> Tensor:
-    """The lightness of `rgb_to_lab` alone, in a fraction of its time.
+    """Convert sRGB to the lightness of `rgb_to_lab` alone, in a fraction of its time.
 
     Args:
         rgb: sRGB (..., 3, H, W); uint8, or floating in [0, 1].
@@ -68,19 +68,19 @@ def rgb_to_lightness(rgb: Tensor) -> Tensor:
     return (f * (116 / L_SCALE) - (16 / L_SCALE + 1)).unsqueeze(-3)
 
 
-def gray_to_lightness(grey: Tensor) -> Tensor:
-    """The lightness in [-1, 1] of 8-bit grey values of any shape: that of `rgb_to_lab`."""
-    return take(_grey_table(grey.device), grey)
+def gray_to_lightness(gray: Tensor) -> Tensor:
+    """Convert 8-bit gray values of any shape to the lightness in [-1, 1] of `rgb_to_lab`."""
+    return take(_gray_table(gray.device), gray)
 
 
 @functools.cache
-def _grey_table(device: torch.device) -> Tensor:
-    greys = torch.arange(256, dtype=torch.uint8).expand(3, 1, -1)
-    return rgb_to_lab(greys)[0].flatten().to(device)
+def _gray_table(device: torch.device) -> Tensor:
+    grays = torch.arange(256, dtype=torch.uint8).expand(3, 1, -1)
+    return rgb_to_lab(grays)[0].flatten().to(device)
 
 
-def _one_by_one(rgb: Tensor) -> tuple[Tensor, Tensor]:
-    """`rgb_to_lab` of a batch on the CPU: a photo at a time stays in the cache."""
+def _photo_by_photo(rgb: Tensor) -> tuple[Tensor, Tensor]:
+    """Apply `rgb_to_lab` to a batch on the CPU: one photo at a time stays in the cache."""
     *leading, _, height, width = rgb.shape
     lightness = torch.empty(*leading, 1, height, width)
     ab = torch.empty(*leading, 2, height, width)
@@ -93,29 +93,29 @@ def _one_by_one(rgb: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def lab_to_rgb(lightness: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
-    """Join lightness and ab into RGB photos.
+    """Convert lightness and ab to sRGB.
 
-    Not every (L*, a*, b*) is a color that sRGB has, and painted ones often are not.
+    Not every (L*, a*, b*) is in the gamut of sRGB, and predicted ones often are not.
 
     Args:
         lightness: L*/50 - 1 in [-1, 1], shape (..., 1, H, W); values outside are clamped.
         ab: a*b*/110, shape (..., 2, H, W).
-        gamut: what becomes of a color outside sRGB. "chroma" reduces its chroma at constant L*
-            and hue until the color exists, so that the lightness stays the photo's (within
-            0.01 L*); "table" does so by a table, in a fraction of the time: colors near the border
-            lose some chroma too (0.1 CIELAB units in the mean, below 1 for 99 of 100 colors), the
-            lightness stays within 0.2 L*; "clip" cuts each channel at 0 and 1, which shifts hue
+        gamut: what to do with colors outside sRGB. "chroma" reduces their chroma at constant L*
+            and hue until they are inside, so that the photo's lightness is kept (within 0.01 L*);
+            "table" does so by a table, in a fraction of the time: colors near the border lose some
+            chroma too (0.1 CIELAB units in the mean, below 1 for 99 of 100 colors), and the
+            lightness is kept within 0.2 L*; "clip" clips each channel to [0, 1], which shifts hue
             and lightness.
 
     Returns:
         sRGB (..., 3, H, W), float32 in [0, 1]; `to_uint8` rounds it.
 
     Raises:
-        ValueError: if the channels are not 1 and 2, or `gamut` is another word.
+        ValueError: if the channels are not 1 and 2, or `gamut` is none of these.
 
     Example:
-        >>> grey = lab_to_rgb(torch.zeros(1, 1, 1), torch.zeros(2, 1, 1))  # L* = 50
-        >>> to_uint8(grey).flatten().tolist()
+        >>> gray = lab_to_rgb(torch.zeros(1, 1, 1), torch.zeros(2, 1, 1))  # L* = 50
+        >>> (gray * 255).round().int().flatten().tolist()
         [119, 119, 119]
     """
     _check_channels(lightness, 1, "lightness")
@@ -135,7 +135,7 @@ def lab_to_rgb(lightness: Tensor, ab: Tensor, gamut: str = "chroma") -> Tensor:
 
 
 def lab_to_rgb_uint8(lightness: Tensor, ab: Tensor) -> Tensor:
-    """`lab_to_rgb` by the table of the gamut, in 8 bits: the fast way to large paintings.
+    """Convert to 8-bit sRGB by the table of the gamut: the fast way for large photos.
 
     Args:
         lightness: (1, H, W) in [-1, 1].
@@ -155,15 +155,15 @@ def lab_to_rgb_uint8(lightness: Tensor, ab: Tensor) -> Tensor:
 
 
 def lightness_to_gray(lightness: Tensor) -> Tensor:
-    """The sRGB grey value in [0, 1] that a lightness in [-1, 1] stands for, shape unchanged."""
+    """Convert a lightness in [-1, 1] to the sRGB gray value in [0, 1], of the same shape."""
     fy = (lightness.float() * L_SCALE + L_SCALE + 16) / 116
     return to_gamma(lab_f_inverse(fy)).clamp(0, 1)
 
 
 def orthochromatic_lightness(rgb: Tensor) -> Tensor:
-    """Lightness as an emulsion sees it that is blind to red, as plates were before about 1920.
+    """Compute the lightness that an emulsion blind to red records, as plates before about 1920.
 
-    Of linear light, green counts 0.55 and blue 0.45 (such emulsions saw blue strongly): white stays
+    Linear green counts 0.55 and blue 0.45 (such emulsions were very sensitive to blue); white stays
     white.
 
     Args:
@@ -178,14 +178,14 @@ def orthochromatic_lightness(rgb: Tensor) -> Tensor:
 
 
 def mean_chroma(ab: Tensor) -> Tensor:
-    """Mean CIELAB chroma sqrt(a*^2 + b*^2) of each photo in ab (..., 2, H, W), shape (...)."""
+    """Average the CIELAB chroma sqrt(a*^2 + b*^2) of each photo: ab (..., 2, H, W) to (...)."""
     _check_channels(ab, 2, "ab")
     a, b = (ab.float() * AB_SCALE).unbind(-3)
     return torch.hypot(a, b).mean(dim=(-2, -1))
 
 
 def is_grayscale(rgb: Tensor) -> bool:
-    """Whether the three channels of a photo (3, H, W) are alike throughout."""
+    """Whether the three channels of a photo (3, H, W) are equal everywhere."""
     return torch.equal(rgb[0], rgb[1]) and torch.equal(rgb[1], rgb[2])
 
 

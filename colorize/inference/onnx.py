@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from colorize.color.curves import AB_SCALE
 from colorize.models import create_model
-from colorize.models.classifier import ColorClassifier, predicts_distribution
+from colorize.models.base import ColorizationModel
+from colorize.models.classifier import ColorClassifier
 from colorize.models.layers import AlwaysOnDropout, pad_to_multiple, upsample_like
 from colorize.models.pretrained import Pretrained, short_digest
 from colorize.utils.checkpoint import CheckpointError
@@ -39,7 +40,7 @@ class _Exported(nn.Module):
         padded = pad_to_multiple(lightness, multiple)
         if hints is not None:
             hints = nn.functional.pad(hints, (0, -width % multiple, 0, -height % multiple))
-        if not predicts_distribution(self.network):
+        if not self.network.predicts_distribution:
             return self.network(padded, hints)[..., :height, :width]
         logits = self.network.logits(padded, hints)
         ab = upsample_like(self.network.decode(logits), padded)
@@ -82,7 +83,7 @@ def export_onnx(found: Pretrained, path: str | os.PathLike) -> float:
     """
     onnx = find_onnx()
     network = _Exported(_folded(found)).eval()
-    outputs = ["ab", "logits"] if predicts_distribution(found.network) else ["ab"]
+    outputs = ["ab", "logits"] if found.network.predicts_distribution else ["ab"]
     example = [torch.rand(2, 1, 96, 128) * 2 - 1]
     names = ["lightness"]
     if found.network.supports_hints:
@@ -116,7 +117,7 @@ def export_onnx(found: Pretrained, path: str | os.PathLike) -> float:
             "multiple": found.network.size_divisibility,
             "supports_hints": found.network.supports_hints,
             "temperature": found.network.temperature
-            if predicts_distribution(found.network)
+            if found.network.predicts_distribution
             else None,
             "probe": _probe(network, found.network.supports_hints),
         }
@@ -174,7 +175,7 @@ def _session(path: str | os.PathLike) -> tuple[Any, dict[str, Any]]:
     return session, json.loads(known["colorize"])
 
 
-class OnnxNetwork(nn.Module):
+class OnnxNetwork(ColorizationModel):
     """An onnxruntime session with the contract of `colorize.models`."""
 
     def __init__(self, session, facts: dict, output: str):

@@ -1,4 +1,4 @@
-"""Losses by name: distances between painted and true ab, and what a critic's logits cost."""
+"""Reconstruction losses by name, between predicted and target ab."""
 
 import torch.nn.functional as F
 

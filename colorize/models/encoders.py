@@ -1,75 +1,87 @@
-"""Pretrained encoders: any torchvision classifier of four families, looking at lightness."""
+"""Pretrained encoders: torchvision's classifiers of five families, with lightness as the input."""
 
 import os
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from colorize.color.lab import lightness_to_gray
+from colorize.models.mobilenet_v2 import MobileNetV2
 from colorize.utils.checkpoint import load_checkpoint
 
-# torchvision's ImageNet weights were trained on RGB in [0, 1] less this mean, over this deviation.
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
+# torchvision's ImageNet weights were trained on RGB in [0, 1] minus this mean, over this deviation.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
 FAMILIES = ("ResNet", "MobileNetV2", "MobileNetV3", "ConvNeXt", "EfficientNet")
+_PROBE = 64  # px; the side of the input by which stages are found
 
 
 class WeightsError(RuntimeError):
-    """Pretrained weights that cannot be had or do not fit; the message names the file."""
+    """Pretrained weights that cannot be loaded or do not fit; the message names the file."""
 
 
 class LightnessStem(nn.Module):
-    """An RGB network's first convolution, rewritten to take lightness, exactly.
+    """An RGB network's first convolution, rewritten exactly for lightness.
 
-    The grey photo that a lightness L stands for has R = G = B = g, so that the RGB network's
-    normalized input is (g - mean_c) / std_c, with zeros padded around it. Summing the filters
-    over c gives one filter for g; what remains, -mean_c / std_c, is a constant that ends at the
-    border where the padding begins. It becomes a second filter over a plane of ones, which the
-    same padding surrounds with zeros. A bias alone would be wrong at the borders.
+    The gray photo of a lightness L has R = G = B = g, so that the RGB network's normalized input is
+    (g - mean_c) / std_c, padded with zeros. Summing the filters over c gives one filter for g; the
+    rest, -mean_c / std_c, is a constant that ends at the border where the padding begins. It
+    becomes a second filter over a plane of ones, which is padded with zeros in the same way. A bias
+    alone would be wrong at the borders.
     """
 
     def __init__(self, conv: nn.Conv2d):
-        """Fold `conv`, a convolution of three channels, with ImageNet's normalization."""
+        """Fold ImageNet's normalization into `conv`, a convolution of three channels."""
         super().__init__()
-        bias = conv.bias is not None
         self.conv = nn.Conv2d(
-            2, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=bias
+            2,
+            conv.out_channels,
+            _pair(conv.kernel_size),
+            _pair(conv.stride),
+            _symmetric_padding(conv),
+            bias=conv.bias is not None,
         )
         mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
         std = torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
         with torch.no_grad():
             weight = conv.weight / std
-            grey, ones = weight.sum(1), -(weight * mean).sum(1)
-            self.conv.weight.copy_(torch.stack((grey, ones), dim=1))
-            if bias:
+            gray, ones = weight.sum(1), -(weight * mean).sum(1)
+            self.conv.weight.copy_(torch.stack((gray, ones), dim=1))
+            if conv.bias is not None and self.conv.bias is not None:
                 self.conv.bias.copy_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Lightness (N, 1, H, W) to the convolution's output."""
-        grey = lightness_to_gray(x)
-        return self.conv(torch.cat((grey, torch.ones_like(grey)), dim=1))
+        """Map lightness (N, 1, H, W) to the convolution's output."""
+        gray = lightness_to_gray(x)
+        return self.conv(torch.cat((gray, torch.ones_like(gray)), dim=1))
 
 
 class Encoder(nn.Module):
-    """A torchvision classifier without its classifier, giving the features of every stage.
+    """A torchvision classifier without its classification head, with the features of every stage.
 
-    A stage is what happens at one size: its features are the last ones before the next halving.
+    A stage is all that happens at one size: its features are the last ones before the next halving.
 
     Attributes:
         channels: of the features, finest first.
         strides: by how much their sides are smaller than the input's: 2, 4, 8, 16, 32 (ConvNeXt
             begins with 4).
         stages: the modules.
+        frozen_norm: whether BatchNorm keeps its statistics in training; a buffer.
     """
+
+    frozen_norm: Tensor
 
     def __init__(
         self,
         name: str,
-        weights: str | os.PathLike | None = None,
+        weights: "str | os.PathLike | WeightsEnum | None" = None,
         padding: str = "symmetric",
         frozen_norm: bool | None = None,
         stages: int | None = None,
@@ -79,51 +91,48 @@ class Encoder(nn.Module):
         Args:
             name: torchvision's, such as "resnet50", "mobilenet_v2", "convnext_tiny".
             weights: torchvision's weights, a member of their enum or its name, such as
-                "IMAGENET1K_V1" (downloaded into torch's cache where they are not there yet), or
-                a file with a state dict of the whole network, or None for random ones.
+                "IMAGENET1K_V1" (downloaded into torch's cache if they are not there yet); or a file
+                with a state dict of the whole network; or None for random ones.
             padding: "symmetric", torchvision's; or "same", TensorFlow's, for weights that were
-                trained so: convolutions of stride 2 (not a ResNet's pooling) then pad an even
-                side's right and bottom more.
-            frozen_norm: whether BatchNorm keeps the statistics of the weights in training; None:
-                where these are the identity (mean 0, variance 1), folded into the convolutions,
-                so that statistics of a batch would undo what the network learned.
+                trained with it: convolutions of stride 2 (not a ResNet's pooling) then pad the
+                right and the bottom of even sides more.
+            frozen_norm: whether BatchNorm keeps the statistics of the weights in training; None
+                freezes statistics that are the identity (mean 0, variance 1) because they were
+                folded into the convolutions: statistics of a batch would undo what was learned.
             stages: how many; None for all.
 
         Raises:
             ValueError: if torchvision has no such network, or it is of another family.
-            WeightsError: if the weights cannot be had or do not fit.
+            WeightsError: if the weights cannot be loaded or do not fit.
         """
         super().__init__()
         if padding not in ("symmetric", "same"):
             raise ValueError(f'padding must be "symmetric" or "same", got {padding!r}')
-        network = load_torchvision(name, weights)
+        network = _create_backbone(name, weights)
         if type(network).__name__ not in FAMILIES:
             raise ValueError(
-                f"backbone must be of the families {', '.join(FAMILIES)}, got {name!r}"
+                f"the encoder must be of the families {', '.join(FAMILIES)}, got {name!r}"
             )
         if frozen_norm is None:
             frozen_norm = weights is not None and _is_folded(network)
-        # Part of the state: a run that goes on has no weights' file to judge by.
+        # In the state dict, because a resumed run has no file of weights to decide by.
         self.register_buffer("frozen_norm", torch.tensor(frozen_norm))
         blocks = nn.Sequential(*_blocks(network))
         path, first = _first_convolution(blocks)
-        _set(blocks, path, LightnessStem(first))
+        _replace(blocks, path, LightnessStem(first))
         if padding == "same":
-            for path, conv in list(blocks.named_modules()):
-                if isinstance(conv, nn.Conv2d) and conv.stride[0] == 2 and conv.padding[0] > 0:
-                    _set(blocks, path, _same_padded(conv))
-        sizes, self.channels = _shapes(blocks)
-        ends = [i + 1 for i in range(len(sizes)) if sizes[i : i + 1] != sizes[i + 1 : i + 2]]
+            _use_same_padding(blocks)
+        sides, widths = _block_shapes(blocks)
+        ends = [i + 1 for i in range(len(sides)) if sides[i : i + 1] != sides[i + 1 : i + 2]]
         ends = ends[:stages]
-        self.channels = [self.channels[end - 1] for end in ends]
-        self.strides = [_PROBE // sizes[end - 1] for end in ends]
-        begins = [0, *ends]
+        self.channels = [widths[end - 1] for end in ends]
+        self.strides = [_PROBE // sides[end - 1] for end in ends]
         self.stages = nn.ModuleList(
-            blocks[begin:end] for begin, end in zip(begins, ends, strict=False)
+            blocks[begin:end] for begin, end in zip([0, *ends], ends, strict=False)
         )
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Switch to training; BatchNorm stays as it is where it is frozen."""
+        """Set the training mode; frozen BatchNorm stays in evaluation mode."""
         super().train(mode)
         if self.frozen_norm:
             for module in self.modules():
@@ -132,7 +141,7 @@ class Encoder(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Lightness (N, 1, H, W) to features, finest first."""
+        """Map lightness (N, 1, H, W) to features, finest first."""
         features = []
         for stage in self.stages:
             x = stage(x)
@@ -140,82 +149,110 @@ class Encoder(nn.Module):
         return features
 
 
-_PROBE = 64  # px; the side of the input by which stages are found
-
-
-def _blocks(network: nn.Module) -> list[nn.Module]:
-    """A classifier's blocks in order, none of which halves twice."""
-    if hasattr(network, "layer4"):  # a ResNet
-        stem = nn.Sequential(network.conv1, network.bn1, network.relu)
-        first = nn.Sequential(network.maxpool, network.layer1)
-        return [stem, first, network.layer2, network.layer3, network.layer4]
-    blocks = list(network.features)
+def _blocks(network: nn.Module) -> Iterable[nn.Module]:
+    """Return a classifier's blocks in order, none of which halves the size twice."""
+    if type(network).__name__ == "ResNet":
+        layers = dict(network.named_children())
+        stem = nn.Sequential(layers["conv1"], layers["bn1"], layers["relu"])
+        first = nn.Sequential(layers["maxpool"], layers["layer1"])
+        return [stem, first, layers["layer2"], layers["layer3"], layers["layer4"]]
+    blocks = list(network.get_submodule("features").children())
     # MobileNets and EfficientNets end with a convolution that widens for the classifier.
     return blocks if type(network).__name__ == "ConvNeXt" else blocks[:-1]
 
 
 def _is_folded(network: nn.Module) -> bool:
+    """Whether all BatchNorm statistics are the identity."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    return bool(norms) and all(
-        not norm.running_mean.any() and (norm.running_var == 1).all() for norm in norms
-    )
+    return bool(norms) and all(_is_identity(norm) for norm in norms)
+
+
+def _is_identity(norm: nn.BatchNorm2d) -> bool:
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        return False
+    return not mean.any() and bool(torch.eq(variance, 1).all())
 
 
 def _first_convolution(blocks: nn.Module) -> tuple[str, nn.Conv2d]:
     return next((path, m) for path, m in blocks.named_modules() if isinstance(m, nn.Conv2d))
 
 
-def _set(blocks: nn.Module, path: str, module: nn.Module) -> None:
+def _replace(blocks: nn.Module, path: str, module: nn.Module) -> None:
     parent, _, name = path.rpartition(".")
     setattr(blocks.get_submodule(parent), name, module)
 
 
-def _same_padded(conv: nn.Conv2d) -> nn.Module:
-    """TensorFlow's "same" padding of a convolution of stride 2 on an even side."""
-    total = conv.kernel_size[0] - conv.stride[0]
-    conv.padding = (0, 0)
-    return nn.Sequential(nn.ZeroPad2d((total // 2, total - total // 2) * 2), conv)
+def _pair(sides: tuple[int, ...]) -> tuple[int, int]:
+    height, width = sides
+    return height, width
+
+
+def _symmetric_padding(conv: nn.Conv2d) -> tuple[int, int]:
+    if isinstance(conv.padding, str):  # "same" or "valid", which no network of FAMILIES has
+        raise ValueError(f"a convolution with padding {conv.padding!r} is not supported")
+    return _pair(conv.padding)
+
+
+def _use_same_padding(blocks: nn.Module) -> None:
+    """Replace the padding of convolutions of stride 2 by TensorFlow's "same", for even sides."""
+    for path, conv in list(blocks.named_modules()):
+        if not isinstance(conv, nn.Conv2d) or conv.stride[0] != 2:
+            continue
+        if _symmetric_padding(conv)[0] == 0:
+            continue
+        total = conv.kernel_size[0] - conv.stride[0]
+        left, right = total // 2, total - total // 2
+        conv.padding = (0, 0)
+        _replace(blocks, path, nn.Sequential(nn.ZeroPad2d((left, right, left, right)), conv))
 
 
 @torch.no_grad()
-def _shapes(blocks: nn.Sequential) -> tuple[list[int], list[int]]:
-    """Side and channels after each block, of an input of `_PROBE` px."""
-    was = blocks.training
+def _block_shapes(blocks: nn.Sequential) -> tuple[list[int], list[int]]:
+    """Return side and channels after each block, for an input of `_PROBE` px."""
+    was_training = blocks.training
     x = torch.zeros(1, 1, _PROBE, _PROBE)
     sides, widths = [], []
     for block in blocks.eval():
         x = block(x)
         sides.append(x.shape[-1])
         widths.append(x.shape[1])
-    blocks.train(was)
+    blocks.train(was_training)
     return sides, widths
 
 
-def load_torchvision(name: str, weights: str | os.PathLike | None) -> nn.Module:
-    """A torchvision classifier with weights by enum name or file, or random ones for None.
+def _create_backbone(name: str, weights: "str | os.PathLike | WeightsEnum | None") -> nn.Module:
+    """Return a classifier, without importing torchvision for the bundled model's."""
+    if name == "mobilenet_v2" and weights is None:
+        return MobileNetV2()
+    return load_torchvision(name, weights)
+
+
+def load_torchvision(name: str, weights: "str | os.PathLike | WeightsEnum | None") -> nn.Module:
+    """Return a torchvision classifier with weights by enum name or file, or random ones for None.
 
     Raises:
         ValueError: if torchvision has no such network.
-        WeightsError: if the weights cannot be had or do not fit.
+        WeightsError: if the weights cannot be loaded or do not fit.
     """
-    import torchvision.models as zoo  # here, because it costs seconds
+    from torchvision import models  # here, because its import takes seconds
 
-    if name not in zoo.list_models(module=zoo):
+    if name not in models.list_models(module=models):
         raise ValueError(f"torchvision has no network {name!r}")
     if weights is None:
-        return zoo.get_model(name)
-    if isinstance(weights, zoo.WeightsEnum):
+        return models.get_model(name)
+    if isinstance(weights, models.WeightsEnum):
         return _with_published_weights(name, weights)
-    names = zoo.get_model_weights(name).__members__
-    if str(weights) in names:
-        return _with_published_weights(name, names[str(weights)])
+    published = models.get_model_weights(name).__members__
+    if str(weights) in published:
+        return _with_published_weights(name, published[str(weights)])
     path = Path(weights)
     if not path.is_file():
         raise WeightsError(
             f"{weights} is neither a file nor one of {name}'s weights in torchvision: "
-            f"{', '.join(names)}"
+            f"{', '.join(published)}"
         )
-    network = zoo.get_model(name)
+    network = models.get_model(name)
     try:
         state = load_checkpoint(path)
         network.load_state_dict({key: value.float() for key, value in state.items()})
@@ -224,20 +261,21 @@ def load_torchvision(name: str, weights: str | os.PathLike | None) -> nn.Module:
     return network
 
 
-def _with_published_weights(name: str, weights) -> nn.Module:
-    """The network with a member of torchvision's weights enum, from torch's cache or the net."""
-    import torchvision.models as zoo
+def _with_published_weights(name: str, weights: "WeightsEnum") -> nn.Module:
+    """Return a network with torchvision's weights, from torch's cache or downloaded."""
+    from torchvision import models
 
-    place = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
     try:
-        return zoo.get_model(name, weights=weights)
-    except OSError as error:  # URLError is one
+        return models.get_model(name, weights=weights)
+    except OSError as error:  # includes URLError
         reason = getattr(error, "reason", error)
         raise WeightsError(
-            f"{weights} cannot be downloaded ({reason}). Put {place.name} into {place.parent}, or "
-            "name a file (--encoder-weights FILE), or begin untrained (--encoder-weights none)"
+            f"{weights} cannot be downloaded ({reason}). Put {path.name} into {path.parent}, or "
+            "name a file (--encoder-weights FILE), or train from random weights "
+            "(--encoder-weights none)"
         ) from error
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        if place.exists():
-            raise WeightsError(f"{place} is damaged, remove it: {error}") from error
-        raise WeightsError(f"{weights} came damaged over the net, try again: {error}") from error
+        if path.exists():
+            raise WeightsError(f"{path} is damaged, remove it: {error}") from error
+        raise WeightsError(f"{weights} was damaged in the download, try again: {error}") from error

@@ -1,25 +1,21 @@
-"""Attempt one: a ResNet's early features, upsampled to color."""
+"""A ResNet's early features, upsampled to ab."""
 
 import os
+from collections.abc import Iterable
 
 from torch import Tensor, nn
 
+from colorize.models.base import ColorizationModel
 from colorize.models.encoders import Encoder
-from colorize.models.layers import check_input
 
 
-class ResNetAutoencoder(nn.Module):
+class ResNetAutoencoder(ColorizationModel):
     """ResNet50 up to its 256x56x56 features (for 224x224), and a decoder up to 2x224x224.
 
-    The source story calls these features mid-level. They are the output of the first of four
-    stages, and a color sees about 50 px around it: sky is known by its smoothness, not by its
-    being above a meadow.
-
-    Attributes:
-        multiple: heights and widths must be multiples of it.
+    The source project calls these features mid-level. They are the output of the first of four
+    stages, and the receptive field of a color is about 50 px wide: sky is recognized by its
+    smoothness, not by its being above a meadow.
     """
-
-    supports_hints = False
 
     def __init__(
         self,
@@ -27,27 +23,37 @@ class ResNetAutoencoder(nn.Module):
         encoder_weights: str | os.PathLike | None = None,
         padding: str = "symmetric",
     ):
-        """Build the network; arguments as of `Backbone`."""
+        """Build the network.
+
+        Args:
+            encoder_name: torchvision's name, as in `Encoder`.
+            encoder_weights: name or file of its weights, as in `Encoder`.
+            padding: "symmetric" or "same", as in `Encoder`.
+        """
         super().__init__()
         self.encoder = Encoder(encoder_name, encoder_weights, padding, stages=2)
-        channels, self.size_divisibility = self.encoder.channels[-1], self.encoder.strides[-1]
-        doublings = (
-            self.size_divisibility.bit_length() - 1
-        )  # 2; of ConvNeXt, which begins at stride 4, 3
-        self.decoder = nn.Sequential(
-            *(_upsample(channels >> k, channels >> k + 1) for k in range(doublings)),
-            nn.Conv2d(channels >> doublings, 2, kernel_size=3, padding=1),
-            nn.Tanh(),
-        )
+        self.size_divisibility = self.encoder.strides[-1]
+        channels = self.encoder.channels[-1]
+        layers: list[nn.Module] = []
+        # Two doublings; three for ConvNeXt, whose first stage has stride 4.
+        for _ in range(self.size_divisibility.bit_length() - 1):
+            layers.append(_upsampling_block(channels, channels // 2))
+            channels //= 2
+        layers.append(nn.Conv2d(channels, 2, kernel_size=3, padding=1))
+        self.decoder = nn.Sequential(*layers, nn.Tanh())
+
+    def encoder_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters of the pretrained encoder."""
+        return self.encoder.parameters()
 
     def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
-        """Lightness (N, 1, H, W) to ab (N, 2, H, W), both in [-1, 1]."""
-        check_input(lightness, hints, self.size_divisibility)
+        """Predict ab (N, 2, H, W) from lightness (N, 1, H, W), both in [-1, 1]."""
+        self.check_input(lightness, hints)
         return self.decoder(self.encoder(lightness)[-1])
 
 
-def _upsample(in_channels: int, out_channels: int) -> nn.Module:
-    """Twice the size; padded and bilinear, so that colors stay on their objects.
+def _upsampling_block(in_channels: int, out_channels: int) -> nn.Module:
+    """Build a block that doubles the size; padded and bilinear, so that colors stay in place.
 
     The convolution comes first, where it costs a quarter.
     """

@@ -1,31 +1,28 @@
-"""Attempt two: a fully convolutional network that adds up what every level says.
+"""A fully convolutional network that adds up the scores of every level.
 
 Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation, CVPR 2015.
 """
 
 import math
 import os
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colorize.models.base import ColorizationModel
 from colorize.models.encoders import Encoder
-from colorize.models.layers import check_input
 
 
-class ResNetFCN(nn.Module):
+class ResNetFCN(ColorizationModel):
     """ResNet101 whose scores from every level are upsampled and summed, coarsest to finest.
 
     A score is a 1x1 convolution to the two color channels. torchvision's ready-made FCN reads
-    the last level only, and so blows up a coarse map; this one is the network of the paper
+    the last level only and upsamples a coarse map; this one is the network of the paper
     (section 4.2), with all five levels instead of its three.
-
-    Attributes:
-        multiple: heights and widths must be multiples of it.
     """
 
-    supports_hints = False
     size_divisibility = 32
 
     def __init__(
@@ -34,30 +31,45 @@ class ResNetFCN(nn.Module):
         encoder_weights: str | os.PathLike | None = None,
         padding: str = "symmetric",
     ):
-        """Build the network; arguments as of `Backbone`."""
+        """Build the network.
+
+        Args:
+            encoder_name: torchvision's name, as in `Encoder`.
+            encoder_weights: name or file of its weights, as in `Encoder`.
+            padding: "symmetric" or "same", as in `Encoder`.
+        """
         super().__init__()
         self.encoder = Encoder(encoder_name, encoder_weights, padding)
         self.scores = nn.ModuleList(
-            nn.Conv2d(channels, 2, kernel_size=1) for channels in self.encoder.channels
+            _zero_initialized(nn.Conv2d(channels, 2, kernel_size=1))
+            for channels in self.encoder.channels
         )
-        for score in self.scores:  # "We zero-initialize the score layers" (section 4.3): grey
-            nn.init.zeros_(score.weight)
-            nn.init.zeros_(score.bias)
+
+    def encoder_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters of the pretrained encoder."""
+        return self.encoder.parameters()
 
     def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
-        """Lightness (N, 1, H, W) to ab (N, 2, H, W), both in [-1, 1]."""
-        check_input(lightness, hints, self.size_divisibility)
+        """Predict ab (N, 2, H, W) from lightness (N, 1, H, W), both in [-1, 1]."""
+        self.check_input(lightness, hints)
         features = self.encoder(lightness)
         # Adam moves every weight by about the learning rate, and hundreds of features add up in
-        # a score; undivided, the first steps would drive the tanh into saturation for good.
+        # a score; without the division the first steps would saturate the tanh for good.
         levels = [
             score(x) / math.sqrt(x.shape[1]) for score, x in zip(self.scores, features, strict=True)
         ]
         fused = levels.pop()
         while levels:
-            fused = _enlarged(fused, 2) + levels.pop()
-        return torch.tanh(_enlarged(fused, self.encoder.strides[0]))
+            fused = _upsample(fused, 2) + levels.pop()
+        return torch.tanh(_upsample(fused, self.encoder.strides[0]))
 
 
-def _enlarged(x: Tensor, times: int) -> Tensor:
-    return F.interpolate(x, scale_factor=times, mode="bilinear", align_corners=False)
+def _zero_initialized(score: nn.Conv2d) -> nn.Conv2d:
+    """Zero a layer: "We zero-initialize the score layers" (section 4.3); predictions are gray."""
+    for parameter in score.parameters():
+        nn.init.zeros_(parameter)
+    return score
+
+
+def _upsample(x: Tensor, factor: int) -> Tensor:
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)

@@ -1,4 +1,4 @@
-"""Attempt three: the U-Net of pix2pix.
+"""The U-Net of pix2pix.
 
 Isola, Zhu, Zhou, Efros: Image-to-Image Translation with Conditional Adversarial Networks,
 CVPR 2017.
@@ -8,26 +8,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colorize.models.base import ColorizationModel
 from colorize.models.layers import (
     AlwaysOnDropout,
     SelfAttention,
     apply_spectral_norm,
-    check_input,
     concat_hints,
     init_normal,
 )
 
 
-class UNetGenerator(nn.Module):
+class UNetGenerator(ColorizationModel):
     """pix2pix's U-Net (appendix 6.1.1): an encoder that halves, a decoder that doubles, skips.
 
     At depth 8 and 256 px the innermost features are 1x1: every color may depend on the whole
-    photo. The decoder's first three blocks carry dropout that stays on in use; seed torch for
-    a repeatable painting.
-
-    Attributes:
-        multiple: heights and widths must be multiples of it, 2 ** depth.
-        supports_hints: whether it was built for color hints.
+    photo. The decoder's first three blocks have dropout that stays on at inference; seed torch for
+    a repeatable prediction. Inputs must be divisible by 2 ** depth.
     """
 
     def __init__(
@@ -43,11 +39,11 @@ class UNetGenerator(nn.Module):
 
         Args:
             depth: number of halvings.
-            base_channels: after the first halving; they double up to 8 times as many.
+            base_channels: channels after the first halving; they double up to 8 times as many.
             dropout: probability in the decoder's first three blocks.
-            attention: stride at which the decoder has self-attention (SAGAN); None nowhere.
-            spectral_norm: whether all convolutions are spectrally normalized too (SAGAN).
-            hints: whether it takes color hints, see `concat_hints`.
+            attention: stride at which the decoder has self-attention (SAGAN); None for nowhere.
+            spectral_norm: whether all convolutions are also spectrally normalized (SAGAN).
+            hints: whether it takes color hints (see `concat_hints`).
 
         Raises:
             ValueError: if there are fewer than two halvings, too few for a skip, or the decoder
@@ -61,10 +57,11 @@ class UNetGenerator(nn.Module):
         self.encoder_blocks = nn.ModuleList()
         for level, out in enumerate(channels):
             first, last = level == 0, level == depth - 1
+            in_channels = (4 if hints else 1) if first else channels[level - 1]
             self.encoder_blocks.append(
                 nn.Sequential(
                     nn.Identity() if first else nn.LeakyReLU(0.2),
-                    nn.Conv2d((4 if hints else 1) if first else channels[level - 1], out, 4, 2, 1),
+                    nn.Conv2d(in_channels, out, 4, 2, 1),
                     # A 1x1 map of one photo has no variance to normalize by.
                     nn.Identity() if first or last else nn.BatchNorm2d(out),
                 )
@@ -76,11 +73,11 @@ class UNetGenerator(nn.Module):
             )
         self.decoder_blocks = nn.ModuleList()
         for level in reversed(range(1, depth)):
-            skipped = 0 if level == depth - 1 else channels[level]
+            skip_channels = 0 if level == depth - 1 else channels[level]
             out = channels[level - 1]
             self.decoder_blocks.append(
                 nn.Sequential(
-                    nn.ConvTranspose2d(channels[level] + skipped, out, 4, 2, 1),
+                    nn.ConvTranspose2d(channels[level] + skip_channels, out, 4, 2, 1),
                     nn.BatchNorm2d(out),
                     AlwaysOnDropout(dropout) if level >= depth - 3 else nn.Identity(),
                     SelfAttention(out) if 2**level == attention else nn.Identity(),
@@ -92,8 +89,8 @@ class UNetGenerator(nn.Module):
             apply_spectral_norm(self)
 
     def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
-        """Lightness (N, 1, H, W), and hints (N, 3, H, W), to ab (N, 2, H, W) in [-1, 1]."""
-        check_input(lightness, hints, self.size_divisibility, self.supports_hints)
+        """Predict ab (N, 2, H, W) in [-1, 1] from lightness (N, 1, H, W) and hints (N, 3, H, W)."""
+        self.check_input(lightness, hints)
         x = concat_hints(lightness, hints) if self.supports_hints else lightness
         skips = []
         for block in self.encoder_blocks:
@@ -101,7 +98,7 @@ class UNetGenerator(nn.Module):
             skips.append(x)
         x = F.relu(skips.pop())  # the innermost
         for block in self.decoder_blocks:
-            # Joined after the ReLU, not before: the same values, but BatchNorm is handed its
-            # gradient whole. To a slice of one, torch on a CPU is nearly twenty times slower.
+            # Concatenate after the ReLU, not before: the values are the same, but BatchNorm gets a
+            # contiguous gradient; with a slice, torch on a CPU is nearly twenty times slower.
             x = torch.cat((F.relu(block(x)), F.relu(skips.pop())), dim=1)
         return self.head(x)

@@ -1,33 +1,38 @@
 """A generator with its discriminator, after pix2pix.
 
-Isola, Zhu, Zhou, Efros: Image-to-Image Translation with Conditional Adversarial Networks, CVPR 2017.
+Isola, Zhu, Zhou, Efros: Image-to-Image Translation with Conditional Adversarial Networks,
+CVPR 2017.
 """
+
+from collections.abc import Iterable
 
 from torch import Tensor, nn
 
+from colorize.models.base import ColorizationModel
 from colorize.models.discriminator import PatchDiscriminator
 from colorize.models.unet import UNetGenerator
 
 
-class GAN(nn.Module):
-    """A generator together with its discriminator; used as a network, it is the generator."""
+class GAN(ColorizationModel):
+    """A generator together with its discriminator; called as a model, it is the generator.
 
-    def __init__(self, generator: nn.Module, discriminator: nn.Module):
+    Attributes:
+        generator: predicts ab from lightness.
+        discriminator: tells real from predicted ab.
+    """
+
+    def __init__(self, generator: ColorizationModel, discriminator: PatchDiscriminator):
         super().__init__()
         self.generator, self.discriminator = generator, discriminator
+        self.size_divisibility = generator.size_divisibility
+        self.supports_hints = generator.supports_hints
 
-    @property
-    def size_divisibility(self) -> int:
-        """Heights and widths must be multiples of it."""
-        return self.generator.size_divisibility
-
-    @property
-    def supports_hints(self) -> bool:
-        """Whether the generator was built for color hints."""
-        return self.generator.supports_hints
+    def encoder_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters of the generator's pretrained encoder."""
+        return self.generator.encoder_parameters()
 
     def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
-        """Lightness (N, 1, H, W), and hints (N, 3, H, W), to ab (N, 2, H, W) in [-1, 1]."""
+        """Predict ab (N, 2, H, W) in [-1, 1] with the generator."""
         return self.generator(lightness, hints)
 
 
@@ -55,15 +60,20 @@ class UNetGAN(GAN):
         """Build both networks.
 
         Args:
-            depth, base_channels, dropout, attention, spectral_norm, hints: of `UNetGenerator`.
-            discriminator_channels: of `PatchDiscriminator`; None takes the generator's.
-            discriminator_attention: stride after which the discriminator has self-attention.
+            depth: number of halvings, as in `UNetGenerator`.
+            base_channels: after the first halving, as in `UNetGenerator`.
+            dropout: probability in the decoder's first three blocks.
+            attention: stride at which the generator has self-attention; None for nowhere.
+            spectral_norm: whether all convolutions of both are spectrally normalized.
+            hints: whether the generator takes color hints.
+            discriminator_channels: base channels of the discriminator; None for the generator's.
+            discriminator_attention: stride after which the discriminator has self-attention; None
+                for nowhere.
         """
-        super().__init__(
-            UNetGenerator(depth, base_channels, dropout, attention, spectral_norm, hints),
-            PatchDiscriminator(
-                base_channels if discriminator_channels is None else discriminator_channels,
-                spectral_norm=spectral_norm,
-                attention=discriminator_attention,
-            ),
+        generator = UNetGenerator(depth, base_channels, dropout, attention, spectral_norm, hints)
+        discriminator = PatchDiscriminator(
+            base_channels if discriminator_channels is None else discriminator_channels,
+            spectral_norm=spectral_norm,
+            attention=discriminator_attention,
         )
+        super().__init__(generator, discriminator)

@@ -1,20 +1,99 @@
-"""Photos as tensors: square crops in RGB, and the LAB pairs that networks learn from."""
+"""Datasets of photos: plain RGB crops, LAB pairs, and the examples that trainers learn from."""
 
 import math
 import os
 from collections.abc import Sequence
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from colorize.color.lab import rgb_to_lab
-from colorize.data.folder import PhotoRecord
+from colorize.config import TrainConfig
+from colorize.data.degradations import degrade
+from colorize.data.folder import InspectedPhoto, PhotoRecord
+from colorize.data.hint_sampling import sample_hints
 from colorize.io.image import photo_size, read_rgb, resize
-from colorize.utils.seed import derive_seed
+from colorize.utils.seed import seeded_generator
 
-MIN_CROP = 0.5  # a random crop's side is at least this part of the photo's short side
+MIN_CROP = 0.5  # the side of a random crop, at least, relative to the short side of the photo
+
+Index = int | tuple[int, int]  # of a photo, or (epoch, index of a photo)
+Item = TypeVar("Item", covariant=True)
+
+
+class Example(NamedTuple):
+    """What a network is trained on: a crop and its random inputs, of one photo or of a batch.
+
+    Attributes:
+        rgb: uint8 (3, size, size), or (N, 3, size, size) of a batch; input and target follow
+            from it.
+        lightness: (1, size, size) in [-1, 1], where the settings ask for degraded inputs: it
+            replaces the lightness of `rgb`.
+        hints: (3, size, size), where the settings ask for color hints: ab and mask.
+    """
+
+    rgb: Tensor
+    lightness: Tensor | None = None
+    hints: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ExampleSettings:
+    """What an example holds beside its crop.
+
+    Attributes:
+        degradation_prob: probability that the input of a photo is degraded.
+        hints: whether color hints are drawn.
+        hint_dropout: probability that a photo gets no hints, beside the one in eight that has none.
+    """
+
+    degradation_prob: float = 0.0
+    hints: bool = False
+    hint_dropout: float = 0.0
+
+    @classmethod
+    def from_config(cls, config: TrainConfig) -> "ExampleSettings":
+        """Take over the settings of a run."""
+        has_hints = bool(config.model_kwargs.get("hints", False))
+        return cls(config.degradation_prob, has_hints, config.hint_dropout)
+
+
+PLAIN = ExampleSettings()  # crops alone
+
+
+def make_example(
+    rgb: Tensor, settings: ExampleSettings, generator: torch.Generator | None = None
+) -> Example:
+    """Draw the random inputs of a crop: the one place where it is done, for files and shards.
+
+    Args:
+        rgb: uint8 (3, size, size).
+        settings: what is drawn.
+        generator: source of the random numbers; None takes torch's global one.
+    """
+    lightness = hints = None
+    if settings.degradation_prob > 0:
+        is_degraded = torch.rand((), generator=generator) < settings.degradation_prob
+        lightness = degrade(rgb, generator) if is_degraded else rgb_to_lab(rgb)[0]
+    if settings.hints:
+        hints = sample_hints(rgb, generator)
+        if torch.rand((), generator=generator) < settings.hint_dropout:
+            hints = torch.zeros_like(hints)
+    return Example(rgb, lightness, hints)
+
+
+def collate_examples(examples: Sequence[Example]) -> Example:
+    """Stack examples of the same settings to a batch."""
+    lightness = [example.lightness for example in examples if example.lightness is not None]
+    hints = [example.hints for example in examples if example.hints is not None]
+    return Example(
+        rgb=default_collate([example.rgb for example in examples]),
+        lightness=default_collate(lightness) if lightness else None,
+        hints=default_collate(hints) if hints else None,
+    )
 
 
 def read_crop(
@@ -25,15 +104,18 @@ def read_crop(
     augment: bool = False,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """One square crop of a photo, uint8 (3, size, size), decoded no larger than it needs.
+    """Read a square crop of a photo, decoded no larger than needed.
 
     Args:
         file: a path, or a file opened in binary mode.
-        width: of the upright photo.
+        width: of the upright photo in pixels.
         height: likewise.
-        size: of the crop.
-        augment: random side, place and mirroring; else the largest centered square.
-        generator: what random crops are drawn from; None takes torch's global one.
+        size: side of the crop in pixels.
+        augment: draw side, position and mirroring; else take the largest centered square.
+        generator: source of the random numbers; None takes torch's global one.
+
+    Returns:
+        uint8 (3, size, size).
 
     Raises:
         PhotoError: if the file cannot be read.
@@ -41,12 +123,12 @@ def read_crop(
     """
     u = torch.rand(4, generator=generator).tolist() if augment else (1.0, 0.5, 0.5, 1.0)
     short = min(width, height)
-    smallest = max(MIN_CROP * short, size)
-    share = (smallest + u[0] * (short - smallest)) / short
+    min_side = max(MIN_CROP * short, size)
+    relative_side = (min_side + u[0] * (short - min_side)) / short
 
-    rgb = read_rgb(file, min_side=math.ceil(size / share))
-    height, width = rgb.shape[-2:]  # of what was decoded, maybe smaller than the photo
-    side = round(share * min(height, width))
+    rgb = read_rgb(file, min_side=math.ceil(size / relative_side))
+    height, width = rgb.shape[-2:]  # as decoded, possibly smaller than the photo
+    side = round(relative_side * min(height, width))
     if side < size:
         raise ValueError(f"{file} is {width}x{height}, too small for a crop of {size} px")
     left, top = round(u[1] * (width - side)), round(u[2] * (height - side))
@@ -54,26 +136,32 @@ def read_crop(
     return crop.flip(-1) if u[3] < 0.5 else crop
 
 
-class RgbDataset(Dataset):
-    """Square uint8 crops (3, size, size) of photos; never squashed, never upsample_like.
+class _CropDataset(Dataset[Item]):
+    """Square crops of photos, never distorted and never enlarged; a subclass says as what.
 
-    Augmented, a crop's side and place are random and every second one is mirrored; else it is
-    the photo's largest centered square. The index may be a number, with torch's global
-    generator deciding, or (epoch, number): then the crop follows from (seed, epoch, number)
-    alone, in whatever process it is made.
+    With `augment` the side and the position of a crop are random and every second one is mirrored,
+    else it is the largest centered square. The index is a number, and torch's global generator
+    decides; or (epoch, number), and everything random follows from (seed, epoch, number) alone, in
+    whatever process the crop is made.
 
-    Nothing is opened before it is asked for.
+    No file is opened before its crop is asked for.
     """
 
     def __init__(
-        self, photos: Sequence[PhotoRecord], size: int, augment: bool = False, seed: int = 0
+        self, photos: Sequence[PhotoRecord], size: int, *, augment: bool = False, seed: int = 0
     ):
-        """Take the photos, for example `PhotoFolder(...).select("train", min_side=size).photos`.
+        """Take the photos.
+
+        Args:
+            photos: for example `PhotoFolder(...).select("train", min_side=size).photos`.
+            size: side of the crops in pixels.
+            augment: draw random crops, for training.
+            seed: of everything random.
 
         Raises:
-            ValueError: if a photo marked test is to be augmented, that is, trained on.
+            ValueError: if photos marked test are to be augmented, that is, trained on.
         """
-        tested = [photo for photo in photos if photo.part == "test"]
+        tested = [photo for photo in photos if photo.split == "test"]
         if augment and tested:
             raise ValueError(
                 f"{len(tested)} photos are marked test and must not be trained on: {tested[0].path}"
@@ -83,8 +171,8 @@ class RgbDataset(Dataset):
     def __len__(self) -> int:
         return len(self.photos)
 
-    def __getitem__(self, index: int | tuple[int, int]) -> Tensor:
-        """Read one crop.
+    def _crop(self, index: Index) -> tuple[Tensor, torch.Generator | None]:
+        """Read a crop, uint8 (3, size, size); with the generator for what else is drawn.
 
         Raises:
             PhotoError: if the file cannot be read.
@@ -93,20 +181,49 @@ class RgbDataset(Dataset):
         generator = None
         if isinstance(index, tuple):
             epoch, index = index
-            generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch, index))
+            generator = seeded_generator(self.seed, epoch, index)
         photo = self.photos[index]
-        width, height = photo.width, photo.height
-        if width is None or height is None:
+        if isinstance(photo, InspectedPhoto):
+            width, height = photo.width, photo.height
+        else:
             width, height = photo_size(photo.path)
-        return read_crop(photo.path, width, height, self.size, self.augment, generator)
+        crop = read_crop(photo.path, width, height, self.size, self.augment, generator)
+        return crop, generator
 
 
-class LabDataset(RgbDataset):
+class RgbDataset(_CropDataset[Tensor]):
+    """Square crops of photos as uint8 tensors (3, size, size), in RGB."""
+
+    def __getitem__(self, index: Index) -> Tensor:
+        return self._crop(index)[0]
+
+
+class LabDataset(_CropDataset[tuple[Tensor, Tensor]]):
     """The same crops as pairs: lightness (1, size, size) and ab (2, size, size), in [-1, 1].
 
-    For your own loops. The trainers take uint8 batches from `RgbDataset` and convert them on
-    the device, through the same function.
+    For training loops of your own. The trainers take uint8 batches and convert them on the device,
+    by the same function.
     """
 
-    def __getitem__(self, index: int | tuple[int, int]) -> tuple[Tensor, Tensor]:
-        return rgb_to_lab(super().__getitem__(index))
+    def __getitem__(self, index: Index) -> tuple[Tensor, Tensor]:
+        return rgb_to_lab(self._crop(index)[0])
+
+
+class TrainingDataset(_CropDataset[Example]):
+    """Augmented crops with their degraded inputs and color hints, as `Example`s."""
+
+    def __init__(
+        self,
+        photos: Sequence[PhotoRecord],
+        size: int,
+        *,
+        seed: int = 0,
+        settings: ExampleSettings = PLAIN,
+    ):
+        """Take the photos, none of them marked test, and the settings of the examples."""
+        super().__init__(photos, size, augment=True, seed=seed)
+        self.settings = settings
+
+    def __getitem__(self, index: Index) -> Example:
+        rgb, generator = self._crop(index)
+        return make_example(rgb, self.settings, generator)

@@ -1,4 +1,4 @@
-"""What a century does to a photograph, done to the input alone: the colors to learn stay true."""
+"""Degradations of old photographs, applied to the network's input only: the target stays clean."""
 
 import io
 
@@ -10,86 +10,89 @@ from torch import Tensor
 
 from colorize.color.lab import orthochromatic_lightness, rgb_to_lab
 
+DEGRADATION_PROB = 0.5  # of each single degradation
 
-def degrade(rgb: Tensor, share: float) -> Tensor:
-    """The lightness of photos as it might have come down to us, from torch's generator.
 
-    Of the photos that are aged, each damage befalls every second one: an emulsion blind to red,
-    blur, fading, grain, scratches, JPEG compression; in the order in which they happen.
+def degrade(rgb: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Compute the lightness of a photo as an old print or plate of it would have it.
+
+    Each degradation is applied with probability 0.5, in the order in which they happen: an
+    emulsion blind to red, blur, fading, grain, scratches, JPEG compression.
 
     Args:
-        rgb: uint8 (N, 3, H, W).
-        share: of the photos that are aged, from 0 to 1.
+        rgb: uint8 (3, H, W).
+        generator: source of the random numbers; None takes torch's global one.
 
     Returns:
-        Lightness (N, 1, H, W) in [-1, 1].
+        Lightness (1, H, W) in [-1, 1].
     """
     lightness, _ = rgb_to_lab(rgb)
-    aged = torch.rand(len(rgb)) < share
-    damages = (_emulsion, _blur, _fade, _grain, _scratch, _compress)
-    befallen = torch.rand(len(damages), len(rgb)) < 0.5
-    for damage, chosen in zip(damages, befallen & aged, strict=True):
-        numbers = chosen.nonzero().flatten().tolist()
-        for number in numbers:
-            lightness[number] = damage(lightness[number], rgb[number]).clamp(-1, 1)
+    degradations = (_emulsion, _blur, _fade, _grain, _scratch, _compress)
+    is_applied = torch.rand(len(degradations), generator=generator) < DEGRADATION_PROB
+    for degradation, applied in zip(degradations, is_applied.tolist(), strict=True):
+        if applied:
+            lightness = degradation(lightness, rgb, generator).clamp(-1, 1)
     return lightness
 
 
-def _between(low: float, high: float) -> float:
-    return low + (high - low) * torch.rand(()).item()
+def _uniform(low: float, high: float, generator: torch.Generator | None) -> float:
+    return low + (high - low) * torch.rand((), generator=generator).item()
 
 
-def _emulsion(lightness: Tensor, rgb: Tensor) -> Tensor:
+def _emulsion(lightness: Tensor, rgb: Tensor, generator: torch.Generator | None) -> Tensor:
     """Plates before about 1920 did not see red: lips and bricks came out dark, skies pale."""
     return orthochromatic_lightness(rgb)
 
 
-def _blur(lightness: Tensor, rgb: Tensor) -> Tensor:
-    return _smooth(lightness, _between(0.4, 1.5))
+def _blur(lightness: Tensor, rgb: Tensor, generator: torch.Generator | None) -> Tensor:
+    return _gaussian_blur(lightness, _uniform(0.4, 1.5, generator))
 
 
-def _fade(lightness: Tensor, rgb: Tensor) -> Tensor:
-    """Less contrast: black becomes grey, white yellows away."""
-    dark, light = _between(-1, -0.5), _between(0.5, 1)
+def _fade(lightness: Tensor, rgb: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Reduce the contrast: black becomes gray, white yellows."""
+    dark, light = _uniform(-1, -0.5, generator), _uniform(0.5, 1, generator)
     return dark + (lightness + 1) / 2 * (light - dark)
 
 
-def _grain(lightness: Tensor, rgb: Tensor) -> Tensor:
-    """Noise of a grain's size, strongest in the middle tones."""
-    noise = _smooth(torch.randn(lightness.shape).to(lightness.device), _between(0.3, 0.8))
-    return lightness + _between(0.05, 0.2) * noise * (1.2 - lightness.square())
+def _grain(lightness: Tensor, rgb: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Add noise of a grain's size, strongest in the middle tones."""
+    noise = torch.randn(lightness.shape, generator=generator)
+    noise = _gaussian_blur(noise, _uniform(0.3, 0.8, generator))
+    return lightness + _uniform(0.05, 0.2, generator) * noise * (1.2 - lightness.square())
 
 
-def _scratch(lightness: Tensor, rgb: Tensor) -> Tensor:
-    """A few thin lines, nearly upright, light or dark, and specks of dust."""
+def _scratch(lightness: Tensor, rgb: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw a few thin lines, nearly upright, light or dark, and specks of dust."""
     height, width = lightness.shape[-2:]
     scratched = lightness.clone()
     rows = torch.arange(height)
-    for _ in range(int(_between(1, 5))):
-        begin, end = sorted((_between(0, height), _between(0, height)))
-        columns = (_between(0, width) + _between(-0.2, 0.2) * rows).long()
-        line = rows[(rows >= begin) & (rows < end) & (columns >= 0) & (columns < width)]
-        scratched[0, line, columns[line]] = 1.0 if _between(0, 1) < 0.7 else -1.0
-    for _ in range(int(_between(0, 12))):
-        top, left = int(_between(0, height - 1)), int(_between(0, width - 1))
+    for _ in range(int(_uniform(1, 5, generator))):
+        start, end = sorted((_uniform(0, height, generator), _uniform(0, height, generator)))
+        slope = _uniform(-0.2, 0.2, generator)
+        columns = (_uniform(0, width, generator) + slope * rows).long()
+        line = rows[(rows >= start) & (rows < end) & (columns >= 0) & (columns < width)]
+        scratched[0, line, columns[line]] = 1.0 if _uniform(0, 1, generator) < 0.7 else -1.0
+    for _ in range(int(_uniform(0, 12, generator))):
+        top = int(_uniform(0, height - 1, generator))
+        left = int(_uniform(0, width - 1, generator))
         scratched[0, top : top + 2, left : left + 2] = 1.0
     return scratched
 
 
-def _compress(lightness: Tensor, rgb: Tensor) -> Tensor:
-    """The scan was saved as a JPEG."""
-    grey = ((lightness[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+def _compress(lightness: Tensor, rgb: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Save the scan as a JPEG file and read it again."""
+    gray = ((lightness[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     file = io.BytesIO()
-    Image.fromarray(grey).save(file, "JPEG", quality=int(_between(20, 80)))
-    again = torch.from_numpy(np.array(Image.open(file)))
-    return (again.float() / 127.5 - 1).unsqueeze(0).to(lightness.device)
+    Image.fromarray(gray).save(file, "JPEG", quality=int(_uniform(20, 80, generator)))
+    decoded = torch.from_numpy(np.array(Image.open(file)))
+    return (decoded.float() / 127.5 - 1).unsqueeze(0)
 
 
-def _smooth(x: Tensor, sigma: float) -> Tensor:
-    """A Gaussian blur of (1, H, W)."""
+def _gaussian_blur(x: Tensor, sigma: float) -> Tensor:
+    """Blur (1, H, W) by a Gaussian of `sigma` pixels."""
     radius = min(3, min(x.shape[-2:]) - 1)
-    places = torch.arange(-radius, radius + 1, device=x.device)
-    kernel = torch.exp(-places.square() / (2 * sigma**2))
+    offsets = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-offsets.square() / (2 * sigma**2))
     kernel = kernel / kernel.sum()
     x = F.pad(x.unsqueeze(0), (radius,) * 4, mode="reflect")
     x = F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))

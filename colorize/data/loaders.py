@@ -1,23 +1,57 @@
 """Batches of photos, in an order that follows from the seed."""
 
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from colorize.config import TrainConfig
-from colorize.data.dataset import RgbDataset
+from colorize.data.dataset import (
+    PLAIN,
+    Example,
+    ExampleSettings,
+    RgbDataset,
+    TrainingDataset,
+    collate_examples,
+)
 from colorize.data.folder import PhotoFolder, PhotoRecord
 from colorize.utils.distributed import rank, world_size
-from colorize.utils.seed import derive_seed
+from colorize.utils.seed import seeded_generator
+
+Item = TypeVar("Item")
 
 
-class EpochSampler(Sampler):
-    """(epoch, index) of the photos of this process, shuffled anew in each epoch by (seed, epoch).
+class EpochLoader(Protocol):
+    """What a trainer asks of its training photos: micro-batches, epoch by epoch.
 
-    The order is cut into batches, a rest is dropped, and each process takes its share of every
-    batch: which photos make a batch does not depend on the number of processes.
+    Iterating yields the micro-batches of this process, `grad_accum_steps` of them for each step.
+    """
+
+    @property
+    def fingerprint(self) -> str | None:
+        """A digest of the photos, by which a continued run knows them; None if unknown."""
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch of the next iteration, counted from 0, and the steps to skip in it."""
+
+    def describe(self, step: int) -> list[str]:
+        """Return the names of the photos in a step of the chosen epoch; empty if unknown."""
+
+    def __len__(self) -> int:
+        """Return the micro-batches of this process in an epoch."""
+
+    def __iter__(self) -> Iterator[Example]: ...
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Yields (epoch, index) of this process's photos, in an order that follows from (seed, epoch).
+
+    The order is cut into batches, an incomplete one at the end is dropped, and each process takes
+    its share of every batch: the photos of a batch do not depend on the number of processes.
     """
 
     def __init__(self, length: int, seed: int, batch_size: int = 1):
@@ -26,26 +60,52 @@ class EpochSampler(Sampler):
         self.epoch = self.start = 0
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """The epoch of the next iteration, counted from 0, and how many batches are behind it."""
+        """Choose the epoch of the next iteration, counted from 0, and the batches to skip in it."""
         self.epoch, self.start = epoch, start
 
     def batch(self, number: int) -> list[int]:
-        """The photos of a batch of the epoch, over all processes."""
+        """Return the photos of a batch of the epoch, over all processes."""
         return self._order()[number * self.batch_size :][: self.batch_size].tolist()
 
     def __len__(self) -> int:
         return self.length // self.batch_size * self.share
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        batches = self._order()[: self.length // self.batch_size * self.batch_size].view(
-            -1, world_size(), self.share
-        )
-        mine = batches[self.start :, rank()].flatten().tolist()
-        return iter([(self.epoch, index) for index in mine])
+        order = self._order()[: self.length // self.batch_size * self.batch_size]
+        batches = order.view(-1, world_size(), self.share)
+        indices = batches[self.start :, rank()].flatten().tolist()
+        return iter([(self.epoch, index) for index in indices])
 
-    def _order(self) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, self.epoch))
-        return torch.randperm(self.length, generator=generator)
+    def _order(self) -> Tensor:
+        return torch.randperm(self.length, generator=seeded_generator(self.seed, self.epoch))
+
+
+class PhotoLoader:
+    """Micro-batches of random crops of photo files, see `EpochLoader`."""
+
+    def __init__(self, dataset: TrainingDataset, sampler: EpochSampler, loader: DataLoader):
+        self.dataset, self.sampler, self._loader = dataset, sampler, loader
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the photos' names."""
+        photos = self.dataset.photos
+        names = "\n".join(f"{photo.path.parent.name}/{photo.path.name}" for photo in photos)
+        return f"{len(photos)} photos, {hashlib.sha256(names.encode()).hexdigest()[:16]}"
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch of the next iteration, counted from 0, and the steps to skip in it."""
+        self.sampler.set_epoch(epoch, start)
+
+    def describe(self, step: int) -> list[str]:
+        """Return the files of the photos in a step of the chosen epoch, over all processes."""
+        return [str(self.dataset.photos[index].path) for index in self.sampler.batch(step)]
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self._loader)
 
 
 def train_loader(
@@ -54,18 +114,20 @@ def train_loader(
     batch_size: int,
     seed: int = 0,
     workers: int = 0,
-    accumulate: int = 1,
-) -> DataLoader:
-    """Shuffled micro-batches of random crops, uint8 (n, 3, size, size).
+    grad_accum_steps: int = 1,
+    settings: ExampleSettings = PLAIN,
+) -> PhotoLoader:
+    """Load shuffled micro-batches of random crops.
 
     Args:
         photos: none of them marked test.
-        size: of the crops.
-        batch_size: photos in a step over all processes; a rest of the epoch is dropped.
-        seed: of order and crops.
-        workers: reading processes.
-        accumulate: micro-batches per step and process: n is batch_size over them and over the
-            number of processes.
+        size: side of the crops in pixels.
+        batch_size: photos in a step over all processes; an incomplete batch is dropped.
+        seed: of the order and of everything random in an example.
+        workers: processes that read photos.
+        grad_accum_steps: micro-batches per step and process; a micro-batch has `batch_size` photos
+            over them and over the number of processes.
+        settings: what the examples hold beside their crops.
 
     Raises:
         ValueError: if the photos do not fill one batch, or one is marked test.
@@ -75,32 +137,50 @@ def train_loader(
             f"{len(photos)} training photos do not fill a batch of {batch_size}: "
             f"use a batch size of at most {len(photos)}"
         )
-    dataset = RgbDataset(photos, size, augment=True, seed=seed)
+    dataset = TrainingDataset(photos, size, seed=seed, settings=settings)
     sampler = EpochSampler(len(photos), seed, batch_size)
-    return make_loader(
-        dataset, sampler.share // accumulate, workers, sampler=sampler, drop_last=True
+    loader = make_loader(
+        dataset,
+        sampler.share // grad_accum_steps,
+        workers,
+        sampler=sampler,
+        drop_last=True,
+        collate=collate_examples,
     )
+    return PhotoLoader(dataset, sampler, loader)
 
 
 def eval_loader(
     photos: Sequence[PhotoRecord], size: int, batch_size: int, workers: int = 0
-) -> DataLoader:
-    """Batches of centered squares in the photos' order; every photo once over all processes."""
-    begin, end = (len(photos) * n // world_size() for n in (rank(), rank() + 1))
-    return make_loader(RgbDataset(photos[begin:end], size), batch_size, workers)
+) -> DataLoader[Tensor]:
+    """Load centered squares in the photos' order, each photo once over all processes.
+
+    Yields:
+        uint8 (n, 3, size, size), n at most `batch_size`.
+    """
+    first, last = (len(photos) * n // world_size() for n in (rank(), rank() + 1))
+    return make_loader(RgbDataset(photos[first:last], size), batch_size, workers)
 
 
 def run_loaders(
     folder: PhotoFolder, config: TrainConfig, workers: int = 0
-) -> tuple[DataLoader, DataLoader]:
-    """The training and the validation batches of a folder that some settings ask for.
+) -> tuple[PhotoLoader, DataLoader[Tensor]]:
+    """Load the training and the validation photos of a folder, by the settings of a run.
+
+    Args:
+        folder: with photos for training and validation.
+        config: the settings.
+        workers: processes that read photos, for each of both.
+
+    Returns:
+        Micro-batches of training `Example`s, and uint8 batches (n, 3, size, size) for validation.
 
     Raises:
-        ValueError: if a part has no photo that is large enough, or too few for a batch.
+        ValueError: if a split has no photo that is large enough, or too few for a batch.
     """
-    train, val = (
-        folder.select(part, min_side=config.crop_size).photos for part in ("train", "val")
-    )
+    train = folder.select("train", min_side=config.crop_size).photos
+    val = folder.select("val", min_side=config.crop_size).photos
+    micro_batch_size = config.batch_size // config.grad_accum_steps // world_size()
     return (
         train_loader(
             train,
@@ -108,32 +188,38 @@ def run_loaders(
             config.batch_size,
             seed=config.seed,
             workers=workers,
-            accumulate=config.grad_accum_steps,
+            grad_accum_steps=config.grad_accum_steps,
+            settings=ExampleSettings.from_config(config),
         ),
-        eval_loader(
-            val,
-            config.crop_size,
-            config.batch_size // config.grad_accum_steps // world_size(),
-            workers,
-        ),
+        eval_loader(val, config.crop_size, micro_batch_size, workers),
     )
 
 
-def make_loader(dataset: Dataset, batch_size: int, workers: int, **options) -> DataLoader:
-    """Batches of a dataset, read by processes that live on from epoch to epoch."""
+def make_loader(
+    dataset: Dataset[Item],
+    batch_size: int,
+    workers: int,
+    *,
+    sampler: Sampler | None = None,
+    drop_last: bool = False,
+    collate: Callable[[list[Any]], Any] | None = None,
+) -> DataLoader[Item]:
+    """Create a DataLoader whose worker processes live on from epoch to epoch."""
     workers = min(workers, os.cpu_count() or 1)
     return DataLoader(
         dataset,
         batch_size,
+        sampler=sampler,
+        drop_last=drop_last,
+        collate_fn=collate,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_leave_group,
-        **options,
+        worker_init_fn=_leave_process_group,
     )
 
 
-def _leave_group(worker: int) -> None:
-    """What is sent to the whole process group (Ctrl-C, torchrun's SIGTERM) is the trainer's."""
+def _leave_process_group(worker: int) -> None:
+    """Leave signals to the whole process group (Ctrl-C, torchrun's SIGTERM) to the trainer."""
     if hasattr(os, "setpgid"):  # not on Windows
         os.setpgid(0, 0)

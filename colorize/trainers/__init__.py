@@ -1,12 +1,11 @@
-"""The trainers: one loop, a step for each way of learning."""
+"""Trainers: one loop (`trainer`), and a training step for each way of learning."""
 
 import os
 
-from torch import nn
-
 from colorize.config import CROSS_ENTROPY, TrainConfig
-from colorize.models import create_model
+from colorize.models import GAN, ColorizationModel, create_model
 from colorize.models.pretrained import load
+from colorize.trainers.callbacks import Callback
 from colorize.trainers.classification import ClassificationTrainer
 from colorize.trainers.gan import GANTrainer
 from colorize.trainers.regression import RegressionTrainer
@@ -15,6 +14,7 @@ from colorize.trainers.trainer import Trainer
 from colorize.utils.checkpoint import CheckpointError
 
 __all__ = [
+    "Callback",
     "ClassificationTrainer",
     "GANTrainer",
     "RegressionTrainer",
@@ -26,9 +26,19 @@ __all__ = [
 
 
 def create_trainer(
-    model: nn.Module, config: TrainConfig, out: str | os.PathLike, device: str = "auto"
+    model: ColorizationModel, config: TrainConfig, out: str | os.PathLike, device: str = "auto"
 ) -> Trainer:
-    """The trainer that the settings ask for: of a game, of classes, or of a distance alone."""
+    """Create the trainer that the settings ask for.
+
+    Args:
+        model: with all its weights.
+        config: the settings.
+        out: folder of the run; one that is there is continued.
+        device: "auto", or a device of torch's.
+
+    Returns:
+        A `GANTrainer`, `ClassificationTrainer` or `RegressionTrainer`.
+    """
     if config.gan_loss is not None:
         return GANTrainer(model, config, out, device)
     if config.reconstruction_loss == CROSS_ENTROPY:
@@ -37,13 +47,21 @@ def create_trainer(
 
 
 def open_run(config: TrainConfig, out: str | os.PathLike, device: str = "auto") -> Trainer:
-    """Build the network of some settings and its trainer; a run already in `out` is continued.
+    """Build the model that the settings name, and its trainer; continue the run in `out`.
+
+    Args:
+        config: the settings.
+        out: folder of the run.
+        device: "auto", or a device of torch's.
+
+    Returns:
+        The trainer; `fit` starts it.
 
     Raises:
         ValueError: if the run in `out` has other settings.
-        FileNotFoundError: if there is no network to start from.
-        CheckpointError: if that network is another one.
-        WeightsError: if pretrained weights are asked for and cannot be had.
+        FileNotFoundError: if there is no model at `init_from`.
+        CheckpointError: if that model has other weights than this one.
+        WeightsError: if pretrained weights are asked for and cannot be loaded.
 
     Example:
         >>> import dataclasses, colorize
@@ -53,23 +71,23 @@ def open_run(config: TrainConfig, out: str | os.PathLike, device: str = "auto") 
         >>> [record["epoch"] for record in trainer.fit(*loaders, progress=False)]
         [1]
     """
-    args = dict(config.model_kwargs)
-    has_run = RunDir(out).has_run  # with weights of its own by now
-    if "encoder_weights" in args and (has_run or config.init_from is not None):
-        args["encoder_weights"] = None
-    model = create_model(config.model, seed=config.seed, **args)
+    model_kwargs = dict(config.model_kwargs)
+    has_run = RunDir(out).has_run  # whose checkpoint holds all weights
+    if "encoder_weights" in model_kwargs and (has_run or config.init_from is not None):
+        model_kwargs["encoder_weights"] = None
+    model = create_model(config.model, seed=config.seed, **model_kwargs)
     if config.init_from is not None and not has_run:
-        _begin_with(model, config.init_from)
+        _init_from(model, config.init_from)
     return create_trainer(model, config, out, device)
 
 
-def _begin_with(model: nn.Module, start: str) -> None:
-    trained = load(start).network
-    if hasattr(model, "generator"):
-        model = model.generator
+def _init_from(model: ColorizationModel, source: str) -> None:
+    """Load trained weights into a model, into a GAN's generator."""
+    trained = load(source).network
+    target = model.generator if isinstance(model, GAN) else model
     try:
-        model.load_state_dict(trained.state_dict())
+        target.load_state_dict(trained.state_dict())
     except RuntimeError as error:
         raise CheckpointError(
-            f"cannot start from {start}, it is another network: {error}"
+            f"cannot start from {source}, it is another model: {error}"
         ) from error

@@ -1,4 +1,4 @@
-"""BatchNorm statistics of a step that is cut into micro-batches and processes."""
+"""BatchNorm statistics of a step that is split into micro-batches and processes."""
 
 import torch
 from torch import nn
@@ -7,43 +7,43 @@ from colorize.utils.distributed import all_reduce_sum
 
 
 class BatchNormStatistics:
-    """Running statistics of a network's normalization over the micro-batches of a step.
+    """Keeps a network's running statistics independent of how a step is split.
 
-    Each micro-batch starts from those of the step's beginning; those after the step are the mean
-    over all micro-batches of all processes, however they are shared out.
+    Each micro-batch starts from the statistics before the step; after the step they are the mean
+    over all micro-batches of all processes.
     """
 
-    def __init__(self, network: nn.Module, pieces: int):
-        """Watch a network.
+    def __init__(self, network: nn.Module, micro_batches: int):
+        """Take the statistics of a network.
 
         Args:
-            network: its floating buffers are its statistics.
-            pieces: micro-batches in a step, over all processes; with one there is nothing to do.
+            network: its floating-point buffers are its statistics.
+            micro_batches: of a step, over all processes; with one, nothing has to be done.
         """
-        self.pieces = pieces
+        self.micro_batches = micro_batches
         self.buffers = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
-        if pieces == 1:
+        if micro_batches == 1:
             self.buffers = []
-        self.begin()
+        self.start_step()
 
-    def begin(self) -> None:
-        """Before a step."""
-        self.first = [buffer.clone() for buffer in self.buffers]
-        self.total = [torch.zeros_like(buffer) for buffer in self.buffers]
+    def start_step(self) -> None:
+        """Remember the statistics before a step."""
+        self.before = [buffer.clone() for buffer in self.buffers]
+        self.sums = [torch.zeros_like(buffer) for buffer in self.buffers]
 
-    def collect(self) -> None:
-        """After forward and backward of a micro-batch; not between them, backward needs them."""
-        for buffer, first, total in zip(self.buffers, self.first, self.total, strict=True):
+    def end_micro_batch(self) -> None:
+        """Take and reset the statistics after forward and backward, which both need them."""
+        for buffer, before, total in zip(self.buffers, self.before, self.sums, strict=True):
             total.add_(buffer)
-            buffer.copy_(first)
+            buffer.copy_(before)
 
-    def settle(self) -> None:
-        """After the step."""
+    def end_step(self) -> None:
+        """Set the statistics to the mean over the micro-batches."""
         if not self.buffers:
             return
         # In one message: there are a hundred buffers, and each message has its latency.
-        totals = all_reduce_sum(torch.cat([total.flatten() for total in self.total])) / self.pieces
-        parts = totals.split([buffer.numel() for buffer in self.buffers])
-        for buffer, part in zip(self.buffers, parts, strict=True):
-            buffer.copy_(part.view_as(buffer))
-        self.begin()
+        flat = torch.cat([total.flatten() for total in self.sums])
+        means = (all_reduce_sum(flat) / self.micro_batches).split([b.numel() for b in self.buffers])
+        for buffer, mean in zip(self.buffers, means, strict=True):
+            buffer.copy_(mean.view_as(buffer))
+        self.start_step()

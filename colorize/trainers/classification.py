@@ -1,80 +1,112 @@
-"""Learning which colors are likely: the class-rebalanced loss of Colorful Image Colorization."""
+"""Training of a distribution over colors: the class-rebalanced loss.
 
+Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016.
+"""
+
+import os
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from colorize.color.ab_bins import bin_centers
 from colorize.color.lab import rgb_to_lab
+from colorize.config import TrainConfig
+from colorize.data.loaders import EpochLoader
 from colorize.losses.classification import (
     count_bins,
     downsample_ab,
     rebalanced_cross_entropy,
     rebalancing_weights,
 )
-from colorize.models.classifier import predicts_distribution
+from colorize.models import ColorClassifier, ColorizationModel
 from colorize.models.layers import upsample_like
-from colorize.trainers.train_state import MicroBatch
+from colorize.trainers.train_state import MicroBatch, mean_losses
 from colorize.trainers.trainer import Trainer
 from colorize.utils.distributed import all_reduce_sum, world_size
 
-_COUNTED = 5000  # training photos from which the prior is estimated, at most
+_PRIOR_PHOTOS = 5000  # training photos from which the prior is estimated, at most
 
 
 class ClassificationTrainer(Trainer):
-    """Trains a `ColorClassifier`; before the first step it weighs the bins by the photos."""
+    """Trains a `ColorClassifier`; before the first step it computes the weights of the bins."""
 
-    def __init__(self, model, config, *args, **kwargs):
-        if not predicts_distribution(model):
+    model: ColorClassifier
+
+    def __init__(
+        self,
+        model: ColorizationModel,
+        config: TrainConfig,
+        out: str | os.PathLike,
+        device: str = "auto",
+    ):
+        """Take the model, or continue the run in `out`; errors as of `Trainer`.
+
+        Raises:
+            ValueError: if the model does not predict a distribution.
+        """
+        if not isinstance(model, ColorClassifier):
             raise ValueError(
                 f"{config.reconstruction_loss} needs a model with classes, not {config.model}"
             )
-        super().__init__(model, config, *args, **kwargs)
+        super().__init__(model, config, out, device)
+        self.start_or_resume()
 
     def networks(self) -> dict[str, nn.Module]:
-        """The network of the logits."""
+        """Return the network of the logits."""
         return {"model": self.model.network}
 
-    def begin(self, train: DataLoader, val: DataLoader) -> None:
-        """Estimate how frequent each bin's colors are, from crops of the training photos."""
-        super().begin(train, val)
-        if self.steps > 0:  # the weights are part of the run's state
+    def on_fit_start(self, train: EpochLoader, val: Iterable[Tensor]) -> None:
+        """Estimate the frequency of each bin from crops of the training photos."""
+        if self.global_step > 0:  # the weights are part of the checkpoint
             return
-        train.sampler.set_epoch(0)
-        self.weigh(tqdm(train, "counting colors", leave=False, disable=not self.bars))
+        train.set_epoch(0)
+        photos = (example.rgb for example in train)
+        bar = tqdm(photos, "counting colors", len(train), leave=False, disable=not self.show_bars)
+        self.set_class_weights(bar)
 
-    def weigh(self, batches: Iterable[Tensor]) -> None:
-        """Weigh the bins by the colors of uint8 photos (N, 3, H, W), of the first 5,000."""
+    def set_class_weights(self, batches: Iterable[Tensor]) -> None:
+        """Set the weights of the bins by the colors of uint8 photos (N, 3, H, W).
+
+        The first 5,000 photos are used, over all processes.
+        """
         counts = torch.zeros(len(bin_centers()), dtype=torch.float64, device=self.device)
-        left = _COUNTED
+        photos = 0
         for rgb in batches:
             _, ab = rgb_to_lab(rgb.to(self.device))
-            counts += count_bins(downsample_ab(ab, [side // 4 for side in ab.shape[-2:]]))
-            left -= len(rgb) * world_size()
-            if left <= 0:
+            counts += count_bins(downsample_ab(ab, (ab.shape[-2] // 4, ab.shape[-1] // 4)))
+            photos += len(rgb) * world_size()
+            if photos >= _PRIOR_PHOTOS:
                 break
         weights = rebalancing_weights(all_reduce_sum(counts))
-        for model in (self.model, self.train_state.painter):
-            model.weights.copy_(weights)
+        self.model.class_weights.copy_(weights)
+        self._eval_classifier().class_weights.copy_(weights)
 
-    def step(self, batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-        """Make the true colors likelier, rare ones more so."""
-        total = 0
-        for batch in batches:
-            with self.learning(batch):
-                logits = self.train_state.paint("model", batch)
-                loss = rebalanced_cross_entropy(logits, batch.ab, self.model.weights)
-                self.train_state.backward(loss / len(batches), "model")
-            total = total + loss.detach() / len(batches)
-        self.train_state.update("model")
-        return {"loss": total}
+    def training_step(self, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
+        """Increase the likelihood of the true colors, of rare ones more."""
+        state, losses = self.train_state, []
+        for micro_batch in micro_batches:
+            with state.accumulate(micro_batch):
+                logits = state.forward("model", micro_batch)
+                loss = rebalanced_cross_entropy(
+                    logits, micro_batch.target_ab, self.model.class_weights
+                )
+                state.backward(loss, "model")
+            losses.append({"loss": loss})
+        state.optimizer_step("model")
+        state.update_ema()
+        return mean_losses(losses)
 
-    def judge(self, lightness: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of the logits, and the colors decoded from them."""
+    def validation_step(self, lightness: Tensor, target_ab: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss of the logits, and the ab decoded from them."""
+        model = self._eval_classifier()
         with self.train_state.autocast():
-            logits = self.train_state.painter.logits(lightness).float()
-        painted = upsample_like(self.train_state.painter.decode(logits), lightness)
-        return rebalanced_cross_entropy(logits, ab, self.model.weights), painted
+            logits = model.logits(lightness).float()
+        pred_ab = upsample_like(model.decode(logits), lightness)
+        return rebalanced_cross_entropy(logits, target_ab, self.model.class_weights), pred_ab
+
+    def _eval_classifier(self) -> ColorClassifier:
+        model = self.train_state.eval_model
+        assert isinstance(model, ColorClassifier)  # the model, or an average of it
+        return model

@@ -1,37 +1,87 @@
-"""Learning to come close: the distance between painted and true colors goes down."""
+"""Training by a reconstruction loss alone: the predicted ab approach the true ones."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 
-from colorize.trainers.train_state import MicroBatch
+from colorize.config import CROSS_ENTROPY, PERCEPTUAL, TrainConfig
+from colorize.losses import PIXEL_LOSSES, PerceptualLoss
+from colorize.models import GAN, ColorizationModel
+from colorize.trainers.train_state import MicroBatch, mean_losses
 from colorize.trainers.trainer import Trainer
+
+ReconstructionLoss = Callable[[Tensor, Tensor, Tensor], Tensor]  # of lightness, pred_ab, target_ab
 
 
 class RegressionTrainer(Trainer):
-    """Trains one network by a distance alone. With MSE the mean color wins: everything is brown."""
+    """Trains one network by a reconstruction loss.
 
-    def __init__(self, model, config, *args, **kwargs):
-        if hasattr(model, "discriminator"):
+    Under a squared error the best prediction of an ambiguous color is the mean of all plausible
+    ones, so the results are brownish.
+    """
+
+    def __init__(
+        self,
+        model: ColorizationModel,
+        config: TrainConfig,
+        out: str | os.PathLike,
+        device: str = "auto",
+    ):
+        """Take the model, or continue the run in `out`; errors as of `Trainer`.
+
+        Raises:
+            ValueError: if the model has a discriminator.
+        """
+        if isinstance(model, GAN):
             raise ValueError(
-                f"{config.model} has a critic, which needs an adversarial loss; without one use "
-                "the model unet or encoder_unet"
+                f"{config.model} has a discriminator, which needs a gan_loss; without one use the "
+                "model unet or encoder_unet"
             )
-        super().__init__(model, config, *args, **kwargs)
+        super().__init__(model, config, out, device)
+        self.reconstruction_loss = create_reconstruction_loss(config, self.device)
+        self.start_or_resume()
 
     def networks(self) -> dict[str, nn.Module]:
-        """The network itself."""
+        """Return the model itself."""
         return {"model": self.model}
 
-    def step(self, batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-        """Come closer to the true colors."""
-        total = 0
-        for batch in batches:
-            with self.learning(batch):
-                loss = self.distance(
-                    batch.lightness, self.train_state.paint("model", batch), batch.ab
+    def training_step(self, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
+        """Reduce the reconstruction loss."""
+        state, losses = self.train_state, []
+        for micro_batch in micro_batches:
+            with state.accumulate(micro_batch):
+                pred_ab = state.forward("model", micro_batch)
+                loss = self.reconstruction_loss(
+                    micro_batch.lightness, pred_ab, micro_batch.target_ab
                 )
-                self.train_state.backward(loss / len(batches), "model")
-            total = total + loss.detach() / len(batches)
-        self.train_state.update("model")
-        return {"loss": total}
+                state.backward(loss, "model")
+            losses.append({"loss": loss})
+        state.optimizer_step("model")
+        state.update_ema()
+        return mean_losses(losses)
+
+    def validation_step(self, lightness: Tensor, target_ab: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the reconstruction loss and the predicted ab."""
+        pred_ab = self.train_state.predict(lightness)
+        return self.reconstruction_loss(lightness, pred_ab, target_ab), pred_ab
+
+
+def create_reconstruction_loss(config: TrainConfig, device: torch.device) -> ReconstructionLoss:
+    """Create the loss between predicted and true ab that the settings name.
+
+    Raises:
+        ValueError: if it is a loss of logits, not of ab.
+        WeightsError: if the weights of a perceptual loss cannot be loaded.
+    """
+    name = config.reconstruction_loss
+    if name == PERCEPTUAL:
+        return PerceptualLoss(config.perceptual_weights).to(device)
+    if name == CROSS_ENTROPY:
+        raise ValueError(
+            f"reconstruction_loss {name} is of classes, which {config.model} does not predict; use "
+            "mse, l1, smooth_l1 or perceptual"
+        )
+    pixel_loss = PIXEL_LOSSES[name]
+    return lambda lightness, pred_ab, target_ab: pixel_loss(pred_ab, target_ab)

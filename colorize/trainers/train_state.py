@@ -1,212 +1,242 @@
-"""The networks that learn: in what precision, by which optimizers, and what is averaged."""
+"""The networks in training: precision, optimizers, gradient accumulation, weight averages."""
 
 import contextlib
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from colorize.config import TrainConfig
-from colorize.models.layers import parameter_groups
+from colorize.models import ColorizationModel
 from colorize.trainers.batchnorm import BatchNormStatistics
 from colorize.trainers.ema import ExponentialMovingAverage
+from colorize.trainers.errors import DivergedError
 from colorize.utils.device import resolve_dtype
 from colorize.utils.distributed import world_size
+from colorize.utils.seed import seed_all
 
-_LEAST_SCALE = 2.0**-14  # of a float16 loss; below, nothing is left of it
-
-
-class DivergedError(ArithmeticError):
-    """A loss, a gradient or a weight that is no number any more."""
+_MIN_LOSS_SCALE = 2.0**-14  # of a float16 loss; below, nothing is left of it
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """A micro-batch on the device: what a process works on at a time.
+    """The photos that a process works on at a time, on the device.
 
     Attributes:
-        lightness: (N, 1, H, W); of aged photos, where the settings ask for them.
-        ab: (N, 2, H, W).
-        hints: (N, 3, H, W), for a network that takes some.
-        number: of the micro-batch in the step, over all processes; noise follows from it.
-        last: whether it is this process's last one of the step.
+        lightness: input (N, 1, H, W) in [-1, 1]; degraded where the settings ask for it.
+        target_ab: ground truth (N, 2, H, W) in [-1, 1].
+        hints: (N, 3, H, W), for a model that supports them.
+        index: of the micro-batch in the step, over all processes.
+        is_last: whether it is the last one of this process in the step.
+        noise_seed: integers by which the networks' noise is seeded (`colorize.utils.seed`).
     """
 
     lightness: Tensor
-    ab: Tensor
-    number: int
-    last: bool
+    target_ab: Tensor
     hints: Tensor | None = None
+    index: int = 0
+    is_last: bool = True
+    noise_seed: tuple[int, ...] = (0, 0, 0)
+
+
+def mean_losses(losses: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Average the losses of the micro-batches of a step, detached."""
+    return {
+        name: torch.stack([terms[name].detach() for terms in losses]).mean() for name in losses[0]
+    }
 
 
 class TrainState:
-    """Networks that learn by name, each with an optimizer of its own.
+    """The networks that are trained, by name, and all that changes with them.
+
+    A training step calls it in this order: for each micro-batch, within `accumulate`, `forward`
+    and `backward`; then `optimizer_step`; then `update_ema`.
 
     Attributes:
-        model: all of them as one; used as one, it paints.
-        parallel: the networks as steps call them; those in the model are for checkpoints and use.
-        optimizers: by the network's name.
-        average: of the model's weights; None where the settings do not ask for it.
-        precision: of the networks' arithmetic.
-        autocast: makes the context in which they are called.
+        model: the whole model; the networks are parts of it, or itself.
+        parallel: the networks as a step calls them, compiled and distributed.
+        optimizers: one for each network.
+        ema: average of the model's weights; None where the settings do not ask for it.
+        dtype: of the networks' arithmetic.
     """
 
     def __init__(
-        self, model: nn.Module, networks: dict[str, nn.Module], config: TrainConfig, device
+        self,
+        model: ColorizationModel,
+        networks: dict[str, nn.Module],
+        config: TrainConfig,
+        device: torch.device,
     ):
-        """Make the optimizers, and what else the settings ask for.
+        """Create the optimizers, and what else the settings ask for.
 
         Args:
             model: on the device.
-            networks: parts of it, by name; a "discriminator" has a learning rate of its own.
+            networks: what is trained of it, by name; a "discriminator" has its own learning rate.
             config: the settings.
-            device: torch's.
+            device: where they are trained.
 
         Raises:
             ValueError: if the device cannot train in that precision.
         """
-        self.model, self.config, self._networks = model, config, networks
-        self.precision = resolve_dtype(config.precision, device)
-        self.autocast = lambda: torch.autocast(
-            device.type, self.precision, enabled=self.precision != torch.float32
-        )
-        half = self.precision == torch.float16
-        self.scaler = torch.amp.GradScaler(device.type, enabled=half)
-        start = config.init_from or config.model_kwargs.get("encoder_weights")
-        encoder_lr = config.lr * (1 if start is None else config.encoder_lr_mult)
-        self.optimizers = {}
-        for name, network in networks.items():
-            lr = (
-                config.discriminator_lr
-                if name == "discriminator" and config.discriminator_lr
-                else config.lr
-            )
-            groups = list(parameter_groups(network, lr, encoder_lr))
-            self.optimizers[name] = torch.optim.Adam(groups, betas=config.betas, fused=True)
-            for group in self.optimizers[name].param_groups:
-                group["initial_lr"] = group["lr"]
-        self.average = (
+        self.model, self.config, self._networks, self._device = model, config, networks, device
+        self.dtype = resolve_dtype(config.precision, device)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+        self.optimizers = {
+            name: _create_optimizer(name, network, config) for name, network in networks.items()
+        }
+        self.ema = (
             None if config.ema_decay is None else ExponentialMovingAverage(model, config.ema_decay)
         )
-        pieces = world_size() * config.grad_accum_steps
+        micro_batches = world_size() * config.grad_accum_steps
         self._statistics = {
-            name: BatchNormStatistics(network, pieces) for name, network in networks.items()
+            name: BatchNormStatistics(network, micro_batches) for name, network in networks.items()
         }
         self.parallel: dict[str, nn.Module] = {}
 
     @property
-    def painter(self) -> nn.Module:
-        """The network to paint with: of averaged weights where the settings ask for them."""
-        return self.model if self.average is None else self.average.module
+    def eval_model(self) -> ColorizationModel:
+        """The model to predict with: of averaged weights where the settings ask for them."""
+        if self.ema is None:
+            return self.model
+        return cast(ColorizationModel, self.ema.module)  # a copy of it
 
-    def begin(self) -> None:
-        """Compile and share out the networks; what is loaded is loaded by now."""
+    def wrap(self) -> None:
+        """Compile and distribute the networks; a checkpoint must be loaded before."""
         for statistics in self._statistics.values():
-            statistics.begin()
-        self.parallel = {name: self._shared(network) for name, network in self._networks.items()}
+            statistics.start_step()
+        self.parallel = {name: self._wrapped(network) for name, network in self._networks.items()}
 
-    def set_rate(self, factor: float) -> None:
+    def autocast(self) -> torch.autocast:
+        """Return the context of the networks' precision."""
+        is_mixed = self.dtype != torch.float32
+        return torch.autocast(self._device.type, self.dtype, enabled=is_mixed)
+
+    def set_lr_factor(self, factor: float) -> None:
         """Set all learning rates to a multiple of the settings'."""
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
 
     @contextlib.contextmanager
-    def learning(self, batch: MicroBatch) -> Iterator[None]:
-        """Forward and backward of a micro-batch; after the last one gradients are shared."""
+    def accumulate(self, micro_batch: MicroBatch) -> Iterator[None]:
+        """Seed the noise of a micro-batch; its gradients are exchanged after the last one only."""
+        seed_all(*micro_batch.noise_seed)
         with contextlib.ExitStack() as stack:
             for network in self.parallel.values():
-                if isinstance(network, DistributedDataParallel) and not batch.last:
+                if isinstance(network, DistributedDataParallel) and not micro_batch.is_last:
                     stack.enter_context(network.no_sync())
             yield
         for statistics in self._statistics.values():
-            statistics.collect()
+            statistics.end_micro_batch()
 
-    def paint(self, name: str, batch: MicroBatch) -> Tensor:
-        """What a network answers to a micro-batch, ab or logits, in float32."""
+    def forward(self, name: str, micro_batch: MicroBatch) -> Tensor:
+        """Return a network's output, ab or logits, in float32."""
         with self.autocast():
-            return self.parallel[name](batch.lightness, batch.hints).float()
+            return self.parallel[name](micro_batch.lightness, micro_batch.hints).float()
 
-    @torch.no_grad()
-    def painting(self, lightness: Tensor) -> Tensor:
-        """What the network in use paints: ab in float32."""
-        with self.autocast():
-            return self.painter(lightness).float()
+    def backward(self, loss: Tensor, name: str, *, retain_graph: bool = False) -> None:
+        """Accumulate the gradients of a micro-batch's loss in one network, in no other.
 
-    def backward(self, loss: Tensor, name: str, retain_graph: bool = False) -> None:
-        """Add a loss's gradients to one network; no other's are computed."""
-        self.scaler.scale(loss).backward(inputs=self._weights(name), retain_graph=retain_graph)
+        Over the micro-batches of a step and the processes they add up to those of the mean loss.
+        """
+        scaled_loss = self.scaler.scale(loss / self.config.grad_accum_steps)
+        scaled_loss.backward(inputs=self._parameters(name), retain_graph=retain_graph)
 
-    def update(self, *names: str) -> None:
-        """Let networks take a step down their gradients.
+    def optimizer_step(self, *names: str) -> None:
+        """Update networks by their accumulated gradients: clip, step, reset.
 
         Raises:
-            DivergedError: if one's are no numbers; all networks are left as they were.
+            DivergedError: if a gradient is not finite: then no network is changed; or if float16
+                gradients overflow at every scale of the loss.
         """
         for name in names:
             self.scaler.unscale_(self.optimizers[name])
-            norm = nn.utils.clip_grad_norm_(self._weights(name), self.config.grad_clip or math.inf)
+            max_norm = self.config.grad_clip or math.inf
+            norm = nn.utils.clip_grad_norm_(self._parameters(name), max_norm)
             # A scaler skips such a step by itself, and scales less the next time.
             if not self.scaler.is_enabled() and not torch.isfinite(norm):
                 raise DivergedError(f"the gradient of the {name} is {norm.item()}")
         for name in names:
             self.scaler.step(self.optimizers[name])
             self.optimizers[name].zero_grad(set_to_none=True)
-        for name, statistics in self._statistics.items():
-            statistics.settle() if name in names else statistics.begin()
-
-    def settle(self) -> None:
-        """After a step: the scale of the next one, and the average of the weights.
-
-        Raises:
-            DivergedError: if gradients overflow at whatever scale.
-        """
         self.scaler.update()
-        if self.scaler.is_enabled() and self.scaler.get_scale() < _LEAST_SCALE:
-            raise DivergedError("the gradients overflow at whatever scale; use precision bf16")
-        if self.average is not None:
-            self.average.update_parameters(self.model)
+        if self.scaler.is_enabled() and self.scaler.get_scale() < _MIN_LOSS_SCALE:
+            raise DivergedError("the gradients overflow at every loss scale; use precision bf16")
+        for name, statistics in self._statistics.items():
+            statistics.end_step() if name in names else statistics.start_step()
 
-    def state(self) -> dict[str, Any]:
-        """What a continued run needs of them.
+    def update_ema(self) -> None:
+        """Take the weights into their average."""
+        if self.ema is not None:
+            self.ema.update_parameters(self.model)
+
+    @torch.no_grad()
+    def predict(self, lightness: Tensor) -> Tensor:
+        """Predict ab (N, 2, H, W) in float32 by the model to predict with."""
+        with self.autocast():
+            return self.eval_model(lightness).float()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a continued run needs.
 
         Raises:
-            DivergedError: if a weight is no number.
+            DivergedError: if a weight is not finite.
         """
         for name, value in self.model.state_dict().items():
             if value.is_floating_point() and not value.isfinite().all():
-                raise DivergedError(f"{name} is no number any more")
+                raise DivergedError(f"{name} is not finite")
         return {
             "model": self.model.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
-            "optimizers": {name: one.state_dict() for name, one in self.optimizers.items()},
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "optimizers": {name: opt.state_dict() for name, opt in self.optimizers.items()},
             "scaler": self.scaler.state_dict(),
         }
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Take over what `state` said, before `begin`."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned, before `wrap`."""
         self.model.load_state_dict(state["model"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
 
-    def _weights(self, name: str) -> list[nn.Parameter]:
-        return [w for group in self.optimizers[name].param_groups for w in group["params"]]
+    def _parameters(self, name: str) -> list[nn.Parameter]:
+        return [p for group in self.optimizers[name].param_groups for p in group["params"]]
 
-    def _shared(self, network: nn.Module) -> nn.Module:
+    def _wrapped(self, network: nn.Module) -> nn.Module:
         if self.config.compile:
-            network = torch.compile(network)
+            network = cast(nn.Module, torch.compile(network))  # typed as a function
         if world_size() == 1:
             return network
-        # Running statistics are ours to keep (`BatchNormStatistics`), so buffers are not sent around.
-        known = inspect.signature(DistributedDataParallel).parameters
-        name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        return DistributedDataParallel(network, **{name: False})  # renamed in torch 2.15
+        # `BatchNormStatistics` keeps running statistics equal, so buffers are not broadcast.
+        if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters:
+            return DistributedDataParallel(network, forward_sync_buffers=False)  # torch 2.15
+        return DistributedDataParallel(network, broadcast_buffers=False)
+
+
+def _create_optimizer(name: str, network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Create a network's Adam, in which a pretrained encoder has a learning rate of its own."""
+    lr = config.lr
+    if name == "discriminator" and config.discriminator_lr:
+        lr = config.discriminator_lr
+    has_pretrained_encoder = config.init_from or config.model_kwargs.get("encoder_weights")
+    encoder_lr = config.lr * (config.encoder_lr_mult if has_pretrained_encoder else 1)
+    encoder = []
+    if isinstance(network, ColorizationModel):
+        encoder = list(network.encoder_parameters())
+    encoder_ids = set(map(id, encoder))
+    rest = [parameter for parameter in network.parameters() if id(parameter) not in encoder_ids]
+    groups: list[dict[str, Any]] = [{"params": rest, "lr": lr}]
+    if encoder:
+        groups.insert(0, {"params": encoder, "lr": encoder_lr})
+    optimizer = torch.optim.Adam(groups, betas=config.betas, fused=True)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return optimizer

@@ -1,484 +1,477 @@
-"""The loop that every method shares: steps, epochs, validation, checkpoints, resuming."""
+"""The training loop that all methods share: steps, epochs, validation, checkpoints, resuming."""
 
 import contextlib
-import hashlib
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from colorize.color.curves import to_uint8
 from colorize.color.lab import lab_to_rgb, rgb_to_lab
-from colorize.config import PERCEPTUAL, TrainConfig
-from colorize.data.degradations import degrade
-from colorize.losses.perceptual import PerceptualLoss
-from colorize.losses.pixel import PIXEL_LOSSES
+from colorize.config import TrainConfig
+from colorize.data.dataset import Example
+from colorize.data.loaders import EpochLoader
 from colorize.metrics.image import ab_error, colorfulness
-from colorize.models.hints import sample_hints
+from colorize.models import ColorizationModel
 from colorize.models.layers import check_size
+from colorize.trainers.callbacks import Callback, Record, default_callbacks, shows_bars
+from colorize.trainers.errors import (
+    DIVERGED_ADVICE,
+    DivergedError,
+    check_batch_size,
+    explained_memory,
+)
 from colorize.trainers.run_dir import RunDir
-from colorize.trainers.train_state import DivergedError, MicroBatch, TrainState
+from colorize.trainers.save_policy import SavePolicy
+from colorize.trainers.train_state import MicroBatch, TrainState
 from colorize.utils.checkpoint import CheckpointError
 from colorize.utils.device import resolve_device
 from colorize.utils.distributed import all_reduce_sum, barrier, rank, world_size
+from colorize.utils.legacy import upgrade_checkpoint
 from colorize.utils.seed import seed_all
-from colorize.utils.signals import GracefulStop
-
-_SHOWN = 4  # validation photos that are painted after each epoch
-_TOLD = 10  # steps after which the bar tells the losses again
-_AGREE = 8  # steps after which processes on GPUs agree whether to save or stop
-_ADVICE = "The last checkpoint is kept. Start anew in another folder with a lower lr, or clip."
-
-TERMINATED = 143  # exit status after SIGTERM, as shells count: 128 + 15
 
 
 class Trainer:
-    """Trains a network on batches of uint8 photos, into a run folder.
+    """Trains a model on a folder's photos; a subclass is a method.
 
-    A subclass says which networks learn (`networks`) and what one step is (`step`).
+    A subclass names the networks that are trained (`networks`), and defines a training step
+    (`training_step`) and what is measured in validation (`validation_step`). The other methods
+    without an underscore are hooks.
 
-    A trainer made for a folder with a run in it (see `RunDir`) continues that run from its
-    last checkpoint, also inside an epoch. Each step's randomness is seeded by its number, so the
-    continued run equals the uninterrupted one, bitwise on a CPU (some of torch's CUDA operations
-    add in an order of their own each time; `deterministic` takes others where there are some).
+    A trainer made for a folder with a run in it (see `RunDir`) continues that run from its last
+    checkpoint, also inside an epoch. Everything random follows from the settings and the step (see
+    `colorize.utils.seed`), so a continued run equals the uninterrupted one, bitwise on a CPU. (Some
+    of torch's CUDA operations add in a varying order; `deterministic` avoids most of them.)
 
-    In several processes (torchrun) each works on its share of every batch; the photos of a batch
-    are the same whatever their number, and so are the weights, up to the rounding of sums in
-    another order (2e-4 in the tests; biases before BatchNorm, which change nothing, aside).
-    Normalization is per micro-batch; running statistics advance once per step, by the mean over
-    all micro-batches of all processes.
+    In several processes (torchrun) each works on its share of every batch. The photos of a batch
+    are the same whatever the number of processes, and so are the weights, up to the rounding of
+    sums in another order (2e-4 in the tests, except biases before BatchNorm, which have no effect).
+    BatchNorm normalizes by the micro-batch; its running statistics advance once per step, by the
+    mean over all micro-batches of all processes.
 
     Attributes:
-        model: the network; used as one, it paints.
-        train_state: its networks as they learn.
-        history: what `log.jsonl` holds.
+        model: the whole model.
+        run: its folder.
+        train_state: the networks in training, with their optimizers.
+        history: a record per epoch, as in `log.jsonl`.
+        global_step: steps since the beginning of the run.
+        epoch_step: steps since the beginning of the epoch.
+        steps_per_epoch: of the training photos that `fit` was given.
+        should_stop: ends the training before the next epoch; callbacks may set it.
+        show_bars: whether progress is shown by bars.
     """
 
     def __init__(
-        self, model: nn.Module, config: TrainConfig, out: str | os.PathLike, device: str = "auto"
+        self,
+        model: ColorizationModel,
+        config: TrainConfig,
+        out: str | os.PathLike,
+        device: str = "auto",
     ):
-        """Take the network, or continue the run in `out`.
+        """Take the model; a subclass ends its own `__init__` with `start_or_resume`.
 
         Raises:
-            ValueError: if the network cannot carry the crops' size, the batch cannot be shared
-                out, the device not train in that precision, or the run in `out` was started with
-                other settings.
-            CheckpointError: if its checkpoints are damaged.
+            ValueError: if the model does not support the crop size, the batch cannot be divided
+                into equal micro-batches, or the device cannot train in that precision.
         """
         check_size(config.crop_size, model.size_divisibility)
-        pieces = world_size() * config.grad_accum_steps
-        if config.batch_size % pieces:
-            raise ValueError(
-                f"a batch of {config.batch_size} cannot be cut into {pieces} equal micro-batches "
-                f"({world_size()} processes x accumulate {config.grad_accum_steps}): use a batch size "
-                f"of {config.batch_size // pieces * pieces or pieces}"
-            )
+        check_batch_size(config)
         self.device = resolve_device(device)
         if config.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
+        self.model = model.to(self.device)
         # Channels last: 1.4 times as fast for the ResNets on a CPU, and the layout of tensor cores.
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model.to(memory_format=torch.channels_last)
         self.config, self.run = config, RunDir(out)
-        self.distance = self._distance()
         self.train_state = TrainState(self.model, self.networks(), config, self.device)
-        self.history: list[dict[str, Any]] = []
-        self.steps = 0
-        self.done = 0  # steps of the epoch under way
-        self.sums: dict[str, Tensor] = {}  # of its losses
-        self.scores: list[dict[str, float]] = []  # of a joint phase, see `GANTrainer`
-        self.bars = self.lines = False  # on a terminal, in a file
-        self._photos: str | None = None  # a digest of which photos it trains on
-        if self.run.has_run:
-            self._resume()
-        self.train_state.begin()
-        self._stopping = GracefulStop()
-        self._shown: Tensor | None = None  # the validation photos that are painted each epoch
+        self.history: list[Record] = []
+        self.global_step = self.epoch_step = self.steps_per_epoch = 0
+        self.should_stop = self.show_bars = False
+        self._callbacks: list[Callback] = []
+        self._loss_sums: dict[str, Tensor] = {}  # over the steps of the epoch, in this process
+        self._fingerprint: str | None = None  # of the training photos
+        self._save_policy = SavePolicy()
+
+    # What a method defines.
 
     def networks(self) -> dict[str, nn.Module]:
-        """The networks that learn, by name; each gets an optimizer of its own."""
+        """Return the networks that are trained, by name; each gets an optimizer of its own."""
         raise NotImplementedError
 
-    def step(self, batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
-        """Learn from one batch, cut into micro-batches; returns the mean losses, detached."""
+    def training_step(self, micro_batches: Sequence[MicroBatch]) -> dict[str, Tensor]:
+        """Update the networks by one batch, and return its mean losses, detached.
+
+        Args:
+            micro_batches: the share of this process.
+        """
         raise NotImplementedError
 
-    def begin(self, train: DataLoader, val: DataLoader) -> None:
-        """What a method needs to know of its photos, before the first step or when going on."""
+    def validation_step(self, lightness: Tensor, target_ab: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict without hints, and return the mean loss and the predicted ab (N, 2, H, W).
 
-    def begin_epoch(self, epoch: int) -> None:
-        """What changes with the epochs, counted from 0."""
+        Args:
+            lightness: (N, 1, H, W) in [-1, 1].
+            target_ab: ground truth (N, 2, H, W) in [-1, 1].
+        """
+        raise NotImplementedError
 
-    def crops_of(self, epoch: int) -> int:
-        """The epoch whose crops are seen in an epoch."""
+    def on_fit_start(self, train: EpochLoader, val: Iterable[Tensor]) -> None:
+        """Prepare for the training photos, before the first step and when a run is continued."""
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Prepare for an epoch, counted from 0."""
+
+    def augmentation_epoch(self, epoch: int) -> int:
+        """Return the epoch by which crops and order are seeded in an epoch."""
         return epoch
 
-    def after_step(self) -> None:
-        """What a method wants to see on its way."""
+    def on_step_end(self) -> None:
+        """Follow a training step."""
 
-    def judge(self, lightness: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
-        """What a batch's paintings cost in validation, and the paintings."""
-        painted = self.train_state.painting(lightness)
-        return self.distance(lightness, painted, ab), painted
+    def extra_state(self) -> dict[str, Any]:
+        """Return what a continued run of this method needs beside the networks."""
+        return {}
 
-    @contextlib.contextmanager
-    def learning(self, batch: MicroBatch) -> Iterator[None]:
-        """Forward and backward of a micro-batch, whose noise follows from the step."""
-        seed_all(self.config.seed, self.steps, batch.number)
-        with self.train_state.learning(batch):
-            yield
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what `extra_state` returned."""
+
+    # The loop.
 
     def fit(
         self,
-        train: DataLoader,
-        val: DataLoader,
+        train: EpochLoader,
+        val: Iterable[Tensor],
+        *,
         progress: bool = True,
         save_minutes: float = 10,
         tensorboard: bool = False,
-    ) -> list[dict]:
-        """Train until the epochs are done or validation has stopped improving.
+        callbacks: Sequence[Callback] = (),
+    ) -> list[Record]:
+        """Train until all epochs are done, or validation has stopped improving.
 
-        SIGTERM ends it after the step under way (on many GPUs after at most 8), with all saved,
-        by SystemExit(143); Ctrl-C likewise, by KeyboardInterrupt, and a second one at once.
+        SIGTERM ends it after the current step (on several GPUs after at most 8), with everything
+        saved, by SystemExit(143); Ctrl-C likewise, by KeyboardInterrupt, and a second one at once.
 
         Args:
             train: from `colorize.data.loaders.train_loader`.
-            val: from `colorize.data.loaders.eval_loader`.
-            progress: bars on a terminal and in a notebook, elsewhere a line per epoch; or nothing.
+            val: uint8 batches (N, 3, H, W), from `colorize.data.loaders.eval_loader`.
+            progress: show bars on a terminal and in a notebook, elsewhere a line per epoch.
             save_minutes: how often to save inside an epoch.
-            tensorboard: whether to write the log and the paintings for TensorBoard too.
+            tensorboard: log for TensorBoard too.
+            callbacks: more of them.
 
         Returns:
-            The history: a dict per epoch with `epoch` (from 1), `steps`, `lr`, `seconds`,
-            `photos_per_second`, `train` (mean losses) and `val` (`loss`: the distance;
-            `ab_error`; `colorfulness`).
+            The history: a record per epoch with `epoch` (from 1), `steps`, `lr`, `seconds`,
+            `photos_per_second`, `train` (mean losses) and `val` (`loss`, `ab_error` and
+            `colorfulness`).
 
         Raises:
-            DivergedError: if a loss is no number any more; the last checkpoint is kept.
+            DivergedError: if a loss is not finite; the last checkpoint is kept.
             CheckpointError: if a checkpoint cannot be written.
-            ValueError: if TensorBoard is asked for and not installed, another process is
-                training in the run's folder, or its run was begun with other photos.
+            ValueError: if TensorBoard is asked for and not installed, another process is training
+                in the folder, or its run was trained on other photos.
         """
-        progress = progress and rank() == 0
-        if len(self.history) >= self.config.epochs:  # and what the run says of itself stays true
-            if progress:
+        is_main = rank() == 0
+        if len(self.history) >= self.config.epochs:
+            if progress and is_main:
                 tqdm.write(
                     f"{self.run.name}: nothing to train, {len(self.history)} epochs are done and "
                     f"{self.config.epochs} are asked for"
                 )
             return self.history
-        self.bars = progress and (sys.stderr.isatty() or "ipykernel" in sys.modules)
-        self.lines = progress and not self.bars
-        epochs = tqdm(
-            range(len(self.history), self.config.epochs),
-            initial=len(self.history),
-            total=self.config.epochs,
-            desc=self.run.name,
-            disable=not self.bars,
-        )
-        self._save_every, self._saved = 60 * save_minutes, time.monotonic()
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self.run.opened(self.config))
-            board = None
-            if tensorboard and rank() == 0:
-                board = stack.enter_context(self.run.tensorboard_writer())
-            stack.enter_context(self._stopping.noted())
-            stack.enter_context(epochs)
+        self.show_bars = progress and is_main and shows_bars()
+        self._callbacks = [
+            *default_callbacks(
+                self.config, progress=progress, tensorboard=tensorboard, is_main=is_main
+            ),
+            *callbacks,
+        ]
+        self._save_policy.interval = 60 * save_minutes
+        self._save_policy.mark_saved()
+        self.steps_per_epoch = len(train) // self.config.grad_accum_steps
+        self.should_stop = False
+        with self.run.lock(self.config), self._save_policy.listening(), self._ending_callbacks():
+            for callback in self._callbacks:
+                callback.on_fit_start(self)
             self._check_photos(train)
-            self.begin(train, val)
-            for epoch in epochs:
-                if self.has_stalled():
-                    if progress:
-                        tqdm.write(
-                            f"{self.run.name}: stopped after epoch {epoch}, no better validation "
-                            f"loss for {self.config.patience} epochs"
-                        )
+            self.on_fit_start(train, val)
+            for epoch in range(len(self.history), self.config.epochs):
+                for callback in self._callbacks:
+                    callback.on_epoch_start(self, epoch)
+                if self.should_stop:
                     break
-                start = time.perf_counter()
-                factor = self.config.lr_factor(epoch)
-                skipped = self.done
-                losses = self._train_epoch(train, epoch, factor)
-                photos = (len(self._steps_of(train)) - skipped) * self.config.batch_size
-                rate = photos / (time.perf_counter() - start)
-                record = {
-                    "epoch": epoch + 1,
-                    "lr": self.config.lr * factor,
-                    "train": losses,
-                    "steps": self.steps,
-                    "val": self._validated(val),
-                }
-                record["photos_per_second"] = round(rate, 1)
-                record["seconds"] = round(time.perf_counter() - start, 1)
-                self._keep(record)
-                if board is not None:
-                    self.run.log_tensorboard(board, record)
-                self._save_if_asked()
-                line = f"{rate:.1f} photos/s, val loss {record['val']['loss']:.4f}"
-                epochs.set_postfix_str(line)
-                if self.lines:
-                    line = f"epoch {epoch + 1} of {self.config.epochs}, {line}"
-                    print(f"{self.run.name}: {line}", flush=True)
+                self._run_epoch(train, val, epoch)
         return self.history
 
-    def _validated(self, val: DataLoader) -> dict[str, float]:
-        measures = self.validate(val)
-        if not math.isfinite(measures["loss"]):
-            raise DivergedError(
-                f"{self.run.name}: after step {self.steps} the validation loss is "
-                f"{measures['loss']}. {_ADVICE}"
+    def _run_epoch(self, train: EpochLoader, val: Iterable[Tensor], epoch: int) -> None:
+        """Train and validate an epoch, and save what came of it."""
+        start = time.perf_counter()
+        photos = (self.steps_per_epoch - self.epoch_step) * self.config.batch_size
+        losses = self.train_one_epoch(train, epoch)
+        photos_per_second = photos / (time.perf_counter() - start)
+        record: Record = {
+            "epoch": epoch + 1,
+            "lr": self.config.lr * self.config.lr_factor(epoch),
+            "train": losses,
+            "steps": self.global_step,
+            "val": self.validate(val),
+            "photos_per_second": round(photos_per_second, 1),
+            "seconds": round(time.perf_counter() - start, 1),
+        }
+        self._check_finite(record["val"]["loss"])
+        self._save_epoch(record)
+        for callback in self._callbacks:
+            callback.on_epoch_end(self, record)
+        barrier()  # callbacks of the first process may take a while
+        self._save_or_stop()
+
+    def train_one_epoch(self, loader: EpochLoader, epoch: int) -> dict[str, float]:
+        """Train the rest of an epoch, step by step, and return its mean losses.
+
+        Args:
+            loader: the training photos.
+            epoch: counted from 0.
+        """
+        self.train_state.set_lr_factor(self.config.lr_factor(epoch))
+        self.on_epoch_start(epoch)
+        self.model.train()
+        loader.set_epoch(self.augmentation_epoch(epoch), self.epoch_step)
+        examples = iter(loader)
+        while self.epoch_step < self.steps_per_epoch:
+            # Take this process's share of the batch.
+            micro_batches = [
+                self.make_micro_batch(next(examples), i)
+                for i in range(self.config.grad_accum_steps)
+            ]
+
+            # Forward, loss, backward, optimizer step, EMA: see the subclass.
+            with self._explained_errors(loader, len(micro_batches[0].lightness)):
+                losses = self.training_step(micro_batches)
+
+            # Count.
+            for name, loss in losses.items():
+                self._loss_sums[name] = self._loss_sums.get(name, 0) + loss
+            self.global_step += 1
+            self.epoch_step += 1
+
+            # Score, show, save, stop.
+            self.on_step_end()
+            for callback in self._callbacks:
+                callback.on_step_end(self)
+            self._save_or_stop()
+        means = {
+            name: sums.mean().item() / self.steps_per_epoch
+            for name, sums in self._gather_loss_sums().items()
+        }
+        self.epoch_step, self._loss_sums = 0, {}
+        return means
+
+    def make_micro_batch(self, example: Example, i: int = 0) -> MicroBatch:
+        """Move a batch of examples to the device, and convert it to LAB.
+
+        Args:
+            example: of N photos.
+            i: number of the micro-batch in the step, in this process.
+
+        Raises:
+            ValueError: if it does not hold the inputs that the settings ask for.
+        """
+        has_inputs = (example.lightness is not None, example.hints is not None)
+        if has_inputs != (self.config.degradation_prob > 0, self.model.supports_hints):
+            raise ValueError(
+                "the training photos do not come with the degraded inputs or hints of the "
+                "settings: use run_loaders, or pass settings=ExampleSettings.from_config(config)"
             )
-        return measures
+        count = self.config.grad_accum_steps
+        index = rank() * count + i
+        lightness, target_ab = rgb_to_lab(example.rgb.to(self.device, non_blocking=True))
+        if example.lightness is not None:
+            lightness = example.lightness.to(self.device, non_blocking=True)
+        hints = example.hints
+        if hints is not None:
+            hints = hints.to(self.device, non_blocking=True)
+        return MicroBatch(
+            lightness,
+            target_ab,
+            hints,
+            index=index,
+            is_last=i == count - 1,
+            noise_seed=(self.config.seed, self.global_step, index),
+        )
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Tensor]) -> dict[str, float]:
-        """Means over the photos of uint8 batches: the distance, ab error, colorfulness."""
-        self.train_state.painter.eval()
-        batches = iter(batches)  # before seeding: a loader draws a number when it begins
-        seed_all(self.config.seed)  # networks with noise see the same one each time
+        """Return means over validation photos: the loss, the ab error, the colorfulness.
+
+        Args:
+            batches: uint8 (N, 3, H, W).
+        """
+        self.train_state.eval_model.eval()
+        iterator = iter(batches)  # before seeding: a loader draws a number when it starts
+        seed_all(self.config.seed)  # networks with noise get the same one each time
         names = ("loss", "ab_error", "colorfulness")
         sums = torch.zeros(len(names) + 1, dtype=torch.float64)
-        shown: list[Tensor] = []
-        for batch in batches:
-            if sum(map(len, shown)) < _SHOWN:
-                shown.append(batch)
-            lightness, ab = rgb_to_lab(batch.to(self.device))
-            with self._enough_memory(len(batch)):
-                loss, painted = self.judge(lightness, ab)
-            sums[0] += loss.item() * len(batch)
-            sums[1] += ab_error(painted, ab).sum().item()
-            sums[2] += colorfulness(to_uint8(lab_to_rgb(lightness, painted))).sum().item()
-            sums[3] += len(batch)
-        if shown:
-            self._shown = torch.cat(shown)[:_SHOWN]
+        for rgb in iterator:
+            for callback in self._callbacks:
+                callback.on_validation_batch(self, rgb)
+            lightness, target_ab = rgb_to_lab(rgb.to(self.device))
+            with explained_memory(self.config, len(rgb)):
+                loss, pred_ab = self.validation_step(lightness, target_ab)
+            colorized = to_uint8(lab_to_rgb(lightness, pred_ab))
+            sums[0] += loss.item() * len(rgb)
+            sums[1] += ab_error(pred_ab, target_ab).sum().item()
+            sums[2] += colorfulness(colorized).sum().item()
+            sums[3] += len(rgb)
         if world_size() > 1:
             sums = all_reduce_sum(sums.to(self.device))
         *totals, count = sums.tolist()
         return {name: total / count for name, total in zip(names, totals, strict=True)}
 
-    def _check_photos(self, loader: DataLoader) -> None:
-        """See whether a run goes on with the photos that it began with.
+    def mean_losses_so_far(self) -> dict[str, float]:
+        """Return the mean losses of the current epoch, of this process."""
+        steps = max(self.epoch_step, 1)
+        return {name: total.item() / steps for name, total in self._loss_sums.items()}
+
+    # Checkpoints.
+
+    def start_or_resume(self) -> None:
+        """Continue the run in the folder, if there is one; at the end of a trainer's `__init__`.
 
         Raises:
-            ValueError: if they are others.
+            ValueError: if that run has other settings.
+            CheckpointError: if its checkpoints are damaged or of another model.
         """
-        photos = getattr(loader.dataset, "photos", None) if hasattr(loader, "dataset") else None
-        if photos is None:  # streamed, or made by hand
-            return
-        names = "\n".join(f"{photo.path.parent.name}/{photo.path.name}" for photo in photos)
-        found = f"{len(photos)} photos, {hashlib.sha256(names.encode()).hexdigest()[:16]}"
-        if self._photos is not None and found != self._photos:
-            raise ValueError(
-                f"{self.run.path} was begun with other training photos ({self._photos}; now "
-                f"{found}): use the same ones to continue it, or another folder"
-            )
-        self._photos = found
+        if self.run.has_run:
+            self.run.check_config(self.config)
+            state = self.run.load()
+            try:
+                self._load_state_dict(state)
+            except (KeyError, RuntimeError, ValueError, TypeError) as error:
+                raise CheckpointError(
+                    f"the checkpoint in {self.run.path} is of another run: {error}"
+                ) from error
+            self.run.write_log(self.history)
+        self.train_state.wrap()
 
-    def has_stalled(self) -> bool:
-        """Whether the last `patience` epochs all failed to better the validation loss."""
-        losses = [record["val"]["loss"] for record in self.history]
-        patience = self.config.patience
-        return patience is not None and len(losses) - 1 - _argmin(losses) >= patience
+    def _state_dict(self) -> dict[str, Any]:
+        return {
+            "epoch": len(self.history),
+            "global_step": self.global_step,
+            "epoch_step": self.epoch_step,
+            "history": self.history,
+            "loss_sums": self._gather_loss_sums(),
+            "fingerprint": self._fingerprint,
+            "extra": self.extra_state(),
+            **self.train_state.state_dict(),
+        }
 
-    def _steps_of(self, loader: DataLoader) -> range:
-        return range(len(loader) // self.config.grad_accum_steps)
+    def _load_state_dict(self, state: dict[str, Any]) -> None:
+        state = upgrade_checkpoint(state)
+        self.train_state.load_state_dict(state)
+        self.global_step, self.epoch_step = state["global_step"], state["epoch_step"]
+        self.history, self._fingerprint = state["history"], state["fingerprint"]
+        for name, sums in state["loss_sums"].items():
+            loss_sum = sums[rank()] if len(sums) == world_size() else sums.mean()
+            self._loss_sums[name] = loss_sum.to(self.device)
+        self.load_extra_state(state["extra"])
 
-    def _train_epoch(self, loader: DataLoader, epoch: int, factor: float) -> dict[str, float]:
-        self.train_state.set_rate(factor)
-        self.begin_epoch(epoch)
-        self.model.train()
-        self.crops = self.crops_of(epoch)
-        loader.sampler.set_epoch(self.crops, self.done)
-        steps = self._steps_of(loader)
-        self.epoch_steps = len(steps)
-        batches = iter(loader)
-        size = self.config.batch_size
-        bar = tqdm(
-            *(None, f"epoch {epoch + 1}"),
-            **{"total": len(steps) * size, "initial": self.done * size, "unit": "photo"},
-            **{"leave": False, "disable": not self.bars},
-        )
-        with bar:
-            for _ in steps[self.done :]:
-                self._learn(batches, loader)
-                self.steps, self.done = self.steps + 1, self.done + 1
-                self.after_step()
-                bar.update(self.config.batch_size)
-                if self.bars and self.done % _TOLD == 0:
-                    bar.set_postfix_str(self._losses_so_far(), refresh=False)
-                self._save_if_asked()
-        means = {name: sums.mean().item() / len(steps) for name, sums in self._all_sums().items()}
-        self.done, self.sums = 0, {}
-        return means
-
-    def _losses_so_far(self) -> str:
-        """The epoch's mean losses, of this process."""
-        done = max(self.done, 1)
-        return ", ".join(f"{name} {s.item() / done:.3f}" for name, s in self.sums.items())
-
-    def _learn(self, batches: Iterator[Tensor], loader: DataLoader) -> None:
-        """One step, from the next micro-batches."""
-        count = self.config.grad_accum_steps
-        pieces = []
-        for i in range(count):
-            rgb = next(batches).to(self.device, non_blocking=True)
-            number = rank() * count + i
-            pieces.append(self.batch(rgb, number, last=i == count - 1))
-        try:
-            with self._enough_memory(len(pieces[0].ab)):
-                losses = self.step(pieces)
-            self.train_state.settle()
-        except DivergedError as error:
-            names = ", ".join(_names(loader, self.done))
-            raise DivergedError(
-                f"{self.run.name}, step {self.steps + 1}: {error}. {_ADVICE} The photos of the "
-                f"batch: {names}"
-            ) from error
-        for name, loss in losses.items():
-            self.sums[name] = self.sums.get(name, 0) + loss
-
-    @contextlib.contextmanager
-    def _enough_memory(self, at_a_time: int) -> Iterator[None]:
-        """Say what to set when the device's memory does not suffice."""
-        try:
-            yield
-        except torch.OutOfMemoryError as error:
-            smaller = [n for n in range(1, at_a_time) if at_a_time % n == 0]
-            pieces = self.config.grad_accum_steps * at_a_time // smaller[-1] if smaller else None
-            raise ValueError(
-                f"out of memory with {at_a_time} photos of {self.config.crop_size} px at a time: set "
-                + (f"accumulate {pieces}, or " if smaller else "")
-                + "a smaller size or batch size"
-            ) from error
-
-    def batch(self, rgb: Tensor, number: int, last: bool) -> MicroBatch:
-        """Photos as input and truth; what is drawn by lot follows from the crops and number."""
-        lightness, ab = rgb_to_lab(rgb)
-        seed_all(self.config.seed, self.crops, self.done, number)
-        if self.config.degradation_prob > 0:
-            lightness = degrade(rgb, self.config.degradation_prob)
-        hints = sample_hints(ab, self.config.hint_dropout) if self.model.supports_hints else None
-        return MicroBatch(lightness, ab, number, last, hints)
-
-    def _all_sums(self) -> dict[str, Tensor]:
-        """The losses of the epoch so far, added up, of each process."""
-        found = {}
-        for name, total in self.sums.items():
-            found[name] = torch.zeros(world_size(), device=self.device)
-            found[name][rank()] = total
-            all_reduce_sum(found[name])
-        return found
-
-    def _save_if_asked(self) -> None:
-        """After a step: save when it is time, and end when the system asks for it."""
-        due = time.monotonic() - self._saved >= self._save_every
-        stop, save = self._stopping.asked, due
-        if world_size() > 1:
-            if self.device.type == "cuda" and self.steps % _AGREE and self.done > 0:
-                return  # agreeing makes the GPUs wait for each other
-            asked = torch.tensor([stop, due and rank() == 0], device=self.device)
-            stop, save = all_reduce_sum(asked.float()).tolist()
-        if stop or save:
-            self._save()
-        if save and self.lines:
-            name = f"{self.run.name}: epoch {len(self.history) + 1}, {self.done} steps"
-            print(f"{name}, saved; {self._losses_so_far()}", flush=True)
-        if stop:
-            if rank() == 0:
-                tqdm.write(
-                    f"{self.run.name}: asked to stop, saved after step {self.steps}; the same "
-                    "command goes on from here",
-                    file=sys.stderr,
-                )
-            barrier()
-            if self._stopping.interrupted:
-                raise KeyboardInterrupt
-            raise SystemExit(TERMINATED)
-
-    def _keep(self, record: dict[str, Any]) -> None:
-        """Write what this epoch brought: first what to paint with, last the line in the log."""
-        self.history.append(record)
-        losses = [entry["val"]["loss"] for entry in self.history]
-        if _argmin(losses) == len(losses) - 1:
-            self.run.save_best(
-                {"epoch": record["epoch"], "model": self.train_state.painter.state_dict()}
-            )
-        self._save()
-        self.run.write_log(self.history)
-        if rank() == 0:
-            self._show()
-        barrier()
+    def _gather_loss_sums(self) -> dict[str, Tensor]:
+        """Return the losses summed over the epoch's steps, of each process: (processes,)."""
+        gathered = {}
+        for name, total in self._loss_sums.items():
+            sums = torch.zeros(world_size(), device=self.device)
+            sums[rank()] = total
+            gathered[name] = all_reduce_sum(sums)
+        return gathered
 
     def _save(self) -> None:
-        self._saved = time.monotonic()
+        self._save_policy.mark_saved()
         try:
-            learned = self.train_state.state()
+            state = self._state_dict()
         except DivergedError as error:
-            where = f"{self.run.name}: after step {self.steps}"
-            raise DivergedError(f"{where} {error}. {_ADVICE}") from error
-        progress = {"epoch": len(self.history), "steps": self.steps, "done": self.done}
-        state = progress | {
-            "history": self.history,
-            "sums": self._all_sums(),
-            "photos": self._photos,
-            "scores": self.scores,
-        }
-        self.run.save(state | learned)
-
-    def _distance(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        """The distance that the settings name, of (lightness, painted ab, true ab)."""
-        name = self.config.reconstruction_loss
-        if name in PIXEL_LOSSES:
-            return lambda lightness, painted, ab: PIXEL_LOSSES[name](painted, ab)
-        if name == PERCEPTUAL:
-            return PerceptualLoss(self.config.perceptual_weights).to(self.device)
-        return _no_distance
-
-    def _show(self) -> None:
-        """Paint the same few photos after each epoch."""
-        if self._shown is None:  # nothing was validated
-            return
-        lightness, _ = rgb_to_lab(self._shown.to(self.device))
-        self.train_state.painter.eval()
-        seed_all(self.config.seed)
-        painted = lab_to_rgb(lightness, self.train_state.painting(lightness))
-        self.run.show(len(self.history), to_uint8(painted), self._shown)
-
-    def _resume(self) -> None:
-        self.run.check_config(self.config)
-        state = self.run.load()
-        try:
-            self.train_state.load(state)
-            self.steps, self.done, self.history = state["steps"], state["done"], state["history"]
-            for name, sums in state["sums"].items():
-                mine = sums[rank()] if len(sums) == world_size() else sums.mean()
-                self.sums[name] = mine.to(self.device)
-            self._photos = state["photos"]
-            self.scores = state["scores"]
-        except (KeyError, RuntimeError, ValueError, TypeError) as error:
-            raise CheckpointError(
-                f"the checkpoint in {self.run.path} is of another run: {error}"
+            raise DivergedError(
+                f"{self.run.name}: after step {self.global_step} {error}. {DIVERGED_ADVICE}"
             ) from error
+        self.run.save(state)
+
+    def _save_epoch(self, record: Record) -> None:
+        """Write the weights if they are the best, the checkpoint, and last the log."""
+        self.history.append(record)
+        losses = [entry["val"]["loss"] for entry in self.history]
+        if losses.index(min(losses)) == len(losses) - 1:
+            weights = self.train_state.eval_model.state_dict()
+            self.run.save_weights("best", {"epoch": record["epoch"], "model": weights})
+        self._save()
         self.run.write_log(self.history)
 
+    def _save_or_stop(self) -> None:
+        """Save when it is time; save and stop when a signal asks for it."""
+        stop, save = self._save_policy.decide(
+            self.device, self.global_step, between_epochs=self.epoch_step == 0
+        )
+        if stop or save:
+            self._save()
+        if save:
+            for callback in self._callbacks:
+                callback.on_save(self)
+        if stop:
+            self._stop()
 
-def _no_distance(lightness: Tensor, painted: Tensor, ab: Tensor) -> Tensor:
-    raise ValueError("this loss is of logits over the color bins, not of colors")
+    def _stop(self) -> None:
+        if rank() == 0:
+            tqdm.write(
+                f"{self.run.name}: asked to stop, saved after step {self.global_step}; run the "
+                "same command to continue",
+                file=sys.stderr,
+            )
+        barrier()
+        self._save_policy.stop()
 
+    # Errors.
 
-def _names(loader: DataLoader, step: int) -> list[str]:
-    """The files of a step's photos, where the loader knows them."""
-    if not hasattr(loader.sampler, "batch"):
-        return ["unknown"]
-    return [str(loader.dataset.photos[index].path) for index in loader.sampler.batch(step)]
+    def _check_photos(self, loader: EpochLoader) -> None:
+        """Check that a run is continued with the photos that it was started with."""
+        fingerprint = loader.fingerprint
+        if fingerprint is None:
+            return
+        if self._fingerprint not in (None, fingerprint):
+            raise ValueError(
+                f"{self.run.path} was trained on other photos ({self._fingerprint}; now "
+                f"{fingerprint}): use the same ones to continue it, or another folder"
+            )
+        self._fingerprint = fingerprint
 
+    def _check_finite(self, val_loss: float) -> None:
+        if not math.isfinite(val_loss):
+            raise DivergedError(
+                f"{self.run.name}: after step {self.global_step} the validation loss is "
+                f"{val_loss}. {DIVERGED_ADVICE}"
+            )
 
-def _argmin(values: list[float]) -> int:
-    """Index of the first lowest value; -1 for none."""
-    return values.index(min(values)) if values else -1
+    @contextlib.contextmanager
+    def _explained_errors(self, loader: EpochLoader, photos: int) -> Iterator[None]:
+        """Say at which step and on which photos the training diverged, or memory ran out."""
+        try:
+            with explained_memory(self.config, photos):
+                yield
+        except DivergedError as error:
+            names = ", ".join(loader.describe(self.epoch_step)) or "unknown"
+            raise DivergedError(
+                f"{self.run.name}, step {self.global_step + 1}: {error}. {DIVERGED_ADVICE} The "
+                f"photos of the batch: {names}"
+            ) from error
+
+    @contextlib.contextmanager
+    def _ending_callbacks(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            for callback in self._callbacks:
+                callback.on_fit_end(self)

@@ -114,3 +114,9 @@ def upgrade_class_weights(
     old = f"{prefix}weights"
     if old in state_dict:
         state_dict[f"{prefix}class_weights"] = state_dict.pop(old)
+
+
+def upgrade_onnx_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Rename what an older ONNX file's metadata calls otherwise; today's pass unchanged."""
+    names = {"multiple": "size_divisibility", "takes_hints": "supports_hints"}
+    return _renamed(metadata, names)

@@ -4,36 +4,48 @@ import argparse
 import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import colorize
 from colorize.cli.options import add_network, add_wishes, positive
 
+if TYPE_CHECKING:
+    from colorize.inference import ColorizeOptions, Colorizer, Job
+    from colorize.models.hints import Hint
+
 _STREAM = Path("-")
+_STATES = {
+    "colored": "colored",
+    "done": "done before",
+    "in color": "already in color (--force)",
+    "failed": "failed",
+}
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Make the command known."""
+    """Register the command."""
     photo = commands.add_parser(
         "photo",
-        help="color photos",
-        description="Color photos: the same kind of file, in full size, with the photo's own "
-        "lightness, transparency, 16 bits and EXIF. The photos themselves are never changed. What "
-        "is done already is not done again. Status: 0 all are colored, 1 some are not.",
+        help="colorize photos",
+        description="Colorize photos. Outputs have the format and the full size of the photo, and "
+        "its lightness, transparency, 16 bits and EXIF. Photos are never modified. Finished files "
+        "are skipped on re-runs. Exit status: 0 if all photos are colorized, 1 if some are not.",
     )
     photo.add_argument(
         "paths",
         nargs="+",
         metavar="PATH",
-        help="photos, folders (their tree is kept), patterns such as 'album/*.jpg'; - reads one "
-        "photo from the standard input",
+        help="photos, folders (their tree is kept), or patterns such as 'album/*.jpg'; - reads one "
+        "photo from stdin",
     )
     photo.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="OUT",
-        help="a folder (colored); of one photo also a file; - is the standard output",
+        help="a folder, or a file for a single photo; - writes to stdout (default: colored)",
     )
     add_network(photo)
     add_wishes(photo)
@@ -41,7 +53,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--samples",
         type=positive,
         metavar="N",
-        help="that many different paintings of each photo; of a network with classes",
+        help="write N different samples of each photo; needs a model that predicts a distribution "
+        "(default: the most plausible colors only)",
     )
     photo.add_argument(
         "--hint",
@@ -49,24 +62,23 @@ def add(commands: argparse._SubParsersAction) -> None:
         default=[],
         type=_hint,
         metavar="X,Y,COLOR",
-        help="a color at a pixel of the photo, such as '120,80,#aa3311' or 120,80,teal; may be "
-        "given several times; of a network with hints",
+        help="a color at a pixel of the photo, such as '120,80,#aa3311' or 120,80,teal; can be "
+        "repeated; needs a model that supports hints",
     )
-    photo.add_argument("--force", action="store_true", help="also photos that are in color already")
+    photo.add_argument(
+        "--force", action="store_true", help="colorize photos that are already in color"
+    )
     photo.add_argument("--overwrite", action="store_true", help="replace other files in OUT")
     photo.add_argument(
         "--compare",
         action="store_true",
-        help="also write photo and painting side by side, of at most 4096 px each, into "
-        "OUT/compared",
+        help="also write photo and output side by side, at most 4096 px each, into OUT/compared",
     )
-    photo.add_argument(
-        "--json", action="store_true", help="a line of JSON for each photo, for programs"
-    )
+    photo.add_argument("--json", action="store_true", help="print a line of JSON for each photo")
     photo.set_defaults(command=_photo)
 
 
-def _hint(text: str):
+def _hint(text: str) -> "Hint":
     from colorize.models.hints import parse_hint
 
     try:
@@ -76,8 +88,7 @@ def _hint(text: str):
 
 
 def _photo(args: argparse.Namespace) -> int:
-    from colorize.inference.batch import plan_jobs
-    from colorize.inference.colorizer import ColorizeOptions
+    from colorize.inference import ColorizeOptions, plan_jobs
 
     is_stream = "-" in args.paths or args.output == _STREAM
     if is_stream and (len(args.paths) > 1 or args.json or args.compare or args.samples):
@@ -86,73 +97,106 @@ def _photo(args: argparse.Namespace) -> int:
         _check_output(args)
     jobs = [] if is_stream else plan_jobs(args.paths, args.output or Path("colored"))
     if args.hint and len(jobs) > 1:
-        raise ValueError(f"--hint is for one photo, there are {len(jobs)}")
+        raise ValueError(f"--hint is for one photo, got {len(jobs)}")
     colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)
-    options = ColorizeOptions(args.seed, args.vividness, args.size, tuple(args.hint), args.samples)
+    options = ColorizeOptions(
+        seed=args.seed,
+        vividness=args.vividness,
+        size=args.size,
+        hints=tuple(args.hint),
+        samples=args.samples,
+    )
     if is_stream:
-        return _stream(args, colorizer, options)
-    return _files(args, colorizer, jobs, options)
+        return _colorize_stream(args, colorizer, options)
+    return _colorize_jobs(args, colorizer, jobs, options)
 
 
-def _files(args, colorizer, jobs, options) -> int:
-    """Color files; says what becomes of each."""
+def _colorize_jobs(
+    args: argparse.Namespace,
+    colorizer: "Colorizer",
+    jobs: Sequence["Job"],
+    options: "ColorizeOptions",
+) -> int:
+    """Colorize files, and print the result of each."""
     from tqdm import tqdm
 
-    from colorize.inference.batch import colorize_files
+    from colorize.inference import colorize_files
 
-    counts = dict.fromkeys(("colored", "done", "in color", "failed"), 0)
-    reports = colorize_files(colorizer, jobs, options, args.force, args.overwrite, args.compare)
-    quiet = len(jobs) == 1 or not sys.stderr.isatty()
-    for report in tqdm(reports, "coloring", len(jobs), unit="photo", disable=quiet):
-        counts[report.state] += 1
+    counts = dict.fromkeys(_STATES, 0)
+    results = colorize_files(
+        colorizer,
+        jobs,
+        options,
+        force=args.force,
+        overwrite=args.overwrite,
+        compare=args.compare,
+    )
+    is_quiet = len(jobs) == 1 or not sys.stderr.isatty()
+    for result in tqdm(results, "colorizing", len(jobs), unit="photo", disable=is_quiet):
+        counts[result.state] += 1
         if args.json:
-            tqdm.write(json.dumps(vars(report), default=str))
-        elif report.state == "colored":
-            tqdm.write("\n".join(map(str, report.paintings)))
-        if report.reason:
-            tqdm.write(f"colorize: {report.reason}", file=sys.stderr)
-    left = counts["in color"] + counts["failed"]
+            tqdm.write(json.dumps(vars(result), default=str))
+        elif result.state == "colored":
+            tqdm.write("\n".join(map(str, result.outputs)))
+        elif result.state == "done" and len(jobs) == 1:
+            print(f"{result.outputs[0]} is up to date; use --overwrite to colorize it again")
+        if result.reason:
+            tqdm.write(f"colorize: {result.reason}", file=sys.stderr)
     if len(jobs) > 1 and not args.json:
-        words = {"done": "done before", "in color": "in color already (--force)"}
-        print(", ".join(f"{n} {words.get(state, state)}" for state, n in counts.items() if n))
-    elif counts["done"] and not args.json:
-        print(f"{report.paintings[0]} is done already; --overwrite paints it again")
-    return 1 if left else 0
+        print(", ".join(f"{n} {_STATES[state]}" for state, n in counts.items() if n))
+    return 1 if counts["in color"] + counts["failed"] else 0
 
 
-def _stream(args, colorizer, options) -> int:
-    """Color one photo from the standard input, or to the standard output."""
-    from colorize.inference.batch import colorize_file, matching
-    from colorize.io.image_file import encode, read_image_file, write_image_file
+def _colorize_stream(
+    args: argparse.Namespace, colorizer: "Colorizer", options: "ColorizeOptions"
+) -> int:
+    """Colorize one photo from stdin, or to stdout."""
+    from colorize.inference import colorize_file
+    from colorize.io.image_file import encode_image_file, read_image_file, write_image_file
 
-    (given,) = args.paths
-    found = [given] if given == "-" else matching(given)
-    if len(found) > 1:
-        raise ValueError(f"- is for one photo, {given} are {len(found)}")
-    file = io.BytesIO(sys.stdin.buffer.read()) if given == "-" else found[0]
-    if given == "-" and not file.getbuffer():
-        raise ValueError("the standard input is empty")
-    original = read_image_file(file)
-    painted = colorize_file(colorizer, original, options, args.force)
-    if original.left:
-        print(f"colorize: {given} {original.left}", file=sys.stderr)
+    (path,) = args.paths
+    image = read_image_file(_read_stdin() if path == "-" else _single_photo(path))
+    colorized = colorize_file(colorizer, image, options, force=args.force)
+    if image.dropped:
+        print(f"colorize: {path} {image.dropped}", file=sys.stderr)
     if args.output in (None, _STREAM):
-        sys.stdout.buffer.write(encode(original, painted, original.kind))
+        sys.stdout.buffer.write(encode_image_file(image, colorized, image.format))
     else:
-        write_image_file(original, painted, args.output)
+        write_image_file(image, colorized, args.output)
     return 0
 
 
-def _check_output(args) -> None:
-    """Refuse what a single painting cannot be written to, before it is painted."""
+def _read_stdin() -> io.BytesIO:
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise ValueError("stdin is empty")
+    return io.BytesIO(data)
+
+
+def _single_photo(path_or_pattern: str) -> Path:
+    from colorize.inference.jobs import expand_pattern
+
+    photos = expand_pattern(path_or_pattern)
+    if len(photos) > 1:
+        raise ValueError(f"- is for one photo, but {path_or_pattern} matches {len(photos)}")
+    return photos[0]
+
+
+def _check_output(args: argparse.Namespace) -> None:
+    """Check the output of a single photo before it is colorized."""
     from colorize.io.image import FORMAT_BY_SUFFIX
 
     if args.output in (None, _STREAM):
         if sys.stdout.isatty():
-            raise ValueError("a photo is nothing for a terminal: -o FILE, or > FILE")
+            raise ValueError(
+                "refusing to write image data to a terminal; use -o FILE or redirect stdout"
+            )
         return
     if args.output.is_dir() or args.output.suffix.lower() not in FORMAT_BY_SUFFIX:
-        kinds = ", ".join(FORMAT_BY_SUFFIX)
-        raise ValueError(f"{args.output}: of - the output is a file, of a kind {kinds}")
+        suffixes = ", ".join(FORMAT_BY_SUFFIX)
+        raise ValueError(
+            f"{args.output}: reading from stdin requires an output file with one of these "
+            f"suffixes: {suffixes}"
+        )
     if args.output.exists() and not args.overwrite:
-        raise ValueError(f"{args.output} is there already; --overwrite replaces it")
+        raise ValueError(f"{args.output} already exists; use --overwrite to replace it")

@@ -1,6 +1,18 @@
-"""Colorize with a trained model: one photo, many files, or through ONNX."""
+"""Colorize with a trained model: photos, image files, folders, and ONNX."""
 
-from colorize.inference.batch import colorize_files, plan_jobs
-from colorize.inference.colorizer import ColorizeOptions, Colorizer, Prediction
+from colorize.inference.batch import FileResult, colorize_file, colorize_files
+from colorize.inference.colorizer import Colorizer
+from colorize.inference.jobs import Job, plan_jobs
+from colorize.inference.options import ColorizeOptions
+from colorize.inference.prediction import Prediction
 
-__all__ = ["ColorizeOptions", "Colorizer", "Prediction", "colorize_files", "plan_jobs"]
+__all__ = [
+    "ColorizeOptions",
+    "Colorizer",
+    "FileResult",
+    "Job",
+    "Prediction",
+    "colorize_file",
+    "colorize_files",
+    "plan_jobs",
+]

@@ -1,27 +1,29 @@
-"""Files and folders of photos, colored into a folder: what goes where, and side by side."""
+"""Colorize many photo files, several at a time."""
 
 import contextlib
 import dataclasses
-import glob
 import os
-import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 import colorize
-from colorize.inference.colorizer import ColorizeOptions, Colorizer
+from colorize.inference.colorizer import Colorizer
 from colorize.inference.guided_upsampling import guided_upsample
-from colorize.io.grayscale import classify_photo
+from colorize.inference.jobs import Job
+from colorize.inference.options import DEFAULT_OPTIONS, ColorizeOptions
+from colorize.inference.prediction import Prediction
+from colorize.io.grayscale import Tone, classify_photo
 from colorize.io.high_bit_depth import to_8_bit
-from colorize.io.image import FORMAT_BY_SUFFIX, PhotoError, as_photo_error, limit_long_side
+from colorize.io.image import PhotoError, as_photo_error, limit_long_side
 from colorize.io.image_file import (
     ImageFile,
     read_image_file,
@@ -32,316 +34,250 @@ from colorize.io.image_file import (
 from colorize.utils.device import is_out_of_memory
 from colorize.utils.files import file_sha256
 
-# What is taken for a photo in a folder; a file that is named is tried whatever it is called.
-SUFFIXES = (
-    *FORMAT_BY_SUFFIX,
-    *(".bmp", ".gif", ".jp2", ".j2k", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"),
-)
-COMPARED = Path("compared")  # the folder of photos beside their paintings, below the output
-_PANEL = 4096  # px; the longer side of a photo that is compared, at most
-_WIDEST = 16383  # px, of WebP
-_WORKERS = 4  # photos at a time, at most: each has its full size in memory several times
+_PANEL_SIDE = 4096  # px; long side of each image of a comparison, at most
+_WEBP_SIDE = 16383  # px; the longest that WebP can store
+_WORKERS = 4  # at most: each holds its photo at full size several times
 
 
-@dataclass(frozen=True)
-class Job:
-    """A photo to be colored, where its painting goes, and where both go side by side."""
-
-    source: Path
-    target: Path
-    compared: Path
-
-
-@dataclass(frozen=True)
+@dataclass
 class FileResult:
-    """What became of a photo.
+    """The result of a job.
 
     Attributes:
-        source: the file.
-        paintings: where they are, or would be.
-        state: "colored"; "done", by an earlier call with the same wishes; "in color", left alone;
-            or "failed".
-        tone: "grey", "toned" or "color"; None if it was not read.
-        seconds: from reading to writing.
-        reason: why it failed or was left alone, or what of the file is not in the painting.
+        source: the photo.
+        outputs: the colorized photos, or where they would be.
+        state: "colored"; "done", by an earlier call with the same options; "in color", left as it
+            is; or "failed".
+        tone: of the photo; None if it was not read.
+        seconds: from reading to writing; 0 unless colored.
+        reason: why it failed or was left as it is, or what of the file is not in the output.
     """
 
     source: Path
-    paintings: tuple[Path, ...]
-    state: str
-    tone: str | None = None
+    outputs: tuple[Path, ...]
+    state: Literal["colored", "done", "in color", "failed"] = "failed"
+    tone: Tone | None = None
     seconds: float = 0.0
     reason: str = ""
 
 
-def plan_jobs(paths: Iterable[str | os.PathLike], output: str | os.PathLike) -> list[Job]:
-    """Where the painting of each photo goes.
+@dataclass(frozen=True)
+class _Batch:
+    """What the jobs of a batch share.
 
-    Args:
-        paths: files; folders, whose tree is kept below `output`; patterns such as "album/*.jpg",
-            for shells that leave them as they are.
-        output: a folder; or a file, if a single file is given and the name has a suffix of `KINDS`.
-
-    Returns:
-        A job for each photo. The painting has the photo's name; of a kind that is not written, with
-        ".png" behind it; and a number where two photos have one name.
-
-    Raises:
-        ValueError: if a folder holds no photos, or `output` is a file where a folder is needed, or
-            one of an unknown kind.
+    Attributes:
+        lock: held while the model runs.
+        sources: all photos of the batch, resolved, which no output may replace.
     """
-    output = Path(output)
-    found: dict[Path, tuple[Path, Path]] = {}  # each photo once, and its place below the output
-    for given in paths:
-        for path in matching(given):
-            if path.is_dir():
-                if path.resolve() == output.resolve():
-                    raise ValueError(f"{output} holds the photos themselves; choose another folder")
-                inside = _photos(path, output)
-                if not inside:
-                    raise ValueError(f"no photos in {path}: it has no {', '.join(SUFFIXES)}")
-                places = {photo: photo.relative_to(path) for photo in inside}
-            else:
-                places = {path: Path(path.name)}
-            for photo, place in places.items():
-                found.setdefault(Path(os.path.abspath(photo)), (photo, place))  # noqa: PTH100
-    is_named = re.fullmatch(r"\.[a-z]{3,5}", output.suffix.lower()) and not output.exists()
-    if not output.is_dir() and (
-        output.suffix.lower() in SUFFIXES or (is_named and len(found) == 1)
-    ):
-        return [_single(found, output)]
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"{output} is a file; several paintings need a folder")
-    taken: set[str] = set()
-    targets = {}
-    for source, place in found.values():
-        if place.suffix.lower() not in FORMAT_BY_SUFFIX:
-            place = place.with_name(f"{place.name}.png")
-        targets[source] = _free(place, taken)
-    return [
-        Job(source, output / target, output / _free(COMPARED / target, taken))
-        for source, target in targets.items()
-    ]
 
-
-def _single(found: Mapping[Path, tuple[Path, Path]], output: Path) -> Job:
-    """The job of one photo and the file that it goes to."""
-    if len(found) != 1:
-        raise ValueError(f"{output} is the name of one file; {len(found)} photos need a folder")
-    if output.suffix.lower() not in FORMAT_BY_SUFFIX:
-        kinds = ", ".join(FORMAT_BY_SUFFIX)
-        raise ValueError(f"{output}: unknown kind of file; use one of {kinds}, or a folder")
-    ((source, _),) = found.values()
-    return Job(source, output, output.with_name(f"{output.stem}-compared{output.suffix}"))
-
-
-def _free(place: Path, taken: set[str]) -> Path:
-    """A place, with a number if another photo has it already; then it is taken."""
-    number, free = 1, place
-    while str(free).casefold() in taken:
-        number += 1
-        free = place.with_name(f"{place.stem}-{number}{place.suffix}")
-    taken.add(str(free).casefold())
-    return free
-
-
-def matching(given: str | os.PathLike) -> list[Path]:
-    """The file or folder of a name, or all that a pattern names; never none."""
-    path = Path(given)
-    if path.exists():
-        return [path]
-    # Path.glob takes no absolute patterns.
-    found = sorted(glob.glob(os.fspath(given), recursive=True))  # noqa: PTH207
-    return [Path(name) for name in found] or [path]  # that it is not there is said in its turn
-
-
-def _photos(folder: Path, output: Path) -> list[Path]:
-    """The photos below a folder, without what is hidden, and without an output in it."""
-    inside = output.resolve()
-    inside = inside if folder.resolve() in inside.parents else None
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not path.is_dir()  # that a link leads nowhere is said in its turn
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and (inside is None or inside not in path.resolve().parents)
-    )
+    colorizer: Colorizer
+    options: ColorizeOptions
+    force: bool
+    overwrite: bool
+    compare: bool
+    lock: contextlib.AbstractContextManager
+    sources: frozenset[Path]
 
 
 def colorize_files(
     colorizer: Colorizer,
     jobs: Sequence[Job],
-    options: ColorizeOptions = ColorizeOptions(),  # noqa: B008, it is frozen
+    options: ColorizeOptions = DEFAULT_OPTIONS,
+    *,
     force: bool = False,
     overwrite: bool = False,
     compare: bool = False,
 ) -> Iterator[FileResult]:
-    """Color photos, several at a time: some are read and written while the network sees others.
+    """Colorize photos; some are read and written while the model runs on others.
 
-    A painting that an earlier call made of the same photo with the same network and wishes is left
-    as it is, by what its EXIF says. A photo that cannot be colored does not stop the others.
+    An output is up to date, and left as it is, if its EXIF says that it was made of the same photo
+    by the same model with the same options. A photo that fails does not stop the others.
 
     Args:
-        colorizer: paints.
+        colorizer: the model.
         jobs: of `plan_jobs`.
-        options: wishes; several samples of a photo get numbers behind their names.
-        force: whether photos are colored that are in color already.
-        overwrite: whether files are replaced that are something else.
-        compare: whether the photo and its painting are also written side by side, of at most 4096
-            px each.
+        options: the options; several samples of a photo are numbered.
+        force: colorize photos that are already in color.
+        overwrite: replace files that are not up to date.
+        compare: also write photo and output side by side, at most 4096 px each.
 
     Yields:
-        A report for each job, in their order.
+        A result for each job, in their order.
     """
-    wish = _wish(colorizer, options)
-    sources = {job.source.resolve() for job in jobs}
-    # On a GPU, and where chance is drawn, the network sees one photo after the other.
-    is_alone = (
+    # A GPU runs one photo after the other, and so does torch's random generator.
+    is_exclusive = (
         colorizer.device.type != "cpu" or colorizer.is_stochastic or options.samples is not None
     )
-    turn = threading.Lock() if is_alone else contextlib.nullcontext()
-
-    def color(job: Job) -> FileResult:
-        begun = time.perf_counter()
-        paintings = _targets(job, options.samples)
-        found = None
-        try:
-            mark = f"{wish} (source {_digest(job.source)})"
-            files = _targets(job, options.samples, compare)
-            for file in files:
-                if file.resolve() in sources:
-                    raise PhotoError(f"{job.source}: would replace {file}; choose another folder")
-            if not overwrite and _are_done(files, job.source, mark):
-                return FileResult(job.source, paintings, "done")
-            original = read_image_file(job.source)
-            seen = original.seen
-            found = classify_photo(seen)
-            if found == "color" and not force:
-                reason = f"{job.source} is in color already; --force colors it anew"
-                return FileResult(job.source, paintings, "in color", found, reason=reason)
-            write_provenance(original, mark)
-            with turn:
-                (colors,) = colorizer.predict([seen], options)
-            painted = colors.paint(original.rgb)
-            for target, one in zip(paintings, painted, strict=True):
-                write_image_file(original, one, target)
-            if compare:
-                write_image_file(*_side_by_side(original, painted), job.compared)
-        except (PhotoError, OSError) as error:
-            return FileResult(job.source, paintings, "failed", found, reason=str(error))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            reason = f"{job.source}: the memory does not suffice to color it"
-            return FileResult(job.source, paintings, "failed", found, reason=reason)
-        reason = f"{job.source} {original.left}" if original.left else ""
-        seconds = time.perf_counter() - begun
-        return FileResult(job.source, paintings, "colored", found, seconds, reason)
-
-    # A photo for each core is faster than all cores for each photo.
+    batch = _Batch(
+        colorizer=colorizer,
+        options=options,
+        force=force,
+        overwrite=overwrite,
+        compare=compare,
+        lock=threading.Lock() if is_exclusive else contextlib.nullcontext(),
+        sources=frozenset(job.source.resolve() for job in jobs),
+    )
+    # One core per photo is faster than all cores for each photo in turn.
     threads = torch.get_num_threads()
     workers = max(1, min(_WORKERS, threads, len(jobs)))
     pool = ThreadPoolExecutor(
         workers, initializer=torch.set_num_threads, initargs=(threads // workers,)
     )
-    pending: deque[Future] = deque()
+    pending: deque[Future[FileResult]] = deque()
     try:
         for job in jobs:
-            pending.append(pool.submit(color, job))
+            pending.append(pool.submit(_colorize_one, job, batch))
             if len(pending) > 2 * workers:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # of threads that begin later
+        torch.set_num_threads(threads)  # for threads that start later
 
 
 def colorize_file(
     colorizer: Colorizer,
-    original: ImageFile,
-    options: ColorizeOptions = ColorizeOptions(),  # noqa: B008, it is frozen
+    image: ImageFile,
+    options: ColorizeOptions = DEFAULT_OPTIONS,
+    *,
     force: bool = False,
-    number: int = 0,
+    sample_index: int = 0,
 ) -> Tensor:
-    """Color one picture, and say so in its EXIF.
+    """Colorize one image file in memory, and record the provenance in its EXIF.
 
     Args:
-        colorizer: paints.
-        original: of `read_image_file`.
-        options: wishes.
-        force: whether it is colored if it is in color already.
-        number: which one of several samples, counted from 0.
+        colorizer: the model.
+        image: of `read_image_file`.
+        options: the options.
+        force: colorize a photo that is already in color.
+        sample_index: which of several samples is returned.
 
     Returns:
-        The painting, of the type and shape of `original.rgb`.
+        The colorized image, of the type and shape of `image.rgb`.
 
     Raises:
-        PhotoError: if it is in color already.
+        PhotoError: if the photo is already in color.
     """
-    seen = original.seen
-    if classify_photo(seen) == "color" and not force:
-        raise PhotoError("the photo is in color already; --force colors it anew")
-    write_provenance(original, _wish(colorizer, options))
-    (colors,) = colorizer.predict([seen], options)
-    one = dataclasses.replace(colors, ab=colors.ab[number : number + 1])
-    return one.paint(original.rgb)[0]
+    rgb = image.as_rgb8()
+    if classify_photo(rgb) == "color" and not force:
+        raise PhotoError("the photo is already in color; use --force to colorize it anyway")
+    prediction = _predict(colorizer, image, rgb, options, _provenance(colorizer, options))
+    return guided_upsample(image.rgb, prediction.ab[sample_index], prediction.lightness)
 
 
-def _side_by_side(original: ImageFile, painted: Sequence[Tensor]) -> tuple[ImageFile, Tensor]:
-    """The photo in grey and its paintings, in a row to be looked at: in 8 bits, and not larger."""
-    side = min(_PANEL, _WIDEST // (1 + len(painted)))
-
-    def shown(picture: Tensor) -> Tensor:
-        return limit_long_side(to_8_bit(picture), side)
-
-    grey = guided_upsample(shown(original.rgb), torch.zeros(2, 1, 1))
-    alpha = original.alpha
-    alpha = None if alpha is None else torch.cat([shown(alpha)] * (1 + len(painted)), 2)
-    row = torch.cat((grey, *map(shown, painted)), 2)
-    return dataclasses.replace(original, rgb=row, alpha=alpha), row
-
-
-def _wish(colorizer: Colorizer, options: ColorizeOptions) -> str:
-    return f"{colorize.__version__}, {colorizer.wish(options)}"
+def _predict(
+    colorizer: Colorizer,
+    image: ImageFile,
+    rgb: Tensor,
+    options: ColorizeOptions,
+    provenance: str,
+    lock: contextlib.AbstractContextManager | None = None,
+) -> Prediction:
+    """Predict the colors of an image as seen in 8 bits, and record the provenance."""
+    write_provenance(image, provenance)
+    with lock or contextlib.nullcontext():
+        (prediction,) = colorizer.predict([rgb], options)
+    return prediction
 
 
-def _are_done(targets: Sequence[Path], source: Path, mark: str) -> bool:
-    """Whether the paintings are there.
-
-    Raises:
-        PhotoError: if something else is.
-    """
-    there = [target for target in targets if target.exists()]
-    for target in there:
-        if not _is_marked(target, mark):
-            raise PhotoError(
-                f"{target} is there already, and not this painting of {source}; --overwrite "
-                "replaces it"
-            )
-    return len(there) == len(targets)
-
-
-def _is_marked(target: Path, mark: str) -> bool:
+def _colorize_one(job: Job, batch: _Batch) -> FileResult:
+    """Do one job; every expected error becomes its result."""
+    start = time.perf_counter()
+    result = FileResult(job.source, _output_paths(job, batch.options.samples))
     try:
-        found = read_provenance(target)
+        _process(job, batch, result)
+    except (PhotoError, OSError) as error:
+        result.reason = str(error)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        result.reason = f"{job.source}: not enough memory to colorize it"
+    if result.state == "colored":
+        result.seconds = time.perf_counter() - start
+    return result
+
+
+def _process(job: Job, batch: _Batch, result: FileResult) -> None:
+    """Read, colorize and write a photo, and fill in its result."""
+    provenance = _provenance(batch.colorizer, batch.options)
+    provenance = f"{provenance} (source {_short_digest(job.source)})"
+    files = (*result.outputs, job.comparison) if batch.compare else result.outputs
+    for file in files:
+        if file.resolve() in batch.sources:
+            raise PhotoError(f"{job.source}: would replace {file}; choose another folder")
+    if not batch.overwrite and _are_up_to_date(files, job.source, provenance):
+        result.state = "done"
+        return
+    image = read_image_file(job.source)
+    rgb = image.as_rgb8()
+    result.tone = classify_photo(rgb)
+    if result.tone == "color" and not batch.force:
+        result.state = "in color"
+        result.reason = f"{job.source} is already in color; use --force to colorize it anyway"
+        return
+    prediction = _predict(batch.colorizer, image, rgb, batch.options, provenance, batch.lock)
+    colorized = prediction.apply_to(image.rgb)
+    for output, sample in zip(result.outputs, colorized, strict=True):
+        write_image_file(image, sample, output)
+    if batch.compare:
+        write_image_file(*_side_by_side(image, colorized), job.comparison)
+    result.state = "colored"
+    result.reason = f"{job.source} {image.dropped}" if image.dropped else ""
+
+
+def _output_paths(job: Job, samples: int | None) -> tuple[Path, ...]:
+    """Return the outputs of a job: its target, or a numbered file for each sample."""
+    if samples is None:
+        return (job.target,)
+    stem, suffix = job.target.stem, job.target.suffix
+    names = (f"{stem}-sample{number}{suffix}" for number in range(1, samples + 1))
+    return tuple(job.target.with_name(name) for name in names)
+
+
+def _side_by_side(image: ImageFile, colorized: Sequence[Tensor]) -> tuple[ImageFile, Tensor]:
+    """Put the gray photo and its colorized versions in a row, in 8 bits and of a limited size."""
+    columns = 1 + len(colorized)
+    side = min(_PANEL_SIDE, _WEBP_SIDE // columns)
+
+    def panel(values: Tensor) -> Tensor:
+        return limit_long_side(to_8_bit(values), side)
+
+    gray = guided_upsample(panel(image.rgb), torch.zeros(2, 1, 1))
+    row = torch.cat((gray, *map(panel, colorized)), 2)
+    alpha = None if image.alpha is None else torch.cat([panel(image.alpha)] * columns, 2)
+    return dataclasses.replace(image, rgb=row, alpha=alpha), row
+
+
+def _provenance(colorizer: Colorizer, options: ColorizeOptions) -> str:
+    return f"{colorize.__version__}, {colorizer.describe(options)}"
+
+
+def _are_up_to_date(files: Sequence[Path], source: Path, provenance: str) -> bool:
+    """Tell whether all files exist and are up to date.
+
+    Raises:
+        PhotoError: if one of them is something else.
+    """
+    existing = [file for file in files if file.exists()]
+    for file in existing:
+        if not _is_up_to_date(file, provenance):
+            raise PhotoError(
+                f"{file} already exists and is not this output of {source}; use --overwrite to "
+                "replace it"
+            )
+    return len(existing) == len(files)
+
+
+def _is_up_to_date(file: Path, provenance: str) -> bool:
+    """Tell whether a file is of this provenance, apart from the version of colorize."""
+    try:
+        recorded = read_provenance(file)
     except PhotoError:
         return False
-    # Another version of colorize may have made it.
-    return found is not None and found.partition(", ")[2] == mark.partition(", ")[2]
+    return recorded is not None and recorded.partition(", ")[2] == provenance.partition(", ")[2]
 
 
-def _targets(job: Job, samples: int | None, compare: bool = False) -> tuple[Path, ...]:
-    """The paintings of a job; with `compare` all files that come of it."""
-    targets = [job.target]
-    if samples is not None:
-        stem, suffix = job.target.stem, job.target.suffix
-        names = [f"{stem}-sample{number}{suffix}" for number in range(1, samples + 1)]
-        targets = [job.target.with_name(name) for name in names]
-    return (*targets, job.compared) if compare else tuple(targets)
-
-
-def _digest(path: Path) -> str:
+def _short_digest(path: str | os.PathLike) -> str:
     with as_photo_error(path):
         return file_sha256(path)[:16]

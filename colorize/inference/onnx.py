@@ -1,4 +1,4 @@
-"""Networks as ONNX files, for programs without torch; and such a file as a network."""
+"""Export models as ONNX files, and run such files in onnxruntime."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ import os
 import warnings
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,41 +14,81 @@ from torch import Tensor, nn
 
 from colorize.color.curves import AB_SCALE
 from colorize.models import create_model
-from colorize.models.base import ColorizationModel
+from colorize.models.base import ColorizationModel, DistributionModel
 from colorize.models.classifier import ColorClassifier
 from colorize.models.layers import AlwaysOnDropout, pad_to_multiple, upsample_like
 from colorize.models.pretrained import Pretrained, short_digest
 from colorize.utils.checkpoint import CheckpointError
 from colorize.utils.files import atomic_write
+from colorize.utils.legacy import upgrade_onnx_metadata
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 OPSET = 18
-TOLERANCE = 0.1  # CIELAB units by which a painting may differ from torch's
+TOLERANCE = 0.1  # CIELAB units by which predictions may differ from torch's
 _SIZES = ((64, 64), (97, 131), (160, 96))  # at which both are compared
-_EXTRA = "pip install 'colorize-photos[export]'"
+_METADATA = "colorize"  # the key of ours in the file's metadata
+_INSTALL = "pip install 'colorize-photos[export]'"
 
 
-class _Exported(nn.Module):
-    """A network that pads for itself, with its logits beside the colors where it has classes."""
+class _ExportedModel(nn.Module):
+    """A model that pads its input, and returns its logits beside ab if it has a distribution."""
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: ColorizationModel):
         super().__init__()
         self.network = network
 
-    def forward(self, lightness: Tensor, hints: Tensor | None = None):
+    def forward(
+        self, lightness: Tensor, hints: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         height, width = lightness.shape[-2:]
-        multiple = self.network.size_divisibility
-        padded = pad_to_multiple(lightness, multiple)
+        divisibility = self.network.size_divisibility
+        padded = pad_to_multiple(lightness, divisibility)
         if hints is not None:
-            hints = nn.functional.pad(hints, (0, -width % multiple, 0, -height % multiple))
-        if not self.network.predicts_distribution:
+            hints = F.pad(hints, (0, -width % divisibility, 0, -height % divisibility))
+        if not isinstance(self.network, DistributionModel):
             return self.network(padded, hints)[..., :height, :width]
         logits = self.network.logits(padded, hints)
         ab = upsample_like(self.network.decode(logits), padded)
         return ab[..., :height, :width], logits
 
 
-def find_onnx() -> ModuleType:
-    """The library that writes ONNX files.
+class OnnxNetwork(ColorizationModel):
+    """An output of an onnxruntime session, under the contract of `colorize.models`."""
+
+    def __init__(
+        self, session: "onnxruntime.InferenceSession", metadata: dict[str, Any], output: str
+    ):
+        """Wrap a session.
+
+        Args:
+            session: of a file that `export_onnx` wrote.
+            metadata: of that file.
+            output: name of the output, "ab" or "logits".
+        """
+        super().__init__()
+        self.session, self.output = session, output
+        self.size_divisibility = metadata["size_divisibility"]
+        self.supports_hints = metadata["supports_hints"]
+
+    def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
+        """Run the session on the CPU.
+
+        Args:
+            lightness: (N, 1, H, W) in [-1, 1].
+            hints: (N, 3, H, W); None for no hints.
+        """
+        inputs = {"lightness": lightness.cpu().contiguous().numpy()}
+        if self.supports_hints:
+            if hints is None:
+                hints = lightness.new_zeros(len(lightness), 3, *lightness.shape[-2:])
+            inputs["hints"] = hints.cpu().contiguous().numpy()
+        return torch.from_numpy(self.session.run([self.output], inputs)[0])
+
+
+def import_onnx() -> ModuleType:
+    """Import the library that writes ONNX files.
 
     Raises:
         ImportError: if the extra `export` is not installed.
@@ -57,111 +97,122 @@ def find_onnx() -> ModuleType:
         import onnx
         import onnxscript  # noqa: F401, torch's exporter needs it
     except ImportError as error:
-        raise ImportError(f"to export: {_EXTRA} ({error})") from error
+        raise ImportError(f"to export: {_INSTALL} ({error})") from error
     return onnx
 
 
-def export_onnx(found: Pretrained, path: str | os.PathLike) -> float:
-    """Write a network as one ONNX file of any batch size, height and width.
+def export_onnx(model: Pretrained, path: str | os.PathLike) -> float:
+    """Export a model as one ONNX file for any batch size, height and width.
 
-    Inputs are `lightness` (N, 1, H, W) and, where the network takes them, `hints` (N, 3, H, W),
-    zeros for none; sides from 32 px up. Outputs are `ab` (N, 2, H, W) and, of a network with
-    classes, its `logits`, of the padded size. Spectral norms are folded into the weights, and a
-    network that paints with noise does so without. The file is run and compared before it has its
-    name.
+    Inputs are `lightness` (N, 1, H, W) and, if the model supports them, `hints` (N, 3, H, W), which
+    are zeros for no hints; sides are at least 32 px. Outputs are `ab` (N, 2, H, W) and, if the
+    model predicts a distribution, `logits` of the padded size. Spectral norms are folded into the
+    weights, and noise is left out. The file is run and compared with torch before it replaces an
+    earlier one.
 
     Args:
-        found: the network.
-        path: of the file; what was there stays if something fails.
+        model: the model.
+        path: the file; an earlier one stays if something fails.
 
     Returns:
         The largest difference of a color from torch's, in CIELAB units.
 
     Raises:
         ImportError: if the extra `export` is not installed.
-        ValueError: if the file does not paint as torch does.
+        ValueError: if the file predicts other colors than torch.
     """
-    onnx = find_onnx()
-    network = _Exported(_folded(found)).eval()
-    outputs = ["ab", "logits"] if found.network.predicts_distribution else ["ab"]
-    example = [torch.rand(2, 1, 96, 128) * 2 - 1]
-    names = ["lightness"]
-    if found.network.supports_hints:
-        example.append(torch.zeros(2, 3, 96, 128))
-        names.append("hints")
-    dynamic = {
-        0: torch.export.Dim.DYNAMIC,
-        2: torch.export.Dim.DYNAMIC,
-        3: torch.export.Dim.DYNAMIC,
-    }
-    with atomic_write(path) as part:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of torch's exporter about itself
-            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-            torch.onnx.export(
-                network,
-                tuple(example),
-                part,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=names,
-                output_names=outputs,
-                dynamic_shapes=tuple(dict(dynamic) for _ in names),
-                external_data=False,
-                verbose=False,
-            )
-        model = onnx.load(part)
-        facts = {
-            "name": found.name,
-            "size": found.size,
-            "multiple": found.network.size_divisibility,
-            "supports_hints": found.network.supports_hints,
-            "temperature": found.network.temperature
-            if found.network.predicts_distribution
-            else None,
-            "probe": _probe(network, found.network.supports_hints),
-        }
-        onnx.helper.set_model_props(model, {"colorize": json.dumps(facts)})
-        onnx.save(model, part)
-        difference = _difference(network, OnnxNetwork(*_session(part), "ab"))
+    onnx = import_onnx()
+    exported = _ExportedModel(_folded_copy(model)).eval()
+    with atomic_write(path) as tmp:
+        _run_exporter(exported, tmp)
+        proto = onnx.load(tmp)
+        metadata = json.dumps(_metadata(model, exported))
+        onnx.helper.set_model_props(proto, {_METADATA: metadata})
+        onnx.save(proto, tmp)
+        difference = _max_difference(exported, OnnxNetwork(*_open_session(tmp), "ab"))
         if not difference <= TOLERANCE:
             raise ValueError(
-                f"the exported network paints otherwise than torch, by {difference:.2g} in CIELAB; "
-                "nothing was written"
+                f"the exported model differs from torch by {difference:.2g} in CIELAB; nothing was "
+                "written"
             )
     return difference
 
 
+def _run_exporter(exported: _ExportedModel, path: Path) -> None:
+    """Let torch write the file."""
+    inputs = {"lightness": torch.rand(2, 1, 96, 128) * 2 - 1}
+    if exported.network.supports_hints:
+        inputs["hints"] = torch.zeros(2, 3, 96, 128)
+    dynamic = torch.export.Dim.DYNAMIC
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch's exporter warns about itself
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        torch.onnx.export(
+            exported,
+            tuple(inputs.values()),
+            path,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=["ab", "logits"] if exported.network.predicts_distribution else ["ab"],
+            dynamic_shapes=tuple({0: dynamic, 2: dynamic, 3: dynamic} for _ in inputs),
+            external_data=False,
+            verbose=False,
+        )
+
+
+def _metadata(model: Pretrained, exported: _ExportedModel) -> dict[str, Any]:
+    """Return what `load_onnx` needs to know of the model."""
+    network = model.network
+    return {
+        "name": model.name,
+        "size": model.size,
+        "size_divisibility": network.size_divisibility,
+        "supports_hints": network.supports_hints,
+        "temperature": network.temperature if isinstance(network, DistributionModel) else None,
+        "probe": _probe(exported, with_hints=network.supports_hints),
+    }
+
+
 def load_onnx(path: str | os.PathLike) -> Pretrained:
-    """A network that runs in onnxruntime, of a file that `export_onnx` wrote.
+    """Load a file that `export_onnx` wrote, to run in onnxruntime.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: if onnxruntime is not installed.
         CheckpointError: if the file is damaged or of another program.
     """
-    session, facts = _session(path)
-    temperature = facts["temperature"]  # of a network with classes
-    off = torch.tensor(_probe(OnnxNetwork(session, facts, "ab"), facts["supports_hints"]))
-    if not (off - torch.tensor(facts["probe"])).abs().max() * AB_SCALE <= TOLERANCE:
-        raise CheckpointError(f"{path} is damaged: it does not paint what it painted when written")
-    network = OnnxNetwork(session, facts, "ab" if temperature is None else "logits")
-    if temperature is not None:
-        network = ColorClassifier(network, temperature)
-    return Pretrained(network, "onnx", {}, facts["size"], facts["name"], short_digest(Path(path)))
+    session, metadata = _open_session(path)
+    network = OnnxNetwork(session, metadata, "ab")
+    probe = torch.tensor(_probe(network, with_hints=network.supports_hints))
+    if not (probe - torch.tensor(metadata["probe"])).abs().max() * AB_SCALE <= TOLERANCE:
+        raise CheckpointError(f"{path} is damaged: its predictions have changed since the export")
+    temperature = metadata["temperature"]  # None if the model does not predict a distribution
+    return Pretrained(
+        network=network
+        if temperature is None
+        else ColorClassifier(OnnxNetwork(session, metadata, "logits"), temperature),
+        model="onnx",
+        model_kwargs={},
+        size=metadata["size"],
+        name=metadata["name"],
+        digest=short_digest(Path(path)),
+    )
 
 
-def _session(path: str | os.PathLike) -> tuple[Any, dict[str, Any]]:
-    """An onnxruntime session of a file, and what colorize has written in it."""
+def _open_session(
+    path: str | os.PathLike,
+) -> tuple["onnxruntime.InferenceSession", dict[str, Any]]:
+    """Open a file; return the session and colorize's metadata."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError(f"to use {path}: {_EXTRA}") from error
+        raise ImportError(f"to use {path}: {_INSTALL}") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Its threads would otherwise burn the cores on which torch's want to work.
+    # Spinning threads would take the cores from torch's.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(
@@ -169,36 +220,17 @@ def _session(path: str | os.PathLike) -> tuple[Any, dict[str, Any]]:
         )
     except Exception as error:  # onnxruntime's errors have no base class of their own
         raise CheckpointError(f"{path} is damaged or no ONNX file: {error}") from error
-    known = session.get_modelmeta().custom_metadata_map
-    if "colorize" not in known:
+    metadata = session.get_modelmeta().custom_metadata_map
+    if _METADATA not in metadata:
         raise CheckpointError(f"{path} was not exported by colorize")
-    return session, json.loads(known["colorize"])
+    return session, upgrade_onnx_metadata(json.loads(metadata[_METADATA]))
 
 
-class OnnxNetwork(ColorizationModel):
-    """An onnxruntime session with the contract of `colorize.models`."""
-
-    def __init__(self, session, facts: dict, output: str):
-        """Take a session, what is known of its network, and the output that is wanted."""
-        super().__init__()
-        self.session, self.output = session, output
-        self.size_divisibility, self.supports_hints = facts["multiple"], facts["supports_hints"]
-
-    def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
-        """Lightness (N, 1, H, W), and hints (N, 3, H, W), to the output, on the CPU."""
-        given = {"lightness": lightness.cpu().contiguous().numpy()}
-        if self.supports_hints:
-            if hints is None:
-                hints = lightness.new_zeros(len(lightness), 3, *lightness.shape[-2:])
-            given["hints"] = hints.cpu().contiguous().numpy()
-        return torch.from_numpy(self.session.run([self.output], given)[0])
-
-
-def _folded(found: Pretrained) -> nn.Module:
-    """A copy with spectral norms folded into the weights and without noise."""
-    # Not a deep copy: it would share its classes, from which folding takes the weights.
-    network = create_model(found.model, **found.model_kwargs)
-    network.load_state_dict(found.network.state_dict())
+def _folded_copy(model: Pretrained) -> ColorizationModel:
+    """Copy a model with spectral norms folded into the weights and without noise."""
+    # A deep copy would share its parametrized classes, from which folding removes the weights.
+    network = create_model(model.model, **model.model_kwargs)
+    network.load_state_dict(model.network.state_dict())
     network.eval()
     for module in network.modules():
         for name in list(getattr(module, "parametrizations", {})):
@@ -209,20 +241,22 @@ def _folded(found: Pretrained) -> nn.Module:
 
 
 @torch.no_grad()
-def _probe(network: nn.Module, supports_hints: bool) -> list[list[float]]:
-    """What a network paints of a small fixed picture, by which damaged weights are noticed."""
+def _probe(network: nn.Module, *, with_hints: bool) -> list[list[float]]:
+    """Predict a small fixed image, by which damaged weights are recognized.
+
+    Returns:
+        The means of a and b in 16 squares of it.
+    """
     ramp = torch.linspace(-1, 1, 64)
     lightness = (ramp[:, None] * (7 * ramp).cos()[None])[None, None]
-    hints = torch.zeros(1, 3, 64, 64) if supports_hints else None
-    painted = network(lightness, hints)
-    ab = painted[0] if isinstance(painted, tuple) else painted
-    return F.adaptive_avg_pool2d(ab, 4).flatten(1).tolist()
+    hints = torch.zeros(1, 3, 64, 64) if with_hints else None
+    return F.adaptive_avg_pool2d(_predict_ab(network, lightness, hints), 4).flatten(1).tolist()
 
 
 @torch.no_grad()
-def _difference(network: nn.Module, exported: nn.Module) -> float:
-    """The largest distance of colors that two networks paint, in CIELAB units."""
-    worst = 0.0
+def _max_difference(network: _ExportedModel, exported: OnnxNetwork) -> float:
+    """Return the largest distance of predicted colors, in CIELAB units."""
+    largest = 0.0
     generator = torch.Generator().manual_seed(0)
     for height, width in _SIZES:
         lightness = torch.rand((1, 1, height, width), generator=generator) * 2 - 1
@@ -230,8 +264,11 @@ def _difference(network: nn.Module, exported: nn.Module) -> float:
         if exported.supports_hints:
             hints = torch.zeros(1, 3, height, width)
             hints[:, :, 8:13, 8:13] = 0.5
-        painted = network(lightness, hints)
-        ab = painted[0] if isinstance(painted, tuple) else painted
-        off = (ab - exported(lightness, hints)) * AB_SCALE
-        worst = max(worst, off.norm(dim=1).max().item())
-    return worst
+        difference = _predict_ab(network, lightness, hints) - exported(lightness, hints)
+        largest = max(largest, (difference * AB_SCALE).norm(dim=1).max().item())
+    return largest
+
+
+def _predict_ab(network: nn.Module, lightness: Tensor, hints: Tensor | None) -> Tensor:
+    outputs = network(lightness, hints)
+    return outputs[0] if isinstance(outputs, tuple) else outputs

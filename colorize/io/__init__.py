@@ -1,4 +1,4 @@
-"""Image files of any kind: to sRGB and back, with their metadata."""
+"""Image files of any format: read as sRGB and written with their metadata."""
 
 from colorize.io.grayscale import classify_photo
 from colorize.io.image import PhotoError, read_photo, write_photo

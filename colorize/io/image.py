@@ -1,22 +1,21 @@
-"""Photo files: any image file to an upright 8-bit sRGB photo, and back to a file."""
+"""Photos: decode any image file to upright 8-bit sRGB, and encode a photo to a file."""
 
 import contextlib
-import io
 import math
 import os
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from colorize.io.color_profile import photo_to_srgb
 from colorize.utils.files import atomic_write
 
 try:
@@ -24,24 +23,22 @@ try:
 except ImportError:
     simplejpeg = None
 
-# What a transparent pixel shows: the white of paper.
-BACKGROUND = (255, 255, 255)
+BACKGROUND = (255, 255, 255)  # shown where a photo is transparent: white, as of paper
+HIGH_BIT_DEPTH_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # Pillow's, all of them gray
 
-
-# What Pillow's plugins raise on damaged files.
-_DAMAGES = (
-    *(OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, OverflowError),
-    *(RuntimeError, struct.error, zlib.error, MemoryError, ArithmeticError),
-)
-_FLOAT_WHITES = ((1.0, 16.0), (255.0, 510.0), (65535.0, 131070.0))  # and their largest value
-HIGH_BIT_DEPTH_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-# What is written for which suffix, and how. Chroma is kept whole (4:4:4): it is what was painted.
 FORMAT_BY_SUFFIX = {
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
-    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
-    **{".png": "PNG", ".webp": "WEBP", ".avif": "AVIF"},
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".avif": "AVIF",
 }
-SAVE_OPTIONS = {
+# Chroma is stored at full resolution (4:4:4) because it is what was predicted.
+SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "TIFF": {"compression": "tiff_adobe_deflate"},
     "PNG": {"compress_level": 4},
@@ -49,33 +46,50 @@ SAVE_OPTIONS = {
     "AVIF": {"quality": 90, "subsampling": "4:4:4", "speed": 8},
 }
 
+# What Pillow's plugins raise on damaged files.
+_DECODING_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    MemoryError,
+    ArithmeticError,
+)
+_FLOAT_WHITES = ((1.0, 16.0), (255.0, 510.0), (65535.0, 131070.0))  # each with its largest value
+_ORIENTATION = 0x0112  # EXIF tag
+
 
 class PhotoError(ValueError):
-    """A file that cannot be read or written as a photo; the message names it and says why."""
+    """A file cannot be read or written as a photo; the message names it and the reason."""
 
 
 def read_photo(file: str | os.PathLike | BinaryIO, min_side: int | None = None) -> Image.Image:
-    """Read any image file as an upright sRGB photo.
+    """Read any image file as an upright 8-bit sRGB photo.
 
     The EXIF orientation is applied, an embedded ICC profile is converted to sRGB, 16-bit and
-    float pictures are scaled to 8 bits, transparency is laid on white, and of an animation the
-    first frame is taken.
+    float images are scaled to 8 bits, transparency is composited on white, and the first frame
+    of an animation is used.
 
     Args:
         file: a path, or a file opened in binary mode.
-        min_side: decode no larger than needed: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size
-            as long as its short side stays at least this many pixels. None decodes it whole.
+        min_side: short side in pixels that suffices: a JPEG is decoded at 1/2, 1/4 or 1/8 of its
+            size as long as its short side is at least this. None decodes at full size.
 
     Returns:
         The photo, mode RGB.
 
     Raises:
-        PhotoError: if the file is missing, damaged, cut short, no picture, or, whatever
-            `min_side` says, larger than Pillow's limit against decompression bombs.
+        PhotoError: if the file is missing, damaged, truncated, not an image, or (whatever
+            `min_side`) larger than Pillow's limit against decompression bombs.
     """
     with as_photo_error(file), Image.open(file) as image:
         if min_side is not None and image.format == "JPEG":
-            # Pillow keeps both sides at least as large as asked.
+            # Pillow keeps both sides at least as large as requested.
             image.draft(None, (min_side, min_side))
         ImageOps.exif_transpose(image, in_place=True)  # in place: no copy where none is needed
         image.load()
@@ -84,34 +98,38 @@ def read_photo(file: str | os.PathLike | BinaryIO, min_side: int | None = None) 
 
 @contextlib.contextmanager
 def as_photo_error(file: str | os.PathLike | BinaryIO) -> Iterator[None]:
-    """Whatever goes wrong in reading a picture becomes a `PhotoError` with the file's name."""
+    """Turn whatever goes wrong while reading an image into a `PhotoError` that names the file."""
     name = file if isinstance(file, str | os.PathLike) else getattr(file, "name", "the given file")
     try:
         yield
     except PhotoError:
         raise
     except Image.DecompressionBombError as error:
-        most = 2 * Image.MAX_IMAGE_PIXELS / 1e6
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or math.inf) / 1e6
         raise PhotoError(
-            f"{name}: larger than {most:.4g} megapixels, as files are that are made to fill the "
-            "memory. Reduce the picture, or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
+            f"{name}: larger than {limit:.4g} megapixels, which may be a decompression bomb. "
+            "Reduce the image or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from error
     except FileNotFoundError as error:
         raise PhotoError(f"{name}: no such file") from error
     except IsADirectoryError as error:
         raise PhotoError(f"{name}: a folder, not a photo") from error
     except Image.UnidentifiedImageError as error:
-        raise PhotoError(f"{name}: not a picture that Pillow can read") from error
-    except _DAMAGES as error:
+        raise PhotoError(f"{name}: not an image that Pillow can read") from error
+    except _DECODING_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise PhotoError(f"{name}: damaged or cut short ({reason})") from error
+        raise PhotoError(f"{name}: damaged or truncated ({reason})") from error
 
 
 def read_rgb(file: str | os.PathLike | BinaryIO, min_side: int | None = None) -> Tensor:
     """Read any image file as `read_photo` does, into a uint8 tensor (3, H, W).
 
-    A plain JPEG, without EXIF and profile, is decoded by simplejpeg where that is installed
-    (extra `fast`): the same pixels, within one level, in two thirds of the time.
+    A plain JPEG, without EXIF and profile, is decoded by simplejpeg if that is installed (extra
+    `fast`): the same pixels, within one level, in two thirds of the time.
+
+    Args:
+        file: a path, or a file opened in binary mode.
+        min_side: as of `read_photo`.
 
     Raises:
         PhotoError: as `read_photo`.
@@ -121,23 +139,24 @@ def read_rgb(file: str | os.PathLike | BinaryIO, min_side: int | None = None) ->
 
 
 def photo_size(file: str | os.PathLike) -> tuple[int, int]:
-    """(width, height) of the upright photo, from the file's header.
+    """Return (width, height) of the upright photo from the file's header.
 
-    Nothing is decoded, except a PNG without EXIF before its pixels: it may stand after them.
+    Nothing is decoded, except a PNG without EXIF before its pixels: EXIF may follow them.
 
     Raises:
-        PhotoError: as `read_photo`, as far as the header tells.
+        PhotoError: as `read_photo`, as far as the header shows it.
     """
     with as_photo_error(file), Image.open(file) as image:
         if image.format == "TIFF":
-            return image.size  # Pillow turns this one itself
-        turned = image.getexif().get(0x0112, 1) >= 5  # orientations 5 to 8 lie on their side
-        return image.size[::-1] if turned else image.size
+            return image.size  # Pillow applies the orientation of a TIFF itself
+        width, height = image.size
+        is_rotated = image.getexif().get(_ORIENTATION, 1) >= 5  # orientations 5 to 8: by 90 degrees
+        return (height, width) if is_rotated else (width, height)
 
 
 def to_srgb(photo: Image.Image) -> Image.Image:
-    """An 8-bit sRGB photo, mode RGB, from a Pillow image of any mode; transparency is on white."""
-    photo, alpha = _split(photo)
+    """Convert an image of any mode to an 8-bit sRGB photo, mode RGB, composited on white."""
+    photo, alpha = _srgb_and_alpha(photo)
     photo = photo if photo.mode == "RGB" else photo.convert("RGB")
     if alpha is None:
         return photo
@@ -145,76 +164,77 @@ def to_srgb(photo: Image.Image) -> Image.Image:
 
 
 def split_alpha(photo: Image.Image) -> tuple[Tensor, Tensor | None]:
-    """A photo of any mode as uint8 sRGB (3, H, W), and its alpha (1, H, W) if it has any.
+    """Convert an image of any mode to uint8 sRGB (3, H, W) and its alpha (1, H, W), or None.
 
-    Of a greyscale photo the three channels are one in memory, not to be written to.
+    The three channels of a grayscale photo share their memory, so that they must not be written.
     """
-    photo, alpha = _split(photo)
+    photo, alpha = _srgb_and_alpha(photo)
     values = torch.from_numpy(np.array(photo))
     rgb = values.expand(3, -1, -1) if photo.mode == "L" else values.permute(2, 0, 1)
     return rgb, None if alpha is None else torch.from_numpy(np.array(alpha)).unsqueeze(0)
 
 
 def composite_on_white(rgb: Tensor, alpha: Tensor | None) -> Tensor:
-    """What one sees of a uint8 photo (3, H, W) with alpha (1, H, W): it lies on white."""
+    """Composite a uint8 photo (3, H, W) with alpha (1, H, W) on white."""
     if alpha is None:
         return rgb
-    paper = torch.tensor(BACKGROUND).view(3, 1, 1)
-    return (paper + (rgb.float() - paper) * (alpha.float() / 255)).round().to(torch.uint8)
+    white = torch.tensor(BACKGROUND).view(3, 1, 1)
+    return (white + (rgb.float() - white) * (alpha.float() / 255)).round().to(torch.uint8)
 
 
 def with_alpha(photo: Image.Image, alpha: Tensor | None) -> Image.Image:
-    """A photo with its alpha (1, H, W) given back, mode RGBA; without one as it is."""
+    """Add alpha (1, H, W) to a photo in place, which makes its mode RGBA; None adds nothing."""
     if alpha is not None:
         photo.putalpha(Image.fromarray(alpha[0].numpy()))
     return photo
 
 
-def _split(photo: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """8-bit sRGB, mode RGB or L, and the alpha if there is transparency."""
+def _srgb_and_alpha(photo: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Convert to 8-bit sRGB, mode RGB or L, and to alpha if there is transparency."""
     icc = photo.info.get("icc_profile")
     if photo.mode in HIGH_BIT_DEPTH_MODES:
         photo = _to_8_bit(photo)
     opaque = "L" if photo.mode in ("1", "L", "LA") else "RGB"
     if photo.has_transparency_data:
         photo = photo.convert("RGBA")
-        return apply_profile(photo.convert(opaque), icc), photo.getchannel("A")
+        return photo_to_srgb(photo.convert(opaque), icc), photo.getchannel("A")
     if photo.mode not in ("L", "RGB", "CMYK", "LAB"):
         photo = photo.convert(opaque)
-    photo = apply_profile(photo, icc)
+    photo = photo_to_srgb(photo, icc)
     if photo.mode != "L":
         photo = photo.convert("RGB")
-    photo.info.pop("icc_profile", None)  # done, and not to be done again
+    photo.info.pop("icc_profile", None)  # applied; it must not be applied twice
     return photo, None
 
 
 def resize(rgb: Tensor, height: int, width: int) -> Tensor:
-    """A uint8 photo (3, H, W) at another size, for training and for use alike.
+    """Resize a uint8 photo (3, H, W), in training and in inference alike.
 
-    Smaller, each pixel is the mean of the area that it covers, with weights that fall off
-    linearly (the triangle filter; a plain box dislocates edges at ratios below 2). Larger, it is
-    bilinear. As Pillow's BILINEAR, within one level.
+    When reducing, each pixel is the mean of the area that it covers, with weights that fall off
+    linearly (the triangle filter; a plain box shifts edges at ratios below 2). Enlarging is
+    bilinear. The result equals Pillow's BILINEAR within one level.
     """
     return F.interpolate(rgb.unsqueeze(0), (height, width), mode="bilinear", antialias=True)[0]
 
 
 def limit_long_side(rgb: Tensor, side: int) -> Tensor:
-    """A uint8 photo (C, H, W), made smaller where its longer side goes beyond `side` pixels."""
-    k = side / max(rgb.shape[1:])
-    return rgb if k >= 1 else resize(rgb, *(max(1, round(one * k)) for one in rgb.shape[1:]))
+    """Reduce a uint8 photo (C, H, W) whose long side exceeds `side` pixels."""
+    height, width = rgb.shape[1:]
+    k = side / max(height, width)
+    return rgb if k >= 1 else resize(rgb, max(1, round(height * k)), max(1, round(width * k)))
 
 
 def white_level(values: np.ndarray) -> float:
-    """The number that is white in an array.
+    """Guess which value of an array is white.
 
-    Of unsigned integers it is the largest of their type. Of signed ones, in which Pillow has 8,
-    16 or 32 bits, the smallest of 255, 65535 and the largest that none goes beyond. Of floats it
-    is 1; where they go beyond 16 it is 255, beyond 510 it is 65535, and beyond 131070 their
-    largest. (What is a little too bright does not make all else black.)
+    It is the maximum of the type for unsigned integers. For signed ones, which Pillow uses for 8,
+    16 and 32 bits, it is the smallest of 255, 65535 and the maximum of the type that no value
+    exceeds. For floats it is 1; it is 255 if values exceed 16, 65535 if they exceed 510, and the
+    largest value beyond 131070. (A few overexposed pixels must not make all others black.)
     """
     if values.dtype.kind == "f":
         peak = float(np.max(values, initial=0, where=np.isfinite(values)))
-        return next((white for white, most in _FLOAT_WHITES if peak <= most), peak)
+        return next((white for white, limit in _FLOAT_WHITES if peak <= limit), peak)
     largest = int(np.iinfo(values.dtype).max)
     if values.dtype.kind == "u":
         return largest
@@ -223,40 +243,56 @@ def white_level(values: np.ndarray) -> float:
 
 
 def photo_to_rgb(photo: Image.Image) -> Tensor:
-    """The photo as a uint8 tensor (3, H, W)."""
+    """Convert a photo of any mode to a uint8 sRGB tensor (3, H, W)."""
     return torch.from_numpy(np.array(to_srgb(photo))).permute(2, 0, 1)
 
 
 def rgb_to_photo(rgb: Tensor) -> Image.Image:
-    """A photo of a uint8 tensor (3, H, W)."""
+    """Convert a uint8 tensor (3, H, W) to a photo of mode RGB."""
     if rgb.dtype != torch.uint8 or rgb.dim() != 3 or rgb.shape[0] != 3:
         raise ValueError(f"rgb must be uint8 (3, H, W), got {rgb.dtype} {tuple(rgb.shape)}")
-    # Channel by channel: pixels of three bytes are read and written in many times that.
+    # Converting each channel is many times faster than interleaving pixels of three bytes.
     return Image.merge("RGB", [Image.fromarray(channel) for channel in rgb.cpu().numpy()])
 
 
 def write_photo(photo: Image.Image, path: str | os.PathLike) -> Path:
-    """Write a photo; the kind of file follows from the suffix, one of `KINDS`.
+    """Write a photo atomically; an interrupted call leaves no half-written file.
 
-    Written beside its place and renamed, so that no half file ever bears the name.
+    Args:
+        photo: mode RGB, or RGBA except for JPEG.
+        path: the file; its suffix, one of `FORMAT_BY_SUFFIX`, selects the format.
+
+    Returns:
+        The path.
 
     Raises:
-        PhotoError: if the suffix is another, or the file cannot be written.
+        PhotoError: if the suffix is unknown, or the file cannot be written.
     """
     path = Path(path)
-    kind = FORMAT_BY_SUFFIX.get(path.suffix.lower())
-    if kind is None:
-        raise PhotoError(f"{path}: unknown kind of file; use one of {', '.join(FORMAT_BY_SUFFIX)}")
+    image_format = format_of(path)
     try:
-        with atomic_write(path) as part:
-            photo.save(part, format=kind, **SAVE_OPTIONS[kind])
+        with atomic_write(path) as tmp:
+            photo.save(tmp, format=image_format, **SAVE_OPTIONS[image_format])
     except (OSError, ValueError) as error:
         raise PhotoError(f"{path}: cannot be written ({error})") from error
     return path
 
 
+def format_of(path: Path) -> str:
+    """Return the format that the suffix of a new file selects, as Pillow names it.
+
+    Raises:
+        PhotoError: if the suffix is unknown.
+    """
+    image_format = FORMAT_BY_SUFFIX.get(path.suffix.lower())
+    if image_format is None:
+        suffixes = ", ".join(FORMAT_BY_SUFFIX)
+        raise PhotoError(f"{path}: unknown file format; use one of {suffixes}")
+    return image_format
+
+
 def _decode_plain_jpeg(file: str | os.PathLike | BinaryIO, min_side: int | None) -> Tensor | None:
-    """A JPEG that needs no more than decoding; None for all else, also for a damaged one."""
+    """Decode a JPEG without EXIF and profile; return None for any other or a damaged file."""
     try:
         if isinstance(file, str | os.PathLike):
             data = Path(file).read_bytes()
@@ -267,44 +303,27 @@ def _decode_plain_jpeg(file: str | os.PathLike | BinaryIO, min_side: int | None)
             return None
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
         if space != "YCbCr" or height * width > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
-            return None  # Pillow says that it is too large
-        most = min(height, width) // (min_side or min(height, width))
-        factor = max(factor for factor in (1, 2, 4, 8) if factor <= max(1, most))
-        limits = {"min_height": -(-height // factor), "min_width": -(-width // factor)}
-        pixels = simplejpeg.decode_jpeg(data, "RGB", min_factor=factor, **limits)
+            return None  # Pillow refuses files that are too large with an explanation
+        ratio = min(height, width) // (min_side or min(height, width))
+        factor = max(factor for factor in (1, 2, 4, 8) if factor <= max(1, ratio))
+        pixels = simplejpeg.decode_jpeg(
+            data,
+            "RGB",
+            min_factor=factor,
+            min_height=-(-height // factor),
+            min_width=-(-width // factor),
+        )
     except (OSError, ValueError):
         return None
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _to_8_bit(photo: Image.Image) -> Image.Image:
-    """Scale a deep grey picture to mode L.
+    """Scale a gray image of a high bit depth to mode L.
 
-    Pillow's own conversion clips a 16-bit picture to white and a float one to black.
+    Pillow's own conversion clips 16-bit images to white and float images to black.
     """
     values = np.asarray(photo)
     white = white_level(values)
     values = np.nan_to_num(values.astype(np.float64))
     return Image.fromarray(np.clip(np.round(values / white * 255), 0, 255).astype(np.uint8))
-
-
-def apply_profile(photo: Image.Image, icc: bytes | None) -> Image.Image:
-    """An 8-bit photo brought from its profile to sRGB; without one as it is, LAB as RGB."""
-    if not icc:
-        if photo.mode == "LAB":
-            to_rgb = (ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"))
-            return ImageCms.profileToProfile(photo, *to_rgb, outputMode="RGB")
-        return photo
-    try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-        space = profile.profile.xcolor_space.strip()
-        wanted = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}.get(space)
-        if (wanted, photo.mode) == ("RGB", "L"):  # a color photo made grey often keeps its profile
-            photo = photo.convert("RGB")
-        if wanted != photo.mode:
-            raise OSError(f"a {space} profile in a {photo.mode} picture")
-        srgb = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(photo, profile, srgb, outputMode="RGB")
-    except (OSError, ImageCms.PyCMSError) as error:
-        warnings.warn(f"color profile ignored, sRGB assumed: {error}", stacklevel=3)
-        return apply_profile(photo, None) if photo.mode == "LAB" else photo

@@ -1,0 +1,93 @@
+"""Convert colors from an embedded ICC profile to sRGB, in 8 and in 16 bits.
+
+There are two converters, both of Little CMS: Pillow's knows 8-bit modes only, among them LAB, and
+that of imagecodecs converts 16 bits without the optimizations that are off by up to two 8-bit
+levels in dark colors.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+
+import imagecodecs
+import numpy as np
+from PIL import Image, ImageCms
+
+_WHITE = 65535
+_MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}  # Pillow's, by color space
+# The color space of a profile's header, as imagecodecs calls it, with its number of channels.
+_SPACES = {b"GRAY": ("gray", 1), b"RGB ": ("rgb", 3), b"CMYK": ("cmyk", 4)}
+
+
+def photo_to_srgb(photo: Image.Image, icc: bytes | None) -> Image.Image:
+    """Convert an 8-bit photo from its profile to sRGB.
+
+    A photo without a profile is returned as it is, except LAB, which becomes RGB. A profile that
+    is damaged or does not fit is ignored with a warning.
+    """
+    if not icc:
+        if photo.mode != "LAB":
+            return photo
+        return _to_rgb(photo, ImageCms.createProfile("LAB"))
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        space = profile.profile.xcolor_space.strip()
+        mode = _MODES.get(space)
+        if (mode, photo.mode) == ("RGB", "L"):  # a desaturated photo often keeps its profile
+            photo = photo.convert("RGB")
+        if mode != photo.mode:
+            raise OSError(f"a {space} profile in a {photo.mode} image")
+        return _to_rgb(photo, profile)
+    except (OSError, ImageCms.PyCMSError) as error:
+        warnings.warn(f"color profile ignored, sRGB assumed: {error}", stacklevel=3)
+        return photo_to_srgb(photo, None)
+
+
+def _to_rgb(
+    photo: Image.Image, profile: ImageCms.ImageCmsProfile | ImageCms.core.CmsProfile
+) -> Image.Image:
+    srgb = ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(photo, profile, srgb, outputMode="RGB")
+    assert converted is not None  # it is None of conversions in place only
+    return converted
+
+
+def uint16_to_srgb(icc: bytes | None, channels: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the conversion of uint16 colors (h, w, channels) of a profile to sRGB (h, w, 3).
+
+    Args:
+        icc: the profile; None for sRGB, or for plain CMYK with four channels.
+        channels: 1 (gray), 3 (RGB) or 4 (CMYK). A profile that does not fit them, or that is
+            damaged, is ignored with a warning.
+    """
+    if icc is None:
+        return _cmyk_to_rgb if channels == 4 else lambda colors: np.repeat(colors, 3 // channels, 2)
+    space, profile_channels = _SPACES.get(icc[16:20], (None, 0))
+    is_desaturated = channels == 1 and space == "rgb"  # such a photo often keeps its profile
+    srgb = imagecodecs.cms_profile("srgb")
+
+    def convert(colors: np.ndarray) -> np.ndarray:
+        colors = np.ascontiguousarray(np.repeat(colors, 3, 2) if is_desaturated else colors)
+        return imagecodecs.cms_transform(
+            colors[..., 0] if space == "gray" else colors,
+            icc,
+            srgb,
+            colorspace=space,
+            outcolorspace="rgb",
+            flags=imagecodecs.CMS.FLAGS.NOOPTIMIZE,
+        )
+
+    try:
+        if profile_channels != (3 if is_desaturated else channels):
+            raise ValueError(f"a {icc[16:20]!r} profile in an image of {channels} channels")
+        convert(np.zeros((1, 1, channels), np.uint16))
+    except (ValueError, imagecodecs.CmsError) as error:
+        warnings.warn(f"color profile ignored, sRGB assumed: {error}", stacklevel=4)
+        return uint16_to_srgb(None, channels)
+    return convert
+
+
+def _cmyk_to_rgb(inks: np.ndarray) -> np.ndarray:
+    """Convert CMYK without a profile, uint16 (h, w, 4), as Pillow does: inks absorb light."""
+    light = np.float32(_WHITE) - inks
+    return (light[..., :3] * (light[..., 3:] / _WHITE)).round().astype(np.uint16)

@@ -1,4 +1,4 @@
-"""The measures, against sums by hand, scikit-image and the paper."""
+"""Metrics, against sums by hand, scikit-image and the papers."""
 
 import math
 
@@ -9,14 +9,14 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from colorize.io.image import photo_to_rgb
+from colorize.metrics.columns import COLUMNS, METRICS, compute_metrics
 from colorize.metrics.image import (
-    METRICS,
     MetricImage,
     ab_error,
+    ab_mae,
     bleeding,
     color_cast,
     colorfulness,
-    compute_metrics,
     psnr,
 )
 
@@ -40,14 +40,24 @@ def test_the_ab_error_of_a_constant_shift_is_its_length_in_cielab_units():
     assert ab_error(half, torch.zeros(1, 2, 2, 2)).item() == pytest.approx(2.5)
 
 
+def test_the_ab_mae_is_the_mean_of_both_channels_in_cielab_units():
+    target = torch.rand(2, 2, 5, 7) - 0.5
+    shift = torch.tensor([3.0, -4.0]).view(1, 2, 1, 1) / 110
+    # (|3| + |-4|) / 2, where the distance is 5.
+    assert torch.allclose(ab_mae(target + shift, target), torch.full((2,), 3.5), atol=1e-4)
+    half = shift.expand(1, 2, 2, 2).clone()
+    half[..., 0] = 0  # half the pixels right
+    assert ab_mae(half, torch.zeros(1, 2, 2, 2)).item() == pytest.approx(1.75)
+
+
 def test_psnr_is_scikit_images():
-    photos, truths = random_photos(3, seed=1), random_photos(3, seed=2)
-    truths[1] = photos[1] // 2
+    photos, targets = random_photos(3, seed=1), random_photos(3, seed=2)
+    targets[1] = photos[1] // 2
     expected = [
-        peak_signal_noise_ratio(truth.numpy(), photo.numpy())
-        for truth, photo in zip(truths, photos, strict=True)
+        peak_signal_noise_ratio(target.numpy(), photo.numpy())
+        for target, photo in zip(targets, photos, strict=True)
     ]
-    assert torch.allclose(psnr(photos, truths), torch.tensor(expected).float(), atol=1e-3)
+    assert torch.allclose(psnr(photos, targets), torch.tensor(expected).float(), atol=1e-3)
     assert psnr(photos, photos).isinf().all()
 
 
@@ -96,7 +106,7 @@ def edge(at, low, high, side=32):
     return plane
 
 
-def test_colors_that_end_where_the_lightness_does_do_not_bleed():
+def test_colors_that_end_at_lightness_edges_do_not_bleed():
     lightness = edge(16, -0.5, 0.5)
     fitting = torch.cat((edge(16, 0, 0.4), torch.zeros(1, 32, 32)))
     shifted = torch.cat((edge(24, 0, 0.4), torch.zeros(1, 32, 32)))
@@ -105,84 +115,98 @@ def test_colors_that_end_where_the_lightness_does_do_not_bleed():
     # Two color edges as strong as each other, one of them on the edge of the lightness.
     both = torch.cat((edge(16, 0, 0.4), edge(24, 0, 0.4)))
     assert bleeding(lightness, both).item() == pytest.approx(0.5)
-    # The edges of the one color weigh twice: slopes of 22 and 11 units a pixel, each less 1.
+    # The edges of one color have twice the weight: slopes of 22 and 11 units a pixel, each less 1.
     unequal = torch.cat((edge(16, 0, 0.4), edge(24, 0, 0.2)))
     assert bleeding(lightness, unequal).item() == pytest.approx(10 / (10 + 21))
     # Two pixels beside the edge, and the slope is measured over the pixels around: still covered.
     for moved, share in ((18, 0), (21, 1)):
         near = torch.cat((edge(moved, 0, 0.4), torch.zeros(1, 32, 32)))
         assert bleeding(lightness, near).item() == share
-    # A step of the lightness that nobody sees covers nothing; noise of the color is no edge.
+    # An invisible step of the lightness covers nothing; noise of the color is no edge.
     assert bleeding(edge(16, 0, 0.05), fitting).item() == 1
     noise = torch.cat((edge(24, 0, 0.01), torch.zeros(1, 32, 32)))
     assert bleeding(lightness, noise).isnan()
 
 
-def test_what_is_measured_of_a_painting_agrees_with_scikit_image(photo):
-    truth = photo_to_rgb(photo)
-    painted = truth.roll(1, dims=0)
-    found = compute_metrics(MetricImage(painted), MetricImage(truth))
-    arrays = [rgb.permute(1, 2, 0).numpy() for rgb in (painted, truth)]
+def test_the_metrics_of_a_prediction_agree_with_scikit_image(photo):
+    target = photo_to_rgb(photo)
+    pred = target.roll(1, dims=0)
+    values = compute_metrics(MetricImage(pred), MetricImage(target))
+    arrays = [rgb.permute(1, 2, 0).numpy() for rgb in (pred, target)]
     ours, true = (rgb2lab(array) for array in arrays)
-    assert found["delta_e"] == pytest.approx(deltaE_ciede2000(ours, true).mean(), rel=1e-3)
-    assert found["ssim"] == pytest.approx(structural_similarity(*arrays, channel_axis=2), rel=1e-4)
+    assert values["delta_e"] == pytest.approx(deltaE_ciede2000(ours, true).mean(), rel=1e-3)
+    assert values["ssim"] == pytest.approx(structural_similarity(*arrays, channel_axis=2), rel=1e-4)
     ab = ours[..., 1:]
-    assert found["ab_error"] == pytest.approx(
+    assert values["ab_error"] == pytest.approx(
         np.linalg.norm(ab - true[..., 1:], axis=2).mean(), rel=1e-3
     )
-    assert found["mean_a"] == pytest.approx(ab[..., 0].mean(), abs=1e-2)
-    assert found["mean_b"] == pytest.approx(ab[..., 1].mean(), abs=1e-2)
-    assert found["chroma"] == pytest.approx(np.linalg.norm(ab, axis=2).mean(), rel=1e-3)
-    assert found["mse"] == pytest.approx(np.square((ab - true[..., 1:]) / 110).mean(), rel=1e-3)
-    assert found["l1"] == pytest.approx(np.abs((ab - true[..., 1:]) / 110).mean(), rel=1e-3)
-    assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(*arrays), rel=1e-4)
-    own, theirs = (hasler_suesstrunk(rgb.numpy()) for rgb in (painted, truth))
-    assert found["colorfulness"] == pytest.approx(own, rel=1e-4)
-    assert found["colorfulness_error"] == pytest.approx(abs(own - theirs), rel=1e-3)
-    assert found.keys() == METRICS.keys()
+    mae = np.abs(ab - true[..., 1:]).mean()
+    assert values["ab_mae"] == pytest.approx(mae, rel=1e-3)
+    assert values["ab_mae"] == pytest.approx(110 * values["l1"], rel=1e-6)
+    assert values["mean_a"] == pytest.approx(ab[..., 0].mean(), abs=1e-2)
+    assert values["mean_b"] == pytest.approx(ab[..., 1].mean(), abs=1e-2)
+    assert values["chroma"] == pytest.approx(np.linalg.norm(ab, axis=2).mean(), rel=1e-3)
+    assert values["mse"] == pytest.approx(np.square((ab - true[..., 1:]) / 110).mean(), rel=1e-3)
+    assert values["l1"] == pytest.approx(np.abs((ab - true[..., 1:]) / 110).mean(), rel=1e-3)
+    assert values["psnr"] == pytest.approx(peak_signal_noise_ratio(*arrays), rel=1e-4)
+    own, theirs = (hasler_suesstrunk(rgb.numpy()) for rgb in (pred, target))
+    assert values["colorfulness"] == pytest.approx(own, rel=1e-4)
+    assert values["colorfulness_error"] == pytest.approx(abs(own - theirs), rel=1e-3)
+    assert values.keys() == METRICS.keys()
 
 
-def test_what_a_painting_does_not_have_is_none(photo):
-    truth = MetricImage(photo_to_rgb(photo))
-    itself = compute_metrics(truth, truth)
+def test_undefined_metrics_are_none(photo):
+    target = MetricImage(photo_to_rgb(photo))
+    itself = compute_metrics(target, target)
     assert itself["psnr"] is None
     assert itself["ab_error"] == itself["delta_e"] == itself["colorfulness_error"] == 0
     assert itself["ssim"] == pytest.approx(1)
-    grey = compute_metrics(MetricImage(photo_to_rgb(photo.convert("L").convert("RGB"))), truth)
-    assert grey["cast"] is None and grey["bleeding"] is None
-    with pytest.raises(ValueError, match=r"painting of \(30, 40\) .* photo of \(60, 80\)"):
-        compute_metrics(MetricImage(truth.rgb[:, :30, :40]), truth)
+    gray = compute_metrics(MetricImage(photo_to_rgb(photo.convert("L").convert("RGB"))), target)
+    assert gray["color_cast"] is None and gray["bleeding"] is None
+    with pytest.raises(ValueError, match=r"prediction of \(30, 40\) .* photo of \(60, 80\)"):
+        compute_metrics(MetricImage(target.rgb[:, :30, :40]), target)
 
 
-def picture(*colors):
-    """A picture of stripes of these colors, for what is measured of a painting."""
+def striped(*colors):
+    """An image of stripes of these colors."""
     stripes = [torch.tensor(c, dtype=torch.uint8).view(3, 1, 1).repeat(1, 12, 9) for c in colors]
     return MetricImage(torch.cat(stripes, dim=2))
 
 
 def test_both_kinds_of_colorfulness_and_their_errors_by_hand():
     # Red and green: R-G is 200 and -200, (R+G)/2-B is 100 all over.
-    found = compute_metrics(picture((200, 0, 0), (0, 200, 0)), picture((90, 90, 90), (90, 90, 90)))
+    values = compute_metrics(striped((200, 0, 0), (0, 200, 0)), striped((90, 90, 90), (90, 90, 90)))
     signed = 200 + 0.3 * 100
     absolute = 0 + 0.3 * math.hypot(200, 100)  # the signs gone, nothing deviates
-    assert found["colorfulness"] == found["colorfulness_error"] == pytest.approx(signed)
-    assert found["colorfulness_absolute"] == pytest.approx(absolute)
-    assert found["colorfulness_absolute_error"] == pytest.approx(absolute)
+    assert values["colorfulness"] == values["colorfulness_error"] == pytest.approx(signed)
+    assert values["colorfulness_absolute"] == pytest.approx(absolute)
+    assert values["colorfulness_absolute_error"] == pytest.approx(absolute)
 
 
-def test_what_has_next_to_no_color_has_no_cast():
-    red = picture((200, 20, 20))
-    tinted, grey = picture((100, 100, 101), (100, 100, 100)), picture((100, 100, 100))
+def test_images_with_next_to_no_color_have_no_cast():
+    red = striped((200, 20, 20))
+    tinted, gray = striped((100, 100, 101), (100, 100, 100)), striped((100, 100, 100))
     assert 0.1 < tinted.chroma < 0.5  # the rounding of 8 bits, all in one direction
     assert (
-        compute_metrics(tinted, tinted)["cast"] is None
-        and compute_metrics(grey, grey)["cast"] is None
+        compute_metrics(tinted, tinted)["color_cast"] is None
+        and compute_metrics(gray, gray)["color_cast"] is None
     )
-    assert compute_metrics(red, red)["cast"] == pytest.approx(1, abs=1e-3)
+    assert compute_metrics(red, red)["color_cast"] == pytest.approx(1, abs=1e-3)
 
 
-def test_colors_bleed_where_the_true_photo_has_no_edge():
+def test_colors_bleed_where_the_ground_truth_has_no_edge():
     stripes, plain = ((60, 60, 60), (190, 190, 190)), ((120, 120, 120), (120, 120, 120))
-    red_and_green = picture((150, 110, 110), (96, 130, 96))  # of nearly one lightness
-    assert compute_metrics(red_and_green, picture(*stripes))["bleeding"] == 0
-    assert compute_metrics(red_and_green, picture(*plain))["bleeding"] == 1
+    red_and_green = striped((150, 110, 110), (96, 130, 96))  # of nearly one lightness
+    assert compute_metrics(red_and_green, striped(*stripes))["bleeding"] == 0
+    assert compute_metrics(red_and_green, striped(*plain))["bleeding"] == 1
+
+
+def test_each_metric_knows_its_direction():
+    near_ground_truth = {
+        *("colorfulness", "colorfulness_absolute", "color_cast", "dataset_color_cast", "bleeding"),
+        *("mean_a", "mean_b", "chroma"),
+    }
+    higher = {"ssim", "psnr", "dataset_psnr"}
+    directions = {name: column.higher_is_better for name, column in COLUMNS.items()}
+    assert {name for name, better in directions.items() if better is None} == near_ground_truth
+    assert {name for name, better in directions.items() if better} == higher

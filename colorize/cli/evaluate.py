@@ -1,4 +1,4 @@
-"""The commands `evaluate` and `blindtest`."""
+"""The commands `evaluate` and `realism-test`."""
 
 import argparse
 from pathlib import Path
@@ -9,187 +9,244 @@ from colorize.cli.options import add_device, count, number, positive
 
 if TYPE_CHECKING:
     from colorize.data.folder import PhotoRecord
-    from colorize.evaluation.predictors import Predictor
+    from colorize.evaluation.predictors import ImageFolderPredictor, ModelPredictor, Predictor
+
+BUILTIN = "builtin"  # as a folder of photos: the demo photos
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Make the commands known."""
-    evaluate = commands.add_parser(
+    """Add the commands."""
+    _add_evaluate(commands)
+    _add_realism_test(commands)
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
         "evaluate",
-        help="measure runs, or folders of painted pictures, against the true photos",
+        help="compare models, or folders of colorized images, with the ground truth",
         description=(
-            "Measure runs, and folders of pictures painted by whatever program, against the true "
-            "photos. The same command again goes on where it was stopped."
+            "Compare models, and folders of images that any program colorized, with the ground "
+            "truth. Running the same command again continues a stopped evaluation."
         ),
     )
-    evaluate.add_argument(
-        "painters",
+    parser.add_argument(
+        "predictors",
         nargs="+",
         metavar="[NAME=]PATH",
-        help="a run's folder, or a folder of paintings that are named as their photos",
+        help="a run, a model, or a folder of colorized images named after their photos",
     )
-    _add_photos(evaluate)
-    evaluate.add_argument(
-        "--train",
+    _add_data(parser)
+    parser.add_argument(
+        "--train-data",
         metavar="DIR",
-        help="training photos, for the rows mean-ab and nearest (the part train of the photos)",
+        help="training photos of the baselines mean-ab and nearest (default: the split train of "
+        "--data)",
     )
-    evaluate.add_argument("-o", "--output", required=True, metavar="DIR", type=Path)
-    evaluate.add_argument(
-        "--size", type=positive, default=256, metavar="N", help="side of the squares (256)"
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="DIR", type=Path, help="folder of the results"
     )
-    evaluate.add_argument(
+    parser.add_argument(
+        "--size",
+        type=positive,
+        default=256,
+        metavar="N",
+        help="side of the square crops in pixels (default: 256)",
+    )
+    parser.add_argument(
         "--vividness",
         type=number(float, 0, most=1),
         nargs="+",
         default=[],
         metavar="X",
-        help="of networks with classes, more rows at these",
+        help="evaluate classification models at these values of vividness too",
     )
-    evaluate.add_argument(
-        "--against",
+    parser.add_argument(
+        "--baseline",
         default="mean-ab",
         metavar="NAME",
-        help="the row from which summary.json tells every row's paired differences (mean-ab)",
+        help="the predictor from which summary.json holds the paired differences of all others "
+        "(default: mean-ab)",
     )
-    evaluate.add_argument(
-        "--no-features", action="store_true", help="without FID, KID and LPIPS, which take long"
+    parser.add_argument(
+        "--no-fid",
+        dest="fid",
+        action="store_false",
+        help="skip FID, KID and LPIPS, which take long",
     )
-    evaluate.add_argument(
-        "--no-full", action="store_true", help="the squares alone, not the full sizes"
-    )
-    add_device(evaluate)
-    evaluate.set_defaults(command=_evaluate)
+    parser.add_argument("--crops-only", action="store_true", help="skip the photos in full size")
+    add_device(parser)
+    parser.set_defaults(command=_evaluate)
 
-    blind = commands.add_parser(
-        "blindtest",
-        help="make a page on which people tell painted photos from true ones",
+
+def _add_realism_test(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "realism-test",
+        help="make a page on which people tell colorized photos from real ones",
         description=(
-            "Write one HTML page, for any browser and without a network, that shows true and "
-            "painted photos side by side for a second and counts how often people are fooled."
+            "Write one HTML page, which works offline in any browser, that shows original and "
+            "colorized photos side by side for a second and counts how often people are fooled."
         ),
     )
-    blind.add_argument("painter", metavar="PATH", help="a run's folder, or one of paintings")
-    _add_photos(blind)
-    blind.add_argument("-o", "--output", required=True, metavar="PAGE.html", type=Path)
-    blind.add_argument(
-        "--count", type=positive, default=30, metavar="N", help="photos, drawn by lot (30)"
+    parser.add_argument(
+        "predictor", metavar="PATH", help="a run, a model, or a folder of colorized images"
     )
-    blind.add_argument("--seed", type=count, default=0, metavar="N", help="of the lot (0)")
-    blind.add_argument(
-        "--seconds", type=number(float, 0.1), default=1.0, metavar="X", help="shown for (1)"
+    _add_data(parser)
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="PAGE.html", type=Path, help="the page"
     )
-    add_device(blind)
-    blind.add_argument("--overwrite", action="store_true", help="replace a page that is there")
-    blind.set_defaults(command=_blindtest)
+    parser.add_argument(
+        "--count",
+        type=positive,
+        default=30,
+        metavar="N",
+        help="number of photos, sampled at random (default: 30)",
+    )
+    parser.add_argument(
+        "--seed", type=count, default=0, metavar="N", help="random seed (default: 0)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=number(float, 0.1),
+        default=1.0,
+        metavar="X",
+        help="how long a pair is shown (default: 1)",
+    )
+    add_device(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing page")
+    parser.set_defaults(command=_realism_test)
 
 
-def _add_photos(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--photos",
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
         required=True,
         metavar="DIR",
-        help="the true photos; `samples`: the embedded set",
+        help=f"folder of the original photos; `{BUILTIN}`: the demo photos of the package",
     )
-    command.add_argument(
-        "--part",
+    parser.add_argument(
+        "--split",
         default="test",
         choices=("train", "val", "test", "all"),
-        help="of the photos (test); all: a folder that has no parts",
+        help="which of the photos; all: of a folder without splits (default: test)",
     )
 
 
 def _evaluate(args: argparse.Namespace) -> int:
     from colorize.evaluation.baselines import BASELINES, TrainingReference, baselines
     from colorize.evaluation.evaluator import evaluate
-    from colorize.evaluation.predictors import ModelPredictor
     from colorize.evaluation.tables import write_summary
 
-    if args.train is None and args.part == "all":
-        raise ValueError("the rows mean-ab and nearest need training photos: --train DIR")
-    photos = _photos(args.photos, args.part, args.size)
-    training = _photos(args.train or args.photos, "train" if args.train is None else "all", 1)
-    shared = {photo.path.resolve() for photo in photos} & {p.path.resolve() for p in training}
-    if shared:
-        raise ValueError(
-            f"{len(shared)} photos would be both judged by and known by heart (--train), such as "
-            f"{min(shared)}"
-        )
-    rows: dict[str, Predictor] = {}
-    for painter in args.painters:
-        name, row = _row(painter, args.device)
-        new = {name: row}
-        if isinstance(row, ModelPredictor) and row.colorizer.predicts_distribution:
-            new |= {f"{name} at {v:g}": row.at(v) for v in args.vividness}
-        taken = rows.keys() & new.keys()
-        if taken:
-            raise ValueError(f"two rows named {min(taken)}: give one another name, NAME={painter}")
-        rows |= new
-    if args.vividness and not any(" at " in name for name in rows):
-        raise ValueError("--vividness needs a run with classes, such as the preset zhang2016's")
-    taken = rows.keys() & {"truth", *BASELINES}
-    if taken:
-        raise ValueError(f"{min(taken)} is the name of a row of every table: use NAME=PATH")
-    if args.against not in (*rows, *BASELINES):
-        known = ", ".join((*rows, *BASELINES))
-        raise ValueError(f"--against must be one of the rows {known}, got {args.against!r}")
+    photos, training = _load_data(args)
+    predictors = _load_predictors(args)
+    names = [*(predictor.name for predictor in predictors), *BASELINES]
+    if args.baseline not in names:
+        raise ValueError(f"--baseline must be one of {', '.join(names)}, got {args.baseline!r}")
     args.output.mkdir(parents=True, exist_ok=True)
-    judged = evaluate(
-        rows | baselines(TrainingReference(training, args.output / "training.pt")),
+    results = evaluate(
+        predictors + baselines(TrainingReference(training, args.output / "training.pt")),
         photos,
         args.size,
         args.output,
-        features=not args.no_features,
-        full=not args.no_full,
+        perceptual=args.fid,
+        full_size=not args.crops_only,
     )
-    print(write_summary(judged, args.output, args.against))
+    print(write_summary(results, args.output, args.baseline))
     return 0
 
 
-def _blindtest(args: argparse.Namespace) -> int:
+def _load_data(
+    args: argparse.Namespace,
+) -> "tuple[tuple[PhotoRecord, ...], tuple[PhotoRecord, ...]]":
+    """Select the photos to evaluate on, and those of the baselines; they must not overlap."""
+    if args.train_data is None and args.split == "all":
+        raise ValueError("the baselines mean-ab and nearest need training photos: --train-data DIR")
+    photos = _select(args.data, args.split, args.size)
+    if args.train_data is None:
+        training = _select(args.data, "train", 1)
+    else:
+        training = _select(args.train_data, "all", 1)
+    shared = {photo.path.resolve() for photo in photos} & {p.path.resolve() for p in training}
+    if shared:
+        raise ValueError(
+            f"{len(shared)} photos are both evaluated on and known to the baselines "
+            f"(--train-data), such as {min(shared)}"
+        )
+    return photos, training
+
+
+def _load_predictors(args: argparse.Namespace) -> "list[Predictor]":
+    """Load what is evaluated; classification models once more at each --vividness.
+
+    Raises:
+        ValueError: if names are not unique, or no model has a vividness.
+    """
+    from colorize.evaluation.baselines import BASELINES, GROUND_TRUTH
+    from colorize.evaluation.predictors import ModelPredictor
+
+    predictors: list[Predictor] = []
+    has_vividness = False
+    for word in args.predictors:
+        predictor = _load_predictor(word, args.device)
+        variants: list[Predictor] = [predictor]
+        if isinstance(predictor, ModelPredictor) and predictor.colorizer.predicts_distribution:
+            variants += [predictor.with_vividness(v) for v in args.vividness]
+            has_vividness = True
+        taken = {p.name for p in predictors} & {p.name for p in variants}
+        if taken:
+            raise ValueError(f"two predictors are named {min(taken)}: rename one by NAME={word}")
+        predictors += variants
+    if args.vividness and not has_vividness:
+        raise ValueError(
+            "--vividness needs a classification model, such as a run of the preset zhang2016"
+        )
+    taken = {p.name for p in predictors} & {GROUND_TRUTH, *BASELINES}
+    if taken:
+        raise ValueError(f"{min(taken)} is the name of a baseline: use NAME=PATH")
+    return predictors
+
+
+def _realism_test(args: argparse.Namespace) -> int:
     import random
 
     from tqdm import tqdm
 
-    from colorize.evaluation.evaluator import check_names
-    from colorize.evaluation.predictors import ImageFolderPredictor
+    from colorize.evaluation.evaluator import check_unique_ids
     from colorize.evaluation.realism_test import write_realism_test
 
     if args.output.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"{args.output}: the page needs a name that ends in .html")
+        raise ValueError(f"{args.output}: the name of the page must end in .html")
     if args.output.exists() and not args.overwrite:
-        raise ValueError(f"{args.output} is there already; --overwrite replaces it")
-    _, row = _row(args.painter, args.device)
-    photos = _photos(args.photos, args.part, 1)
-    check_names(photos)
-    drawn = random.Random(args.seed).sample(photos, min(args.count, len(photos)))
-    if isinstance(row, ImageFolderPredictor):
-        row.check(drawn)
-    truths = {photo.id: colorize.read_photo(photo.path) for photo in drawn}
-    bar = tqdm(truths.items(), desc="painting", unit="photo")
-    painted = {key: row(key, truth) for key, truth in bar}
-    path = write_realism_test(truths, painted, args.output, args.seed, args.seconds)
-    print(f"{path}: {len(truths)} pairs; open it in a browser")
+        raise ValueError(f"{args.output} exists; replace it with --overwrite")
+    predictor = _load_predictor(args.predictor, args.device)
+    photos = _select(args.data, args.split, 1)
+    check_unique_ids(photos)
+    sample = random.Random(args.seed).sample(photos, min(args.count, len(photos)))
+    predictor.check(sample)
+    targets = {photo.id: colorize.read_photo(photo.path) for photo in sample}
+    bar = tqdm(targets.items(), desc="colorizing", unit="photo")
+    colorized = {photo_id: predictor(photo_id, target) for photo_id, target in bar}
+    path = write_realism_test(targets, colorized, args.output, args.seed, args.seconds)
+    print(f"{path}: {len(targets)} pairs; open it in a browser")
     return 0
 
 
-def _row(painter: str, device: str) -> "tuple[str, Predictor]":
-    """[NAME=]PATH as a name and a row."""
+def _load_predictor(word: str, device: str) -> "ModelPredictor | ImageFolderPredictor":
+    """Load [NAME=]PATH."""
     from colorize.evaluation.predictors import ImageFolderPredictor, ModelPredictor
     from colorize.models.pretrained import bundled
 
-    name, equals, path = painter.partition("=")
-    if not equals or Path(painter).exists():  # there are folders with = in their names
-        path, name = painter, Path(painter).resolve().name
+    name, equals, path = word.partition("=")
+    if not equals or Path(word).exists():  # names of folders may contain =
+        path, name = word, Path(word).resolve().name
     if Path(path, "config.json").is_file() or path in bundled() or path.endswith(".onnx"):
-        return name, ModelPredictor(path, device=device)
-    return name, ImageFolderPredictor(path)
+        return ModelPredictor(path, device, name)
+    return ImageFolderPredictor(path, name)
 
 
-def _photos(folder: str, part: str, size: int) -> "tuple[PhotoRecord, ...]":
-    """The photos of a part, none smaller than `size`; what is left out is said."""
-    photos = colorize.load_samples() if folder == "samples" else colorize.PhotoFolder(folder)
-    selection = photos.select(part, min_side=size)
+def _select(folder: str, split: str, size: int) -> "tuple[PhotoRecord, ...]":
+    """Select the photos of a split that are at least `size` px; print what is left out."""
+    photos = colorize.load_samples() if folder == BUILTIN else colorize.PhotoFolder(folder)
+    selection = photos.select(split, min_side=size)
     if any(selection.left_out.values()):
         print(f"{folder}: {selection}")
     return tuple(sorted(selection.photos, key=lambda photo: photo.path))

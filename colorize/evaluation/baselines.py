@@ -1,33 +1,39 @@
-"""Baselines that look at nothing, or only memorize: gray, mean-ab, random, nearest."""
+"""Baselines without a model: gray, mean color, random colors, nearest neighbor, ground truth."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from colorize.color.lab import rgb_to_lab
 from colorize.data.folder import PhotoRecord
-from colorize.evaluation.predictors import THUMB, Predictor, center_crop_rgb, file_digest, with_ab
+from colorize.evaluation.predictors import Predictor, center_crop_rgb, file_digest
 from colorize.inference.guided_upsampling import guided_upsample
 from colorize.io.image import photo_to_rgb, read_photo, resize, rgb_to_photo
 from colorize.utils.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
+THUMBNAIL = 32  # px; the size at which the lightness of two photos is compared
+GROUND_TRUTH = "ground-truth"
+BASELINES = ("gray", "mean-ab", "random", "nearest")
+
 
 class TrainingReference:
-    """The training photos, as far as the trivial rows need them.
+    """What the baselines need to know of the training photos.
 
     Attributes:
-        mean_ab: (2, 1, 1), the mean color of the photos.
-        photos: in the order of `squares` and `wholes`.
-        squares: (N, 1024), the lightness of each photo's centered square at 32 x 32, of mean 0 and
-            length 1.
-        wholes: likewise, of the whole photo, squashed.
+        photos: in the order of `crops` and `wholes`.
         digest: of the photos' files.
+        mean_ab: (2, 1, 1), the mean color of the photos.
+        crops: (N, 1024), the lightness of each photo's centered square at 32 x 32, normalized to
+            mean 0 and length 1.
+        wholes: likewise, of the whole photo, squashed.
     """
 
     def __init__(
@@ -36,90 +42,151 @@ class TrainingReference:
         cache: str | os.PathLike | None = None,
         progress: bool = True,
     ):
-        """Look at the photos, or read what an earlier look kept in the file `cache`."""
+        """Read the photos, or the file that an earlier call wrote.
+
+        Args:
+            photos: the training photos.
+            cache: a file that stores the result, and is used while the photos are the same.
+            progress: show a progress bar.
+        """
         self.photos = tuple(photos)
-        found = "\n".join(f"{photo.id} {file_digest(photo.path)}" for photo in photos)
-        self.digest = hashlib.sha256(found.encode()).hexdigest()
-        state = None
+        digests = "\n".join(f"{photo.id} {file_digest(photo.path)}" for photo in photos)
+        self.digest = hashlib.sha256(digests.encode()).hexdigest()
+        state: dict[str, Tensor | str] = {}
         if cache is not None:
-            try:
+            with contextlib.suppress(CheckpointError):  # missing or damaged
                 state = load_checkpoint(Path(cache))
-            except CheckpointError:  # not there yet, or damaged: made anew
-                state = None
-        if state is None or state["digest"] != self.digest:
-            state = {"digest": self.digest, **self._looked(progress)}
+        if state.get("digest") != self.digest or "crops" not in state:
+            state = {"digest": self.digest, **self._read_photos(progress)}
             if cache is not None:
                 save_checkpoint(Path(cache), state)
-        self.mean_ab, self.squares, self.wholes = (
-            state[name] for name in ("mean_ab", "squares", "wholes")
+        self.mean_ab, self.crops, self.wholes = (
+            torch.as_tensor(state[name]) for name in ("mean_ab", "crops", "wholes")
         )
 
-    def _looked(self, progress: bool) -> dict[str, Tensor]:
-        squares, wholes, total = [], [], torch.zeros(2, dtype=torch.float64)
+    def _read_photos(self, progress: bool) -> dict[str, Tensor]:
+        crops, wholes, total = [], [], torch.zeros(2, dtype=torch.float64)
         bar = tqdm(self.photos, desc="training photos", unit="photo", disable=not progress)
         for photo in bar:
             rgb = photo_to_rgb(read_photo(photo.path))
-            lightness, ab = rgb_to_lab(center_crop_rgb(rgb, 2 * THUMB))
-            squares.append(_thumb(lightness))
-            whole = resize(rgb, 2 * THUMB, 2 * THUMB)
-            wholes.append(_thumb(rgb_to_lab(whole)[0]))
+            lightness, ab = rgb_to_lab(center_crop_rgb(rgb, 2 * THUMBNAIL))
+            crops.append(_thumbnail(lightness))
+            whole = resize(rgb, 2 * THUMBNAIL, 2 * THUMBNAIL)
+            wholes.append(_thumbnail(rgb_to_lab(whole)[0]))
             total += ab.mean(dim=(1, 2))
-        mean = (total / max(len(squares), 1)).float().view(2, 1, 1)
-        return {"mean_ab": mean, "squares": torch.stack(squares), "wholes": torch.stack(wholes)}
+        mean = (total / max(len(crops), 1)).float().view(2, 1, 1)
+        return {"mean_ab": mean, "crops": torch.stack(crops), "wholes": torch.stack(wholes)}
 
     def nearest(self, rgb: Tensor) -> Tensor:
-        """The training photo whose lightness is most like that of (3, H, W), in its size.
+        """Find the training photo with the most similar lightness, and resize it to match.
 
-        A square photo is compared with the centered squares of the training photos, another with
-        the whole ones, squashed; each also mirrored.
+        A square image is compared with the centered squares of the training photos, any other
+        with the squashed whole photos; each also mirrored.
+
+        Args:
+            rgb: uint8 (3, H, W); only its lightness is used.
+
+        Returns:
+            The training photo, uint8 (3, H, W).
         """
         height, width = rgb.shape[-2:]
         is_square = height == width
-        thumb = _thumb(rgb_to_lab(resize(rgb, 2 * THUMB, 2 * THUMB))[0])
-        mirrored = thumb.view(THUMB, THUMB).flip(-1).flatten()
-        likeness = (self.squares if is_square else self.wholes) @ torch.stack((thumb, mirrored), 1)
-        index, flipped = divmod(int(likeness.argmax()), 2)
-        other = photo_to_rgb(read_photo(self.photos[index].path))
-        other = center_crop_rgb(other, width) if is_square else resize(other, height, width)
-        return other.flip(-1) if flipped else other
+        thumbnail = _thumbnail(rgb_to_lab(resize(rgb, 2 * THUMBNAIL, 2 * THUMBNAIL))[0])
+        mirrored = thumbnail.view(THUMBNAIL, THUMBNAIL).flip(-1).flatten()
+        queries = torch.stack((thumbnail, mirrored), 1)
+        similarity = (self.crops if is_square else self.wholes) @ queries
+        index, is_mirrored = divmod(int(similarity.argmax()), 2)
+        match = photo_to_rgb(read_photo(self.photos[index].path))
+        match = center_crop_rgb(match, width) if is_square else resize(match, height, width)
+        return match.flip(-1) if is_mirrored else match
 
 
-BASELINES = ("grey", "mean-ab", "random", "nearest")
+class GroundTruth(Predictor):
+    """The photo itself: the upper bound."""
+
+    name = GROUND_TRUTH
+
+    def __init__(self) -> None:
+        self.provenance = {"baseline": GROUND_TRUTH}
+
+    def __call__(self, photo_id: str, image: Image.Image) -> Image.Image:
+        """Return the image."""
+        return image
 
 
-def baselines(memory: TrainingReference) -> dict[str, Predictor]:
-    """The rows of every table, by painters that learned nothing.
+class Baseline(Predictor):
+    """A rule that predicts ab without a model."""
 
-    `grey`; `mean-ab`, everything in the mean color of the training photos; `random`, each pixel's
-    ab uniform in [-1, 1]; and `nearest`, the ab of the training photo whose lightness is most
-    alike: what one gets who only memorizes.
-    """
+    def __init__(self, reference: TrainingReference):
+        self.reference = reference
+        self.provenance = {
+            "baseline": self.name,
+            "seed": 0,
+            "training_photos_sha256": reference.digest,
+        }
 
-    def random(name: str, photo: Image.Image) -> Image.Image:
-        number = hashlib.sha256(f"0 {name} {photo.size}".encode()).digest()[:7]
-        generator = torch.Generator().manual_seed(int.from_bytes(number))
-        ab = torch.rand((2, photo.height, photo.width), generator=generator) * 2 - 1
-        return with_ab(photo, ab)
+    def __call__(self, photo_id: str, image: Image.Image) -> Image.Image:
+        """Colorize an image by `predict_ab`."""
+        rgb = photo_to_rgb(image)
+        return rgb_to_photo(guided_upsample(rgb, self.predict_ab(photo_id, rgb)))
 
-    def nearest(name: str, photo: Image.Image) -> Image.Image:
-        rgb = photo_to_rgb(photo)
-        return rgb_to_photo(guided_upsample(rgb, rgb_to_lab(memory.nearest(rgb))[1]))
-
-    rows = {
-        "grey": lambda name, photo: with_ab(photo, torch.zeros(2, 1, 1)),
-        "mean-ab": lambda name, photo: with_ab(photo, memory.mean_ab),
-        "random": random,
-        "nearest": nearest,
-    }
-    for name, row in rows.items():
-        row.stamp = {"rule": name, "seed": 0, "training_photos_sha256": memory.digest}
-    return rows
+    def predict_ab(self, photo_id: str, rgb: Tensor) -> Tensor:
+        """Predict ab (2, h, w) of a uint8 photo (3, H, W)."""
+        raise NotImplementedError
 
 
-def _thumb(lightness: Tensor) -> Tensor:
-    """Lightness (1, H, W) as a vector of mean 0 and length 1."""
-    small = torch.nn.functional.interpolate(
-        lightness.unsqueeze(0), (THUMB, THUMB), mode="bilinear", antialias=True
+class Gray(Baseline):
+    """No color at all."""
+
+    name = "gray"
+
+    def predict_ab(self, photo_id: str, rgb: Tensor) -> Tensor:
+        """Return zeros (2, 1, 1)."""
+        return torch.zeros(2, 1, 1)
+
+
+class MeanAB(Baseline):
+    """The mean color of the training photos everywhere."""
+
+    name = "mean-ab"
+
+    def predict_ab(self, photo_id: str, rgb: Tensor) -> Tensor:
+        """Return the mean color (2, 1, 1)."""
+        return self.reference.mean_ab
+
+
+class RandomAB(Baseline):
+    """The ab of each pixel uniform in [-1, 1], seeded by the photo's id and size."""
+
+    name = "random"
+
+    def predict_ab(self, photo_id: str, rgb: Tensor) -> Tensor:
+        """Draw ab (2, H, W)."""
+        height, width = rgb.shape[-2:]
+        seed = hashlib.sha256(f"0 {photo_id} {(width, height)}".encode()).digest()[:7]
+        generator = torch.Generator().manual_seed(int.from_bytes(seed))
+        return torch.rand((2, height, width), generator=generator) * 2 - 1
+
+
+class Nearest(Baseline):
+    """The ab of the training photo with the most similar lightness: pure memorization."""
+
+    name = "nearest"
+
+    def predict_ab(self, photo_id: str, rgb: Tensor) -> Tensor:
+        """Return the ab (2, H, W) of the nearest training photo."""
+        return rgb_to_lab(self.reference.nearest(rgb))[1]
+
+
+def baselines(reference: TrainingReference) -> list[Predictor]:
+    """Return the baselines of every table, in the order of `BASELINES`."""
+    return [kind(reference) for kind in (Gray, MeanAB, RandomAB, Nearest)]
+
+
+def _thumbnail(lightness: Tensor) -> Tensor:
+    """Shrink lightness (1, H, W) to a vector of mean 0 and length 1."""
+    small = F.interpolate(
+        lightness.unsqueeze(0), (THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True
     ).flatten()
     small = small - small.mean()
     return small / small.norm().clamp(min=1e-6)

@@ -1,4 +1,4 @@
-"""Bootstrap intervals over photos, and paired differences."""
+"""Means with bootstrap intervals, paired differences and ranks of evaluation results."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,43 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from colorize.evaluation.evaluator import GROUND_TRUTH, EvaluationResult
-from colorize.metrics.features import EXTRACTORS, LPIPS, column_names
+from colorize.evaluation.baselines import GROUND_TRUTH
+from colorize.evaluation.result import EvaluationResult
+from colorize.metrics.columns import COLUMNS
+from colorize.metrics.features import LPIPS, Score
 from colorize.metrics.image import NO_COLOR
 
 DRAWS = 2000  # of the bootstrap
+SEED = 0
 _PSNR_PEAK = 255**2
+_WORST_SHARE = 0.1
 
-
-# What a table's columns are called, and in which direction they are better: -1 lower, 1 higher,
-# 0 the nearer to the truth's.
-COLUMNS = {
-    "ab_error": ("ab error", -1),
-    "ab_error_worst_decile": ("ab error, worst tenth", -1),
-    "delta_e": ("ΔE2000", -1),
-    "colorfulness_error": ("Δ colorfulness", -1),
-    "colorfulness_absolute_error": ("Δ colorfulness (absolute)", -1),
-    "colorfulness": ("colorfulness", 0),
-    "colorfulness_absolute": ("colorfulness (absolute)", 0),
-    "pooled_colorfulness_error": ("pooled Δ colorfulness", -1),
-    "cast": ("cast", 0),
-    "pooled_colorfulness_absolute_error": ("pooled Δ colorfulness (absolute)", -1),
-    "pooled_cast": ("pooled cast", 0),
-    "bleeding": ("bleeding", 0),
-    "ssim": ("SSIM", 1),
-    LPIPS: (LPIPS, -1),
-    "mse": ("MSE", -1),
-    "l1": ("L1", -1),
-    "smooth_l1": ("smooth L1", -1),
-    "pooled_psnr": ("pooled PSNR dB", 1),
-    "psnr": ("PSNR dB", 1),
-    **{column: (column, -1) for name in EXTRACTORS for column in column_names(name)},
-}
+Values = dict[str, np.ndarray]  # by metric
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over the photos, with its 95 % interval."""
+    """A mean over photos with its 95 % interval."""
 
     value: float
     low: float
@@ -50,275 +30,200 @@ class Estimate:
 
 
 class Summary:
-    """The rows of a table, estimated from the same photos drawn again and again.
+    """Estimates of every metric for several predictors, from the same resampled photos.
 
-    The bootstrap (Efron 1979) draws as many photos as there are, with replacement, 2,000 times;
-    of each row the same photos, so that differences between rows are paired.
+    The bootstrap (Efron 1979) draws as many photos as there are, with replacement, 2,000 times.
+    All predictors share the draws, so that differences between them are paired.
 
     Attributes:
-        rows: names in their order, the truth first.
+        names: of the predictors, in order, the ground truth first.
+        photos: how many there are.
     """
 
     def __init__(
         self,
-        judged: Mapping[str, EvaluationResult | Sequence[EvaluationResult]],
-        part: str = "square",
-        seed: int = 0,
+        results: Mapping[str, EvaluationResult | Sequence[EvaluationResult]],
+        *,
+        full_size: bool = False,
+        seed: int = SEED,
     ):
-        """Take the rows, and of each what was measured at a size.
+        """Resample the photos, and compute the metrics of each draw.
 
         Args:
-            judged: by name; all of the same photos, `truth` among them. Of several runs of one
-                method, which differ in their seed, every number is worked out apart, what is
-                pooled too, and then the mean taken.
-            part: "square" or "full".
+            results: by name, all of the same photos, `ground-truth` among them. Given several
+                runs of one method that differ in their seed, each metric is computed per run,
+                dataset metrics too, and then averaged.
+            full_size: use the metrics of full-size photos instead of those of the crops.
             seed: of the bootstrap.
 
         Raises:
-            ValueError: if the rows are not of the same photos.
+            ValueError: if the results are not of the same photos.
         """
         runs = {
-            name: [found] if isinstance(found, EvaluationResult) else list(found)
-            for name, found in judged.items()
+            name: [result] if isinstance(result, EvaluationResult) else list(result)
+            for name, result in results.items()
         }
-        truth = runs[GROUND_TRUTH][0]
-        strangers = [n for n, some in runs.items() if any(r.photos != truth.photos for r in some)]
-        if strangers:
-            raise ValueError(f"{', '.join(strangers)}: not of the same photos as the truth")
-        self.rows = [GROUND_TRUTH, *(name for name in judged if name != GROUND_TRUTH)]
-        self.photos = len(truth.photos)
-        generator = np.random.default_rng(seed)
-        shares = np.full(self.photos, 1 / self.photos)
-        # The first draw is each photo once: the estimate itself.
-        draws = generator.multinomial(self.photos, shares, DRAWS)
-        self._weights = np.vstack((np.ones(self.photos), draws)).astype(float)
-        self._features = {
-            name: _together([run.features for run in some]) if part == "square" else {}
-            for name, some in runs.items()
+        photos = runs[GROUND_TRUTH][0].photos
+        others = [name for name, rs in runs.items() if any(r.photos != photos for r in rs)]
+        if others:
+            raise ValueError(f"{', '.join(others)}: not of the same photos as the ground truth")
+        self.names = [GROUND_TRUTH, *(name for name in results if name != GROUND_TRUTH)]
+        self.photos = len(photos)
+        self._counts = _draw_counts(self.photos, seed)
+        self._perceptual: dict[str, dict[str, Score | str]] = {
+            name: {} if full_size else _mean_scores([run.perceptual for run in rs])
+            for name, rs in runs.items()
         }
         self._per_photo = {
-            name: [_measures(run, part) for run in some] for name, some in runs.items()
+            name: [_photo_values(run, full_size) for run in rs] for name, rs in runs.items()
         }
-        truth_colors = self._means(self._per_photo[GROUND_TRUTH][0]["colorfulness"])
-        truth_absolute = self._means(self._per_photo[GROUND_TRUTH][0]["colorfulness_absolute"])
-        self._values = {}
-        for name, some in self._per_photo.items():
-            drawn = [self._drawn(one, truth_colors, truth_absolute) for one in some]
-            self._values[name] = {key: np.mean([d[key] for d in drawn], axis=0) for key in drawn[0]}
+        target = self._per_photo[GROUND_TRUTH][0]
+        target_means = {
+            name: self._means(target[name]) for name in ("colorfulness", "colorfulness_absolute")
+        }
+        self._values: dict[str, Values] = {}
+        for name, per_run in self._per_photo.items():
+            draws = [self._draw_values(values, target_means) for values in per_run]
+            self._values[name] = {key: np.mean([d[key] for d in draws], axis=0) for key in draws[0]}
 
-    def _drawn(
-        self, measures: Mapping[str, np.ndarray], truth: np.ndarray, absolute: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Of each draw: each measure's mean over its photos, and what is pooled over them."""
-        found = {name: self._means(values) for name, values in measures.items()}
-        # Where the PSNR is not a number it is infinite: such a painting has no error.
-        mse = np.nan_to_num(_PSNR_PEAK / 10 ** (measures["psnr"] / 10))
+    def _draw_values(self, values: Values, target_means: Values) -> Values:
+        """Compute each metric's mean over the photos of each draw, and the dataset metrics."""
+        draws = {name: self._means(per_photo) for name, per_photo in values.items()}
+        # PSNR is undefined where it is infinite: such a prediction has no error.
+        mse = np.nan_to_num(_PSNR_PEAK / 10 ** (values["psnr"] / 10))
         with np.errstate(divide="ignore"):
-            found["pooled_psnr"] = 10 * np.log10(_PSNR_PEAK / self._means(mse))
-        found["ab_error_worst_decile"] = self._worst(measures["ab_error"])
-        found["pooled_colorfulness_error"] = np.abs(found["colorfulness"] - truth)
-        found["pooled_colorfulness_absolute_error"] = np.abs(
-            found["colorfulness_absolute"] - absolute
-        )
-        length = np.hypot(found["mean_a"], found["mean_b"])
-        found["pooled_cast"] = length / np.where(
-            found["chroma"] < NO_COLOR, math.nan, found["chroma"]
-        )
-        return found
+            draws["dataset_psnr"] = 10 * np.log10(_PSNR_PEAK / self._means(mse))
+        draws["ab_error_worst_decile"] = self._worst_means(values["ab_error"])
+        for name, target in target_means.items():
+            draws[f"dataset_{name}_error"] = np.abs(draws[name] - target)
+        length = np.hypot(draws["mean_a"], draws["mean_b"])
+        chroma = np.where(draws["chroma"] < NO_COLOR, math.nan, draws["chroma"])
+        draws["dataset_color_cast"] = length / chroma
+        return draws
 
     def _means(self, values: np.ndarray) -> np.ndarray:
-        """Over the photos of each draw that have a value; NaN where none has."""
-        known = ~np.isnan(values)
-        counts = self._weights[:, known]
+        """Average over the photos of each draw that have a value; NaN where none has."""
+        is_defined = ~np.isnan(values)
+        counts = self._counts[:, is_defined]
         total = counts.sum(1)
         with np.errstate(invalid="ignore"):
-            return np.where(total > 0, counts @ values[known] / total, math.nan)
+            return np.where(total > 0, counts @ values[is_defined] / total, math.nan)
 
-    def _worst(self, values: np.ndarray, share: float = 0.1) -> np.ndarray:
-        """The mean of the largest values, a share of the photos of each draw."""
+    def _worst_means(self, values: np.ndarray) -> np.ndarray:
+        """Average over the largest tenth of the values of each draw."""
         order = np.argsort(-values)
-        times = self._weights[:, order]
-        wanted = share * self.photos
-        before = times.cumsum(1) - times
-        taken = np.clip(wanted - before, 0, times)  # of the last one maybe a part
+        counts = self._counts[:, order]
+        wanted = _WORST_SHARE * self.photos
+        before = counts.cumsum(1) - counts
+        taken = np.clip(wanted - before, 0, counts)  # of the last photo maybe a fraction
         return taken @ values[order] / wanted
 
     @property
-    def has_features(self) -> bool:
-        """Whether networks were asked."""
-        return bool(self._features[GROUND_TRUTH])
+    def has_perceptual(self) -> bool:
+        """Whether perceptual metrics were requested."""
+        return any(self._perceptual.values())
 
-    def estimate(self, row: str, column: str) -> Estimate | str | None:
-        """A row's value in a column; a line where it was skipped, None where there is none."""
-        told = self._features[row].get(column)
-        if isinstance(told, str):
-            return told
-        if isinstance(told, dict) and "value" in told:
-            reach = 1.96 * told.get("error", math.nan)
-            return Estimate(told["value"], told["value"] - reach, told["value"] + reach)
-        values = self._values[row].get(column)
-        return None if values is None or np.isnan(values[0]) else _estimate(values)
+    def skip_reason(self, column: str) -> str | None:
+        """Return why a perceptual metric was skipped; None if it was not."""
+        scores = [columns.get(column) for columns in self._perceptual.values()]
+        return next((score for score in scores if isinstance(score, str)), None)
 
-    def difference(self, row: str, other: str, column: str) -> Estimate | None:
-        """How much more a row has than another, photo by photo; None where one has nothing.
+    def estimate(self, name: str, column: str) -> Estimate | None:
+        """Return a predictor's value of a metric; None if it has none."""
+        score = self._perceptual[name].get(column)
+        if isinstance(score, dict) and "value" in score:
+            reach = 1.96 * score.get("error", math.nan)
+            return Estimate(score["value"], score["value"] - reach, score["value"] + reach)
+        values = self._values[name].get(column)
+        return None if values is None or np.isnan(values[0]) else _interval(values)
 
-        Of a measure that some photos lack, over the photos where both rows have it.
+    def difference(self, name: str, other: str, column: str) -> Estimate | None:
+        """Return the paired difference of two predictors; None if one has no value.
+
+        A metric that is undefined for some photos is compared on those where both have it.
         """
-        both = [self._per_photo[name] for name in (row, other)]
-        if all(column in one for some in both for one in some):
-            seeds = [np.mean([one[column] for one in some], axis=0) for some in both]
-            drawn = self._means(seeds[0] - seeds[1])
-        elif all(column in self._values[name] for name in (row, other)):
-            drawn = self._values[row][column] - self._values[other][column]
+        runs, other_runs = self._per_photo[name], self._per_photo[other]
+        if all(column in values for values in (*runs, *other_runs)):
+            ours, theirs = (
+                np.mean([values[column] for values in rs], axis=0) for rs in (runs, other_runs)
+            )
+            draws = self._means(ours - theirs)
+        elif column in self._values[name] and column in self._values[other]:
+            draws = self._values[name][column] - self._values[other][column]
         else:
             return None
-        return None if np.isnan(drawn[0]) else _estimate(drawn)
+        return None if np.isnan(draws[0]) else _interval(draws)
 
     def ranks(self, column: str) -> dict[str, tuple[int, int]]:
-        """By row, but the truth: the best and the worst place that it may have.
+        """Return the best and the worst rank that each predictor may have, without the truth.
 
-        As many rows are before it as are better beyond doubt, and as many behind it as are worse.
-        Beyond doubt is a paired difference whose interval leaves 0 out. The intervals are of one
-        comparison each: among many, some will be beyond doubt by luck.
+        A predictor ranks behind all that are significantly better, and before all that are
+        significantly worse: those whose paired difference has an interval without 0. Intervals
+        are of one comparison each; among many comparisons some are significant by chance.
+
+        Raises:
+            ValueError: if the metric has no direction.
         """
-        sign = COLUMNS[column][1]
-        if sign == 0:
+        higher_is_better = COLUMNS[column].higher_is_better
+        if higher_is_better is None:
             raise ValueError(f"{column} has no better and worse")
-        rows = [
-            row
-            for row in self.rows
-            if row != GROUND_TRUTH and isinstance(self.estimate(row, column), Estimate)
-        ]
+        sign = 1 if higher_is_better else -1
+        names = [n for n in self.names if n != GROUND_TRUTH and self.estimate(n, column)]
         ranks = {}
-        for row in rows:
-            before = behind = 0
-            for other in rows:
-                found = None if other == row else self.difference(other, row, column)
-                if found is not None:
-                    low, high = sorted((found.low * sign, found.high * sign))
-                    before, behind = before + (low > 0), behind + (high < 0)
-            ranks[row] = (1 + before, len(rows) - behind)
+        for name in names:
+            better = worse = 0
+            for other in names:
+                difference = None if other == name else self.difference(other, name, column)
+                if difference is not None:
+                    low, high = sorted((difference.low * sign, difference.high * sign))
+                    better, worse = better + (low > 0), worse + (high < 0)
+            ranks[name] = (1 + better, len(names) - worse)
         return ranks
 
-    def table(
-        self,
-        columns: Sequence[str],
-        titles: Mapping[str, str] | None = None,
-        rank: str | None = None,
-    ) -> str:
-        """Some columns as a Markdown table, each value with its interval.
 
-        Args:
-            columns: names in `COLUMNS`; one that no row has is left out.
-            titles: of the rows; left out, their names.
-            rank: the column by which rows are ordered, with the places that each may have; None
-                leaves them as they are.
-        """
-        skipped = self._skipped(columns)
-        columns = [
-            column
-            for column in columns
-            if any(isinstance(self.estimate(row, column), Estimate) for row in self.rows)
-        ]
-        arrows = {-1: " ↓", 0: "", 1: " ↑"}
-        heads = [COLUMNS[column][0] + arrows[COLUMNS[column][1]] for column in columns]
-        ranks = self.ranks(rank) if rank else {}
-        order = sorted(self.rows, key=lambda row: (row != GROUND_TRUTH, self._at(row, rank)))
-        first = ["", "rank"] if rank else [""]
-        lines = [
-            "| " + " | ".join([*first, *heads]) + " |",
-            "|---|" + "---:|" * (len(heads) + len(first) - 1),
-        ]
-        for row in order if rank else self.rows:
-            cells = [(titles or {}).get(row, row)]
-            if rank:
-                places = sorted(set(ranks.get(row, ())))
-                cells.append("–".join(map(str, places)))
-            for column in columns:
-                known = row != GROUND_TRUTH or COLUMNS[column][1] == 0  # the truth has no errors
-                cells.append(_cell(self.estimate(row, column), column) if known else "")
-            lines.append("| " + " | ".join(cells) + " |")
-        notes = "".join(f"\n\n{COLUMNS[name][0]}: {line}." for name, line in skipped.items())
-        return ("\n".join(lines) if columns else "") + notes
-
-    def _at(self, row: str, column: str | None) -> float:
-        found = self.estimate(row, column) if column else None
-        return found.value * -COLUMNS[column][1] if isinstance(found, Estimate) else 0.0
-
-    def _skipped(self, columns: Sequence[str]) -> dict[str, str]:
-        """Why columns are empty, of those that are."""
-        told = {column: self._features[GROUND_TRUTH].get(column) for column in columns}
-        return {column: line for column, line in told.items() if isinstance(line, str)}
-
-    def as_dict(self, against: str = "mean-ab") -> dict[str, dict]:
-        """Every estimate, and every difference to one row, for JSON."""
-        found: dict[str, dict] = {}
-        places = self.ranks("ab_error")
-        for row in self.rows:
-            cells, differences = {}, {}
-            for column in COLUMNS:
-                estimate = self.estimate(row, column)
-                cells[column] = _told(estimate)
-                if against in self.rows and row not in (against, GROUND_TRUTH):
-                    difference = self.difference(row, against, column)
-                    differences[column] = _told(difference)
-            found[row] = {"estimates": cells, "places": places.get(row)}
-            if differences:
-                found[row][f"less {against}"] = differences
-        return found
+def _draw_counts(photos: int, seed: int) -> np.ndarray:
+    """Count how often each draw contains each photo: (1 + DRAWS, photos)."""
+    shares = np.full(photos, 1 / photos)
+    draws = np.random.default_rng(seed).multinomial(photos, shares, DRAWS)
+    # The first row contains each photo once: the estimate itself.
+    return np.vstack((np.ones(photos), draws)).astype(float)
 
 
-def _measures(row: EvaluationResult, part: str) -> dict[str, np.ndarray]:
-    """What was measured of each photo, NaN where there is nothing."""
-    measures = dict(getattr(row, part))
-    told = row.features.get(LPIPS)
-    if part == "square" and isinstance(told, dict):
-        measures[LPIPS] = told["values"]
+def _photo_values(result: EvaluationResult, full_size: bool) -> Values:
+    """Return the metrics of each photo, NaN where undefined."""
+    metrics = dict(result.full_size_metrics if full_size else result.crop_metrics)
+    score = result.perceptual.get(LPIPS)
+    if not full_size and isinstance(score, dict):
+        metrics[LPIPS] = list(score["values"])
     return {
         name: np.array([math.nan if value is None else value for value in values])
-        for name, values in measures.items()
+        for name, values in metrics.items()
     }
 
 
-def _together(features: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """What networks say of several seeds: the mean of the numbers, or why there are none."""
-    found = {}
-    for column, told in features[0].items():
-        every = [one[column] for one in features]
-        skipped = next((one for one in every if isinstance(one, str)), None)
-        found[column] = skipped or {
-            key: np.mean([one[key] for one in every], axis=0).tolist() for key in told
-        }
-    return found
+def _mean_scores(runs: Sequence[Mapping[str, Score | str]]) -> dict[str, Score | str]:
+    """Average the perceptual metrics of several seeds; a skipped one stays skipped."""
+    means: dict[str, Score | str] = {}
+    for column in runs[0]:
+        scores = [run[column] for run in runs]
+        reasons = [score for score in scores if isinstance(score, str)]
+        if reasons:
+            means[column] = reasons[0]
+            continue
+        numbers = [score for score in scores if isinstance(score, dict)]
+        mean = Score()
+        if "value" in numbers[0]:
+            mean["value"] = float(np.mean([score["value"] for score in numbers]))
+        if "error" in numbers[0]:
+            mean["error"] = float(np.mean([score["error"] for score in numbers]))
+        means[column] = mean
+    return means
 
 
-def _estimate(values: np.ndarray) -> Estimate:
-    drawn = values[1:][~np.isnan(values[1:])]
-    alone = not len(drawn) or not np.isfinite(values[0])
-    low, high = (
-        (math.nan, math.nan) if alone else np.quantile(drawn, (0.025, 0.975), method="inverted_cdf")
-    )
+def _interval(values: np.ndarray) -> Estimate:
+    """Return the first value with the central 95 % of the others."""
+    draws = values[1:][~np.isnan(values[1:])]
+    low = high = math.nan
+    if len(draws) and np.isfinite(values[0]):
+        low, high = np.quantile(draws, (0.025, 0.975), method="inverted_cdf")
     return Estimate(float(values[0]), float(low), float(high))
-
-
-def _told(found: Estimate | str | None) -> object:
-    """For JSON, which has no NaN."""
-    if not isinstance(found, Estimate):
-        return found
-    return {key: value if math.isfinite(value) else None for key, value in vars(found).items()}
-
-
-# Digits after the point, of the columns that are small numbers.
-_DIGITS = {"cast": 2, "pooled_cast": 2, "bleeding": 3, "ssim": 3, LPIPS: 3, "mse": 4, "l1": 4}
-_DIGITS |= {"smooth_l1": 4} | {column_names(name)[0]: 3 for name in EXTRACTORS}
-
-
-def _cell(found: Estimate | str | None, column: str) -> str:
-    if found is None:
-        return ""
-    if isinstance(found, str):
-        return "skipped"
-    digits = _DIGITS.get(column, 1)
-    if math.isnan(found.low):
-        return f"{found.value:.{digits}f}"
-    return f"{found.value:.{digits}f} ({found.low:.{digits}f}–{found.high:.{digits}f})"

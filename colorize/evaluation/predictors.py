@@ -1,82 +1,127 @@
-"""Who is judged: trained networks, folders of painted pictures, and painters that learned nothing.
-
-A row is a function from a photo's id and the photo to its painting.
-"""
+"""Predictors: what `evaluate` compares. Trained models, and folders of colorized images."""
 
 import copy
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from PIL import Image
 from torch import Tensor
 
 from colorize.data.folder import PHOTO_SUFFIXES, PhotoRecord
 from colorize.inference.colorizer import Colorizer
-from colorize.inference.guided_upsampling import guided_upsample
 from colorize.io.image import photo_to_rgb, read_photo, resize, rgb_to_photo
 from colorize.utils.files import file_sha256
 
-Predictor = Callable[[str, Image.Image], Image.Image]
+_IMAGE_SUFFIXES = (*PHOTO_SUFFIXES, ".tif", ".tiff", ".avif")
+_MAX_ASPECT_ERROR = 0.02  # of an image from a folder, relative to its photo
 
-THUMB = 32  # px; the side at which lightness is compared with that of the training photos
+
+class Predictor(Protocol):
+    """A method under evaluation: colorizes photos, and says what its predictions depend on.
+
+    Attributes:
+        name: its name in tables and of its result file.
+        provenance: which model, rule or folder it is, as JSON.
+        crops_full_size: predict full-size photos only; crops are cut out of these predictions.
+    """
+
+    name: str
+    provenance: dict[str, Any]
+    crops_full_size: bool = False
+
+    def __call__(self, photo_id: str, image: Image.Image) -> Image.Image:
+        """Colorize an image of the photo with this id, from its lightness alone."""
+        ...
+
+    def fingerprint(self, photo_id: str) -> str | None:
+        """Identify what this photo's prediction depends on beside `provenance`, if anything."""
+        return None
+
+    def check(self, photos: Sequence[PhotoRecord]) -> None:
+        """Check that predictions of these photos are possible.
+
+        Raises:
+            ValueError: if one is not.
+        """
+        return None
 
 
-class ModelPredictor:
-    """What a run paints."""
+class ModelPredictor(Predictor):
+    """Predictions of a trained model."""
 
-    def __init__(self, run: str | os.PathLike, device: str = "auto"):
-        """Load the run's network; errors as of `Colorizer.from_pretrained`."""
+    def __init__(self, run: str | os.PathLike, device: str = "auto", name: str | None = None):
+        """Load the model.
+
+        Args:
+            run: as of `Colorizer.from_pretrained`.
+            device: where the model runs.
+            name: of the predictor (default: that of the run's folder).
+
+        Raises:
+            Exception: as `Colorizer.from_pretrained` does.
+        """
+        self.name = Path(run).name if name is None else name
         self.colorizer = Colorizer.from_pretrained(run, device)
         digest = hashlib.sha256()
-        for name, tensor in self.colorizer.network.state_dict().items():
-            digest.update(name.encode())
+        for key, tensor in self.colorizer.network.state_dict().items():
+            digest.update(key.encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        self.stamp = {
+        self.provenance = {
             "run": Path(run).name,
             "weights_sha256": digest.hexdigest(),
-            "network_size": self.colorizer.size,
+            "model_size": self.colorizer.size,
             "vividness": None,
-            "square": "painted by itself",
+            "crops": "predicted as such",
         }
 
-    def __call__(self, name: str, photo: Image.Image) -> Image.Image:
-        """The run's painting."""
-        return self.colorizer(photo, vividness=self.stamp["vividness"])
+    def __call__(self, photo_id: str, image: Image.Image) -> Image.Image:
+        """Colorize an image."""
+        return self.colorizer(image, vividness=self.provenance["vividness"])
 
-    def at(self, vividness: float) -> "ModelPredictor":
-        """The same run at another vividness."""
+    def with_vividness(self, vividness: float) -> "ModelPredictor":
+        """Return the same model at another vividness, named after it."""
         other = copy.copy(self)
-        other.stamp = self.stamp | {"vividness": vividness}
+        other.name = f"{self.name} at {vividness:g}"
+        other.provenance = self.provenance | {"vividness": vividness}
         return other
 
 
-class ImageFolderPredictor:
-    """Pictures that some program painted, found by the photos' ids."""
+class ImageFolderPredictor(Predictor):
+    """Images that any program colorized, found by the ids of their photos."""
 
-    def __init__(self, folder: str | os.PathLike):
-        """Look which pictures there are.
+    crops_full_size = True
+
+    def __init__(self, folder: str | os.PathLike, name: str | None = None):
+        """Find the images.
+
+        Args:
+            folder: the images, also in folders below it.
+            name: of the predictor (default: that of the folder).
 
         Raises:
-            FileNotFoundError: if there is no such folder.
-            ValueError: if it holds two pictures of one photo.
+            FileNotFoundError: if the folder does not exist.
+            ValueError: if it holds two images of one photo.
         """
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise FileNotFoundError(f"no such run or folder of painted pictures: {folder}")
-        self.folder, self.paths = folder, {}
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in (*PHOTO_SUFFIXES, ".tif", ".tiff", ".avif"):
-                key = path.stem
-                if key in self.paths:
-                    raise ValueError(f"two pictures of one photo: {self.paths[key]} and {path}")
-                self.paths[key] = path
-        # Which pictures they are is asked photo by photo (`digest`).
-        self.stamp = {"folder": folder.name, "square": "cut out of the whole painting"}
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"no such run or folder of colorized images: {folder}")
+        self.name = self.folder.name if name is None else name
+        self.provenance = {
+            "folder": self.folder.name,
+            "crops": "cut out of the full-size prediction",
+        }
+        self.paths: dict[str, Path] = {}
+        for path in sorted(self.folder.rglob("*")):
+            if path.suffix.lower() in _IMAGE_SUFFIXES:
+                first = self.paths.setdefault(path.stem, path)
+                if first != path:
+                    raise ValueError(f"two images of one photo: {first} and {path}")
 
     def check(self, photos: Sequence[PhotoRecord]) -> None:
-        """See that every photo has its painting.
+        """Check that every photo has an image.
 
         Raises:
             ValueError: if one has none.
@@ -84,57 +129,79 @@ class ImageFolderPredictor:
         missing = [photo.id for photo in photos if photo.id not in self.paths]
         if missing:
             raise ValueError(
-                f"{self.folder}: {len(missing)} of {len(photos)} photos have no painted picture, "
-                f"such as {missing[0]!r}; a painting has the name of its photo, of any of the "
-                f"kinds {', '.join(PHOTO_SUFFIXES)}, .tif"
+                f"{self.folder}: {len(missing)} of {len(photos)} photos have no colorized image, "
+                f"such as {missing[0]!r}; an image needs the name of its photo and one of the "
+                f"suffixes {', '.join(PHOTO_SUFFIXES)}, .tif"
             )
 
-    def digest(self, name: str) -> str:
-        """Of a photo's painting, as it lies there."""
-        return file_digest(self.paths[name])
+    def fingerprint(self, photo_id: str) -> str:
+        """Digest the image file of a photo."""
+        return file_digest(self.paths[photo_id])
 
-    def __call__(self, name: str, photo: Image.Image) -> Image.Image:
-        """The painting, brought to the photo's size if it has another.
+    def __call__(self, photo_id: str, image: Image.Image) -> Image.Image:
+        """Read the colorized image, resized to the photo if it has another size.
 
         Raises:
-            ValueError: if its shape is another than the photo's, by more than 2 %.
+            ValueError: if its aspect ratio differs from the photo's by more than 2 %.
         """
-        painted = read_photo(self.paths[name])
-        if painted.size != photo.size:
-            ratio = painted.width / painted.height * photo.height / photo.width
-            if not 0.98 < ratio < 1.02:
-                raise ValueError(
-                    f"{self.paths[name]} is {painted.width}x{painted.height}, its photo "
-                    f"{photo.width}x{photo.height}: cropped or turned pictures cannot be compared"
-                )
-            rgb = resize(photo_to_rgb(painted), photo.height, photo.width)
-            painted = rgb_to_photo(rgb)
-        return painted
+        path = self.paths[photo_id]
+        colorized = read_photo(path)
+        if colorized.size == image.size:
+            return colorized
+        ratio = colorized.width / colorized.height * image.height / image.width
+        if not 1 - _MAX_ASPECT_ERROR < ratio < 1 + _MAX_ASPECT_ERROR:
+            raise ValueError(
+                f"{path} is {colorized.width}x{colorized.height}, its photo "
+                f"{image.width}x{image.height}: cropped or rotated images cannot be compared"
+            )
+        return rgb_to_photo(resize(photo_to_rgb(colorized), image.height, image.width))
+
+
+def predict_crop_and_whole(
+    predictor: Predictor,
+    photo_id: str,
+    target: Image.Image,
+    crop: Image.Image,
+    *,
+    full_size: bool,
+) -> tuple[Image.Image, Image.Image]:
+    """Predict a photo's square crop and the whole photo.
+
+    Args:
+        predictor: the method.
+        photo_id: of the photo.
+        target: the whole photo.
+        crop: its square crop, as of `center_square`.
+        full_size: the whole photo is needed; otherwise the crop may stand in for it.
+    """
+    if predictor.crops_full_size:
+        whole = predictor(photo_id, target)
+        return center_square(whole, crop.width), whole
+    prediction = predictor(photo_id, crop)
+    if target.size == crop.size or not full_size:
+        return prediction, prediction
+    return prediction, predictor(photo_id, target)
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, shortened to 16 digits: enough to tell when it is another one."""
+    """Compute the first 16 digits of a file's SHA-256: enough to detect another file."""
     return file_sha256(path)[:16]
 
 
-def with_ab(photo: Image.Image, ab: Tensor) -> Image.Image:
-    return rgb_to_photo(guided_upsample(photo_to_rgb(photo), ab))
-
-
 def center_crop_rgb(rgb: Tensor, size: int) -> Tensor:
-    """The largest centered square of a uint8 photo (3, H, W), at a size."""
+    """Resize the largest centered square of a uint8 photo (3, H, W) to (3, size, size)."""
     height, width = rgb.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     return resize(rgb[:, top : top + side, left : left + side], size, size)
 
 
-def center_square(photo: Image.Image, size: int) -> Image.Image:
-    """The largest centered square of a photo, at a size.
+def center_square(image: Image.Image, size: int) -> Image.Image:
+    """Resize the largest centered square of an image to `size` pixels.
 
     Raises:
-        ValueError: if the photo is smaller.
+        ValueError: if the image is smaller.
     """
-    if min(photo.size) < size:
-        raise ValueError(f"a photo of {photo.width}x{photo.height} has no square of {size} px")
-    return rgb_to_photo(center_crop_rgb(photo_to_rgb(photo), size))
+    if min(image.size) < size:
+        raise ValueError(f"a photo of {image.width}x{image.height} has no square of {size} px")
+    return rgb_to_photo(center_crop_rgb(photo_to_rgb(image), size))

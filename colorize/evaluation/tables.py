@@ -1,66 +1,167 @@
-"""Means with intervals, paired differences, ranks and tables of what was judged."""
+"""Markdown tables and JSON of evaluation results."""
 
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from colorize.evaluation.bootstrap import DRAWS, Summary
-from colorize.evaluation.evaluator import GROUND_TRUTH, EvaluationResult
-from colorize.metrics.features import EXTRACTORS, LPIPS, column_names
+from colorize.evaluation.baselines import GROUND_TRUTH
+from colorize.evaluation.bootstrap import DRAWS, SEED, Estimate, Summary
+from colorize.evaluation.result import EvaluationResult
+from colorize.metrics.columns import COLUMNS
+from colorize.metrics.features import PERCEPTUAL_METRICS
 from colorize.utils.files import atomic_write
 
-ERRORS = ("ab_error", "delta_e", "colorfulness_error", "ssim")
-COLORS = ("colorfulness", "colorfulness_absolute", "pooled_colorfulness_error", "pooled_cast")
-SEEN = (LPIPS, *(column for name in EXTRACTORS for column in column_names(name)))
-OTHERS = ("ab_error_worst_decile", "bleeding", "pooled_psnr", "psnr")
+ERROR_COLUMNS = ("ab_error", "ab_mae", "delta_e", "colorfulness_error", "ssim")
+COLOR_COLUMNS = (
+    "colorfulness",
+    "colorfulness_absolute",
+    "dataset_colorfulness_error",
+    "dataset_color_cast",
+)
+PERCEPTUAL_COLUMNS = tuple(column for metric in PERCEPTUAL_METRICS for column in metric.columns)
+OTHER_COLUMNS = ("ab_error_worst_decile", "bleeding", "dataset_psnr", "psnr")
+_ARROWS = {None: "", True: " ↑", False: " ↓"}
+
+
+def table(
+    summary: Summary,
+    columns: Sequence[str],
+    titles: Mapping[str, str] | None = None,
+    rank_by: str | None = None,
+) -> str:
+    """Format some metrics as a Markdown table, each value with its interval.
+
+    Args:
+        summary: the estimates.
+        columns: keys of `COLUMNS`; one for which no predictor has a value is left out.
+        titles: of the predictors (default: their names).
+        rank_by: the metric by which predictors are sorted; a column with their ranks is added.
+    """
+    filled = [c for c in columns if any(summary.estimate(name, c) for name in summary.names)]
+    heads = [COLUMNS[c].title + _ARROWS[COLUMNS[c].higher_is_better] for c in filled]
+    first = ["", "rank"] if rank_by else [""]
+    lines = [
+        "| " + " | ".join([*first, *heads]) + " |",
+        "|---|" + "---:|" * (len(heads) + len(first) - 1),
+    ]
+    ranks = summary.ranks(rank_by) if rank_by else {}
+    for name in _sorted_names(summary, rank_by) if rank_by else summary.names:
+        cells = [(titles or {}).get(name, name)]
+        if rank_by:
+            cells.append("–".join(map(str, sorted(set(ranks.get(name, ()))))))
+        for column in filled:
+            is_error = COLUMNS[column].higher_is_better is not None
+            blank = name == GROUND_TRUTH and is_error  # the ground truth has no errors
+            cells.append("" if blank else _cell(summary.estimate(name, column), column))
+        lines.append("| " + " | ".join(cells) + " |")
+    reasons = {column: summary.skip_reason(column) for column in columns}
+    notes = "".join(f"\n\n{COLUMNS[c].title}: {text}." for c, text in reasons.items() if text)
+    return ("\n".join(lines) if filled else "") + notes
+
+
+def _sorted_names(summary: Summary, column: str) -> list[str]:
+    """Sort the predictors from best to worst, the ground truth first."""
+    sign = -1 if COLUMNS[column].higher_is_better else 1
+
+    def key(name: str) -> tuple[bool, float]:
+        estimate = summary.estimate(name, column)
+        return name != GROUND_TRUTH, estimate.value * sign if estimate else 0.0
+
+    return sorted(summary.names, key=key)
+
+
+def _cell(estimate: Estimate | None, column: str) -> str:
+    if estimate is None:
+        return ""
+    digits = COLUMNS[column].digits
+    if math.isnan(estimate.low):
+        return f"{estimate.value:.{digits}f}"
+    return f"{estimate.value:.{digits}f} ({estimate.low:.{digits}f}–{estimate.high:.{digits}f})"
 
 
 def tables(summary: Summary, titles: Mapping[str, str] | None = None) -> str:
-    """The columns that matter, in tables narrow enough for a small screen."""
-    told = [
-        summary.table(ERRORS, titles, rank="ab_error"),
-        summary.table(COLORS, titles),
-        summary.table(OTHERS, titles),
+    """Format the main metrics in several tables, each narrow enough for a small screen."""
+    texts = [
+        table(summary, ERROR_COLUMNS, titles, rank_by="ab_error"),
+        table(summary, COLOR_COLUMNS, titles),
     ]
-    if summary.has_features:
-        told.insert(2, summary.table(SEEN, titles))
-    return "\n\n".join(told)
+    if summary.has_perceptual:
+        texts.append(table(summary, PERCEPTUAL_COLUMNS, titles))
+    return "\n\n".join([*texts, table(summary, OTHER_COLUMNS, titles)])
+
+
+def as_json(summary: Summary, baseline: str = "mean-ab") -> dict[str, dict[str, Any]]:
+    """Collect every estimate, and every paired difference from a baseline, for JSON."""
+    ranks = summary.ranks("ab_error")
+    records: dict[str, dict[str, Any]] = {}
+    for name in summary.names:
+        records[name] = {
+            "estimates": {
+                column: _json_value(summary.estimate(name, column), summary.skip_reason(column))
+                for column in COLUMNS
+            },
+            "ranks": ranks.get(name),
+        }
+        if baseline in summary.names and name not in (baseline, GROUND_TRUTH):
+            records[name][f"difference from {baseline}"] = {
+                column: _json_value(summary.difference(name, baseline, column))
+                for column in COLUMNS
+            }
+    return records
+
+
+def _json_value(
+    estimate: Estimate | None, reason: str | None = None
+) -> dict[str, float | None] | str | None:
+    """Return an estimate for JSON, which has no NaN; or why there is none."""
+    if estimate is None:
+        return reason
+    return {key: value if math.isfinite(value) else None for key, value in vars(estimate).items()}
 
 
 _LEGEND = """\
-rank: the places that a row may have, as the intervals of its paired differences to the others leave
-them open. colorfulness, cast, bleeding: the nearer to the truth's the better. cast: 1 where all is
-one tint. bleeding: the share of color edges away from any edge of the lightness. absolute: by
-DDColor's formula, else Hasler and Süsstrunk's. pooled: over all photos at once, where too dull and
-too glaring ones cancel. Runs paint the squares by themselves; those of a folder are cut out of its
-whole paintings. An interval knows the luck of the photos, not that of the training."""
+rank: the ranks that the intervals of the paired differences leave open. colorfulness, color cast,
+bleeding: best near the values of the ground truth. color cast: 1 if all color is one tint.
+bleeding: share of color edges away from any lightness edge. absolute: by DDColor's formula,
+otherwise Hasler and Süsstrunk's. dataset: over all photos at once, so that too dull and too vivid
+photos cancel. Models predict the square crops as such; crops of image folders are cut out of the
+full-size images. Intervals cover the sampling variance of the photos, not that of training."""
 
 
 def write_summary(
-    judged: Mapping[str, EvaluationResult], out: str | os.PathLike, against: str = "mean-ab"
+    results: Mapping[str, EvaluationResult], out: str | os.PathLike, baseline: str = "mean-ab"
 ) -> str:
-    """Write `summary.json` and `summary.md` into a folder; returns the Markdown.
+    """Write `summary.json` and `summary.md` into a folder.
 
-    In the JSON stand each row's paired differences from the row `against`.
+    Args:
+        results: by predictor, the ground truth among them.
+        out: the folder.
+        baseline: the JSON holds the paired differences of every predictor from this one.
+
+    Returns:
+        The Markdown.
     """
-    parts = {"square": f"On squares of {judged[GROUND_TRUTH].stamp['size']} px"}
-    if judged[GROUND_TRUTH].full:
-        parts["full"] = "In full size"
-    summaries = {part: Summary(judged, part) for part in parts}
-    told = {
-        "stamp": judged[GROUND_TRUTH].stamp | {"bootstrap": {"draws": DRAWS, "seed": 0}},
-        "rows": {name: row.stamp["row"] for name, row in judged.items()},
-        **{part: summary.as_dict(against) for part, summary in summaries.items()},
+    provenance = results[GROUND_TRUTH].provenance
+    titles = {"crops": f"Square crops of {provenance['size']} px"}
+    summaries = {"crops": Summary(results)}
+    if results[GROUND_TRUTH].full_size_metrics:
+        titles["full_size"] = "Full size"
+        summaries["full_size"] = Summary(results, full_size=True)
+    record = {
+        "provenance": provenance | {"bootstrap": {"draws": DRAWS, "seed": SEED}},
+        "predictors": {name: result.provenance["predictor"] for name, result in results.items()},
+        **{part: as_json(summary, baseline) for part, summary in summaries.items()},
     }
-    with atomic_write(Path(out, "summary.json")) as part:
-        part.write_text(json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    with atomic_write(Path(out, "summary.json")) as tmp:
+        tmp.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     text = "\n\n".join(
-        f"{title}, {summaries[part].photos} photos, with 95 % intervals:\n\n"
-        + tables(summaries[part])
-        for part, title in parts.items()
+        f"{titles[part]}, {summary.photos} photos, with 95 % intervals:\n\n{tables(summary)}"
+        for part, summary in summaries.items()
     )
     text += f"\n\n{_LEGEND}"
-    with atomic_write(Path(out, "summary.md")) as part:
-        part.write_text(text + "\n")
+    with atomic_write(Path(out, "summary.md")) as tmp:
+        tmp.write_text(text + "\n")
     return text

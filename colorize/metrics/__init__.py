@@ -1,5 +1,26 @@
 """Metrics of a colorized photo against the ground truth, and of sets of photos."""
 
-from colorize.metrics.image import METRICS, ab_error, colorfulness, compute_metrics, psnr
+from colorize.metrics.columns import COLUMNS, METRICS, Column, compute_metrics
+from colorize.metrics.image import (
+    MetricImage,
+    ab_error,
+    ab_mae,
+    bleeding,
+    color_cast,
+    colorfulness,
+    psnr,
+)
 
-__all__ = ["METRICS", "ab_error", "colorfulness", "compute_metrics", "psnr"]
+__all__ = [
+    "COLUMNS",
+    "METRICS",
+    "Column",
+    "MetricImage",
+    "ab_error",
+    "ab_mae",
+    "bleeding",
+    "color_cast",
+    "colorfulness",
+    "compute_metrics",
+    "psnr",
+]

@@ -1,4 +1,4 @@
-"""The blind test: a page without any other file, pairs that only color tells apart, true counts."""
+"""The realism test: a self-contained page, pairs that differ in color only, correct counts."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ from colorize.cli import main
 from colorize.evaluation.realism_test import TEMPLATE, write_realism_test
 
 HOSTILE = """</script><b onclick='x'>"<!--&amp;\u2028é.jpg"""
-RED, GREEN = (200, 40, 40), (40, 160, 40)  # a real photo and a painted one, to eyes and browsers
+RED, GREEN = (200, 40, 40), (40, 160, 40)  # a real photo and a colorized one, to eyes and browsers
 
 ENTER, LEFT, RIGHT = "\ue007", "\ue012", "\ue014"  # WebDriver's names of these keys
 
@@ -66,7 +66,7 @@ def names(count):
 
 
 def decoded(trial):
-    return [Image.open(io.BytesIO(base64.b64decode(data))) for data in trial["pictures"]]
+    return [Image.open(io.BytesIO(base64.b64decode(data))) for data in trial["images"]]
 
 
 def is_red(photo):
@@ -87,10 +87,10 @@ def test_the_page_needs_nothing_but_itself(tmp_path):
 
 def test_the_template_is_installed_with_the_package():
     tools = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["tool"]
-    assert TEMPLATE.name in tools["setuptools"]["package-data"]["colorize"]
+    assert f"evaluation/{TEMPLATE.name}" in tools["setuptools"]["package-data"]["colorize"]
 
 
-def test_each_pair_is_complete_and_lies_as_the_page_says(tmp_path):
+def test_each_pair_is_complete_and_ordered_as_the_page_says(tmp_path):
     path = write_realism_test(
         flat(RED, names(20)), flat(GREEN, names(20)), tmp_path / "t.html", 3, 0.5, "Mine"
     )
@@ -99,21 +99,21 @@ def test_each_pair_is_complete_and_lies_as_the_page_says(tmp_path):
     assert sorted(trial["photo"] for trial in test["trials"]) == sorted(names(20))
     for trial in test["trials"]:
         real = [is_red(photo) for photo in decoded(trial)]
-        assert real == ([False, True] if trial["painted"] == "left" else [True, False])
-    assert {trial["painted"] for trial in test["trials"]} == {"left", "right"}
+        assert real == ([False, True] if trial["colorized"] == "left" else [True, False])
+    assert {trial["colorized"] for trial in test["trials"]} == {"left", "right"}
 
 
 @pytest.mark.parametrize(
     ("size", "expected"), [((1500, 1000), (512, 341)), ((90, 60), (90, 60)), ((3, 2000), (1, 512))]
 )
-def test_nothing_but_color_tells_the_pair_apart(tmp_path, size, expected):
-    truth, painted = make_photo(*size, seed=1), make_photo(*size, seed=2)
+def test_the_images_of_a_pair_differ_in_color_only(tmp_path, size, expected):
+    target, colorized = make_photo(*size, seed=1), make_photo(*size, seed=2)
     exif = Image.Exif()
     exif[0x010E] = "taken in Rome"
-    truth.save(tmp_path / "t.jpg", quality=40, comment=b"real", dpi=(7, 7), exif=exif)
-    truth = Image.open(tmp_path / "t.jpg")
-    truth.info["icc_profile"] = b""
-    page = Page(write_realism_test({"a": truth}, {"a": painted}, tmp_path / "t.html"))
+    target.save(tmp_path / "t.jpg", quality=40, comment=b"real", dpi=(7, 7), exif=exif)
+    target = Image.open(tmp_path / "t.jpg")
+    target.info["icc_profile"] = b""
+    page = Page(write_realism_test({"a": target}, {"a": colorized}, tmp_path / "t.html"))
     one, other = decoded(page.test["trials"][0])
     assert one.size == other.size == expected
     assert one.format == other.format == "JPEG" and one.info == other.info
@@ -122,7 +122,7 @@ def test_nothing_but_color_tells_the_pair_apart(tmp_path, size, expected):
     assert [layer[1:3] for layer in one.layer] == [(1, 1)] * 3  # no chroma is left out
 
 
-def test_the_seed_draws_the_order_and_the_sides(tmp_path):
+def test_the_seed_determines_the_order_and_the_sides(tmp_path):
     def draw(order, seed):
         path = tmp_path / "t.html"
         write_realism_test(flat(RED, order), flat(GREEN, sorted(order)), path, seed)
@@ -132,7 +132,7 @@ def test_the_seed_draws_the_order_and_the_sides(tmp_path):
     same, trials = draw(names(12), 5)
     assert draw(shuffled, 5)[0] == same
     others = draw(names(12), 6)[1]
-    for key in ("photo", "painted"):
+    for key in ("photo", "colorized"):
         assert [trial[key] for trial in trials] != [trial[key] for trial in others]
     assert [trial["photo"] for trial in trials] != names(12)
 
@@ -148,44 +148,44 @@ def test_hostile_names_are_only_text(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("truths", "painted", "options", "message"),
+    ("targets", "colorized", "options", "message"),
     [
         ({}, {}, {}, "got none"),
-        (flat(RED, "ab"), flat(GREEN, "bc"), {}, r"\['a', 'c'\] stand alone"),
+        (flat(RED, "ab"), flat(GREEN, "bc"), {}, r"\['a', 'c'\] differ"),
         (flat(RED, "a"), flat(GREEN, "a", (9, 8)), {}, r"'a' is \(90, 60\), its .* \(9, 8\)"),
         (flat(RED, "a"), flat(GREEN, "a"), {"seconds": 0}, "got 0"),
         (flat(RED, "a"), flat(GREEN, "a"), {"seconds": float("nan")}, "got nan"),
         (flat(RED, "a"), flat(GREEN, "a"), {"seconds": float("inf")}, "got inf"),
     ],
 )
-def test_errors_name_what_is_wrong(tmp_path, truths, painted, options, message):
+def test_errors_name_what_is_wrong(tmp_path, targets, colorized, options, message):
     with pytest.raises(ValueError, match=message):
-        write_realism_test(truths, painted, tmp_path / "t.html", **options)
+        write_realism_test(targets, colorized, tmp_path / "t.html", **options)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_draws_photos_by_the_seed(folder, tmp_path):
-    drawn = []
+def test_the_command_samples_photos_by_the_seed(folder, tmp_path):
+    samples = []
     for seed in ("0", "0", "1", "2"):
-        words = ["--photos", str(folder), "--part", "train", "--count", "2", "--seed", seed]
+        words = ["--data", str(folder), "--split", "train", "--count", "2", "--seed", seed]
         page = tmp_path / "t.html"
-        command = ["blindtest", str(folder / "train"), *words, "-o", str(page), "--overwrite"]
+        command = ["realism-test", str(folder / "train"), *words, "-o", str(page), "--overwrite"]
         assert main(command) == 0
         test = Page(page).test
         assert test["seed"] == int(seed) and test["seconds"] == 1
-        drawn.append({trial["photo"] for trial in test["trials"]})
-    assert drawn[0] == drawn[1] and all(len(some) == 2 for some in drawn)
-    assert len(set(map(frozenset, drawn))) > 1
+        samples.append({trial["photo"] for trial in test["trials"]})
+    assert samples[0] == samples[1] and all(len(sample) == 2 for sample in samples)
+    assert len(set(map(frozenset, samples))) > 1
     kept = page.read_bytes()
-    assert main(command[:-1]) == 2  # it is there
+    assert main(command[:-1]) == 2  # the page exists
     photo = folder / "train" / "train0.jpg"
     before = photo.read_bytes()
-    assert main([*command[:-2], str(photo), "--overwrite"]) == 2  # no page
+    assert main([*command[:-2], str(photo), "--overwrite"]) == 2  # not a page
     assert (page.read_bytes(), photo.read_bytes()) == (kept, before)
 
 
-# In a browser. `seen` has a line for each pair that stood on the screen: the times of the first
-# and the last frame that had it, and from left to right, or from above, whether a photo is red.
+# In a browser. `seen` has an entry for each pair that was on the screen: the times of its first
+# and last frame, and from left to right, or top to bottom, whether a photo is red.
 WATCH = """
 window.seen = [];
 const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
@@ -254,7 +254,7 @@ def test_a_browser_goes_through_it_by_keyboard(tmp_path, browser):
     browser.execute_script(WATCH)
     assert browser.title.split() == HOSTILE.split() and fits(browser)
     assert "Space" in words(browser, "welcome") and "Tap" not in words(browser, "welcome")
-    press(browser, "f")  # nothing is asked yet
+    press(browser, "f")  # there is no question yet
 
     fooled = [False, True, False, False, True]
     keys = {"left": [LEFT, "f", LEFT], "right": ["J", RIGHT, "j"]}
@@ -271,13 +271,13 @@ def test_a_browser_goes_through_it_by_keyboard(tmp_path, browser):
             "document.dispatchEvent(new KeyboardEvent('keydown', { key: 'f', ctrlKey: true }))"
         )
         assert js(browser, "answers.length") == number and fits(browser)
-        other = {"left": "right", "right": "left"}[trial["painted"]]
-        press(browser, keys[other if wrong else trial["painted"]].pop(0))
+        other = {"left": "right", "right": "left"}[trial["colorized"]]
+        press(browser, keys[other if wrong else trial["colorized"]].pop(0))
     assert sorted(map(len, keys.values())) == [0, 1]  # each key has answered
 
     height = js(browser, "innerHeight")
     for trial, pair in zip(trials, js(browser, "seen"), strict=True):
-        assert pair["real"] == [side != trial["painted"] for side in ("left", "right")]
+        assert pair["real"] == [side != trial["colorized"] for side in ("left", "right")]
         assert pair["bare"]
         assert 950 <= pair["last"] - pair["first"] < 4000
         one, other = pair["places"]
@@ -291,7 +291,7 @@ def test_a_browser_goes_through_it_by_keyboard(tmp_path, browser):
     until(lambda: has_colors(browser))
 
     browser.find_element("id", "download").click()
-    file = tmp_path / "got" / "blindtest.json"
+    file = tmp_path / "got" / "realism-test.json"
     until(file.exists)
     result = json.loads(file.read_text(encoding="utf-8"))
     assert (result["fooled"], result["trials"], result["rate"]) == (2, 5, 0.4)
@@ -299,8 +299,8 @@ def test_a_browser_goes_through_it_by_keyboard(tmp_path, browser):
     assert (result["method"], result["title"]) == ("Wilson 95 %", HOSTILE)
     assert (result["seed"], result["seconds"]) == (2, 1)
     for answer, trial, wrong in zip(result["answers"], trials, fooled, strict=True):
-        assert (answer["photo"], answer["painted"]) == (trial["photo"], trial["painted"])
-        assert answer["fooled"] == wrong == (answer["answer"] != answer["painted"])
+        assert (answer["photo"], answer["colorized"]) == (trial["photo"], trial["colorized"])
+        assert answer["fooled"] == wrong == (answer["answer"] != answer["colorized"])
         assert 0 <= answer["milliseconds"] < 20000
         assert 1000 <= answer["shown_milliseconds"] < 4000
 
@@ -331,6 +331,6 @@ def test_a_phone_stacks_the_photos_and_is_touched(tmp_path, browser):
         upper, lower = pair["places"]
         assert upper["bottom"] <= lower["top"] and lower["bottom"] <= 800
         assert 0 <= upper["left"] == lower["left"] and upper["right"] <= 375
-        assert pair["real"][0] == (trial["painted"] == "right")
+        assert pair["real"][0] == (trial["colorized"] == "right")
     assert js(browser, "answers.map((one) => one.answer)") == ["right", "right"]
     assert js(browser, "document.getElementById('results').checkVisibility()")

@@ -1,163 +1,221 @@
-"""Settings of a training run."""
+"""Settings of a training run. Imports neither torch nor anything else that is slow."""
 
 import dataclasses
+import inspect
 import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
-from colorize.utils.device import PRECISIONS
 from colorize.utils.files import atomic_write
 from colorize.utils.legacy import upgrade_settings
 
-# Names of losses; the functions are in `colorize.losses`.
-PIXEL_LOSS_NAMES = ("mse", "l1", "smooth_l1")
-PERCEPTUAL = "perceptual"
-CROSS_ENTROPY = "rebalanced_cross_entropy"
-RECONSTRUCTION_LOSSES = (*PIXEL_LOSS_NAMES, PERCEPTUAL, CROSS_ENTROPY)
-GAN_LOSS_NAMES = ("vanilla", "least_squares", "hinge")
+# Names of the losses; the functions are in `colorize.losses`.
+ReconstructionLoss = Literal["mse", "l1", "smooth_l1", "perceptual", "rebalanced_cross_entropy"]
+GanLoss = Literal["vanilla", "least_squares", "hinge"]
+LRSchedule = Literal["constant", "linear", "cosine"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Phase = Literal["generator", "discriminator", "joint"]
 
-SCHEDULES = ("constant", "linear", "cosine")
-PHASES = ("generator", "discriminator", "joint")
+PERCEPTUAL: ReconstructionLoss = "perceptual"
+CROSS_ENTROPY: ReconstructionLoss = "rebalanced_cross_entropy"
+
+T = TypeVar("T")
+
+
+class Bounds(NamedTuple):
+    """The values that a number may have, with or without both ends."""
+
+    low: float
+    high: float = math.inf
+    includes_ends: bool = True
+
+    def contain(self, value: float) -> bool:
+        """Whether `value` is allowed; NaN is not."""
+        if self.includes_ends:
+            return self.low <= value <= self.high
+        return self.low < value < self.high
+
+    def __str__(self) -> str:
+        if self.high == math.inf:
+            return f"at least {self.low}" if self.includes_ends else f"above {self.low}"
+        if self.includes_ends:
+            return f"from {self.low} to {self.high}"
+        return f"between {self.low} and {self.high}"
+
+
+COUNT = Bounds(1)
+POSITIVE = Bounds(0, includes_ends=False)
+SHARE = Bounds(0, 1)
+
+
+def _setting(default: T, description: str, bounds: Bounds | None = None) -> T:
+    """Define a field with the description for `colorize train --help` and its bounds."""
+    return field(default=default, metadata={"help": description, "bounds": bounds})
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All that decides a run, but its photos and its machine.
+    """All settings of a run, except its photos and its machine.
 
     Attributes:
         model: a name in `colorize.models.MODELS`.
-        model_kwargs: arguments of the model's constructor, of types that JSON knows.
-        init_from: trained network whose weights training begins with, as `Colorizer.from_pretrained`
-            finds it: a run, a folder, a name; a critic begins anew. None begins all anew.
-        crop_size: side of the square crops in pixels.
-        epochs: passes through the training photos, at most.
-        batch_size: photos per step, over all processes.
-        grad_accum_steps: so many micro-batches per step and process; saves memory. BatchNorm then
-            normalizes by each micro-batch; nothing else changes.
-        lr: Adam's learning rate.
-        betas: Adam's decay rates.
-        encoder_lr_mult: an encoder that begins with trained weights learns at lr times this.
-        lr_schedule: "constant"; "linear": constant for the first half of the epochs, then linearly
-            down to 0 (pix2pix); or "cosine", from the first epoch down to 0.
-        grad_clip: largest norm of the gradient of all of a network's weights; None does not clip.
-        ema_decay: decay of the moving average of the weights that then paint; it warms up, n steps in it
-            is at most (1 + n) / (10 + n). None paints with the weights as they are.
-        reconstruction_loss: the loss between painted and true ab, a name in `RECONSTRUCTION_LOSSES`.
-        perceptual_weights: of VGG16-bn for the perceptual loss, a name in torchvision or a file.
-        gan_loss: the loss against a critic, a name in `colorize.losses.gan`; None
-            trains without a critic.
-        reconstruction_weight: weight of the distance beside the adversarial loss (pix2pix: 100).
-        discriminator_lr: the critic's learning rate; None is `lr`.
-        phases: of an adversarial run, in order: (name, epochs, factor of the learning rates), with
-            the names "generator" (alone), "discriminator" (alone) and "joint"; they may come again.
-            None is both from the beginning.
-        selection_interval: steps of a joint phase after which the turn is looked for; None never.
-        degradation_prob: share of the photos whose input is aged (`colorize.data.degradations`), from 0 to 1.
-        hint_dropout: share of the photos that get no hint, beside the paper's one in eight, from
-            0 to 1; for a network that takes hints and is to paint well without.
-        patience: stop after so many epochs in a row without a better validation loss; None never.
-        seed: of the weights, the order, the crops, the dropout.
-        precision: "fp32"; "bf16"; "fp16", with a scaled loss, on CUDA only; or "auto", bf16 where
-            the hardware multiplies it, else fp32.
-        compile: whether torch compiles the networks; takes minutes first. Checkpoints are the same.
-        deterministic: whether torch takes its repeatable algorithms on CUDA too, which are slower;
-            where it has none, it warns.
+        model_kwargs: arguments of the model's constructor, of types that JSON has.
     """
 
     model: str
     model_kwargs: dict[str, Any] = field(default_factory=dict)
-    init_from: str | None = None
-    crop_size: int = 224
-    epochs: int = 20
-    batch_size: int = 16
-    grad_accum_steps: int = 1
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    encoder_lr_mult: float = 1.0
-    lr_schedule: str = "constant"
-    grad_clip: float | None = None
-    ema_decay: float | None = None
-    reconstruction_loss: str = "mse"
-    perceptual_weights: str | None = "IMAGENET1K_V1"
-    gan_loss: str | None = None
-    reconstruction_weight: float = 1.0
-    discriminator_lr: float | None = None
-    phases: tuple[tuple[str, int, float], ...] | None = None
-    selection_interval: int | None = None
-    degradation_prob: float = 0.0
-    hint_dropout: float = 0.0
-    patience: int | None = None
-    seed: int = 0
-    precision: str = "auto"
-    compile: bool = False
-    deterministic: bool = False
+    init_from: str | None = _setting(
+        None,
+        "trained model whose weights training starts from, as `Colorizer.from_pretrained` finds "
+        "it: a run, a folder, a name; a discriminator starts from random weights; none for random "
+        "weights",
+    )
+    crop_size: int = _setting(224, "side of the square crops in pixels", COUNT)
+    epochs: int = _setting(20, "maximum number of passes through the training photos", COUNT)
+    batch_size: int = _setting(16, "photos per step, over all processes", COUNT)
+    grad_accum_steps: int = _setting(
+        1,
+        "micro-batches per step and process; more need less memory; BatchNorm normalizes by each "
+        "micro-batch, nothing else changes",
+        COUNT,
+    )
+    lr: float = _setting(1e-3, "Adam's learning rate", POSITIVE)
+    betas: tuple[float, float] = _setting((0.9, 0.999), "Adam's decay rates")
+    encoder_lr_mult: float = _setting(
+        1.0, "factor of the learning rate of an encoder that starts from trained weights"
+    )
+    lr_schedule: LRSchedule = _setting(
+        "constant",
+        "constant; linear: constant for the first half of the epochs, then linearly down to 0 "
+        "(pix2pix); or cosine: from the first epoch down to 0",
+    )
+    grad_clip: float | None = _setting(
+        None, "maximum norm of the gradient of each network; none for no clipping", POSITIVE
+    )
+    ema_decay: float | None = _setting(
+        None,
+        "decay of the exponential moving average of the weights that is then evaluated, such as "
+        "0.999; it warms up: after n steps it is at most (1 + n) / (10 + n); none for no average",
+        Bounds(0, 1, includes_ends=False),
+    )
+    reconstruction_loss: ReconstructionLoss = _setting(
+        "mse",
+        "loss between predicted and target ab: mse, l1, smooth_l1, perceptual or "
+        "rebalanced_cross_entropy",
+    )
+    perceptual_weights: str | None = _setting(
+        "IMAGENET1K_V1", "VGG16-bn's, for the perceptual loss: a name in torchvision or a file"
+    )
+    gan_loss: GanLoss | None = _setting(
+        None,
+        "adversarial loss: vanilla, least_squares or hinge; none to train without a discriminator",
+    )
+    reconstruction_weight: float = _setting(
+        1.0, "weight of the reconstruction loss beside the adversarial loss (pix2pix: 100)"
+    )
+    discriminator_lr: float | None = _setting(
+        None, "the discriminator's learning rate; none for lr"
+    )
+    phases: tuple[tuple[Phase, int, float], ...] | None = _setting(
+        None,
+        "phases of adversarial training, in order, with their epochs and factors of the learning "
+        "rates, such as generator:20,discriminator:4,joint:2:0.1; none for joint throughout",
+    )
+    selection_interval: int | None = _setting(
+        None,
+        "steps of a joint phase between two checks for the inflection point; none for no checks",
+        COUNT,
+    )
+    degradation_prob: float = _setting(
+        0.0, "share of the photos whose input is degraded like an old photo", SHARE
+    )
+    hint_dropout: float = _setting(
+        0.0,
+        "share of the photos that get no hints, beside the paper's one in eight; for a model that "
+        "is to work well without hints too",
+        SHARE,
+    )
+    patience: int | None = _setting(
+        None, "stop after this many epochs without a better validation loss; none for never", COUNT
+    )
+    seed: int = _setting(
+        0, "seed of the weights, the order, the crops, the dropout", Bounds(0, 2**63 - 1)
+    )
+    precision: Precision = _setting(
+        "auto",
+        "fp32; bf16; fp16, with a scaled loss, on CUDA only; or auto: bf16 where the hardware "
+        "multiplies it, else fp32",
+    )
+    compile: bool = _setting(
+        False, "compile the networks, which takes minutes; checkpoints stay the same"
+    )
+    deterministic: bool = _setting(
+        False, "use torch's deterministic algorithms on CUDA too, which are slower"
+    )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "betas", tuple(self.betas))  # JSON gives lists
-        for name in ("crop_size", "epochs", "batch_size", "grad_accum_steps", "lr"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        object.__setattr__(self, "betas", tuple(self.betas))  # JSON has lists
+        if self.phases is not None:
+            phases = tuple((name, int(epochs), float(rate)) for name, epochs, rate in self.phases)
+            object.__setattr__(self, "phases", phases)
+        self._check_bounds()
         if not all(0 <= beta < 1 for beta in self.betas) or len(self.betas) != 2:
             raise ValueError(f"betas must be two numbers from 0 to below 1, got {self.betas}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be from 0 to 2**63 - 1, got {self.seed}")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience must be at least 1, or none, got {self.patience}")
-        if self.grad_clip is not None and not self.grad_clip > 0:
-            raise ValueError(f"clip must be positive, or none, got {self.grad_clip}")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ValueError(f"ema must lie between 0 and 1, or be none, got {self.ema_decay}")
-        _check("precision", self.precision, PRECISIONS)
-        _check("lr_schedule", self.lr_schedule, SCHEDULES)
-        _check("reconstruction_loss", self.reconstruction_loss, RECONSTRUCTION_LOSSES)
-        if not 0 <= self.degradation_prob <= 1:
-            raise ValueError(f"degradation_prob must be from 0 to 1, got {self.degradation_prob}")
-        if not 0 <= self.hint_dropout <= 1:
-            raise ValueError(f"hint_dropout must be from 0 to 1, got {self.hint_dropout}")
-        if self.gan_loss is not None:
-            _check("gan_loss", self.gan_loss, GAN_LOSS_NAMES)
+        _check_name("precision", self.precision, get_args(Precision))
+        _check_name("lr_schedule", self.lr_schedule, get_args(LRSchedule))
+        _check_name("reconstruction_loss", self.reconstruction_loss, get_args(ReconstructionLoss))
+        if self.gan_loss is None:
+            self._check_gan_settings_are_unset()
         else:
-            for name, nothing in _OF_A_GAME.items():
-                if getattr(self, name) != nothing:
-                    value = "none" if nothing is None else nothing
-                    raise ValueError(
-                        f"{name} does nothing where there is no adversarial loss: set it to {value}"
-                    )
+            _check_name("gan_loss", self.gan_loss, get_args(GanLoss))
         if self.phases is not None:
-            self._check_phases()
-        if self.selection_interval is not None and self.selection_interval < 1:
-            raise ValueError(
-                f"selection_interval must be positive, or none, got {self.selection_interval}"
-            )
+            self._check_phases(self.phases)
 
-    def _check_phases(self) -> None:
-        phases = tuple((str(name), int(epochs), float(rate)) for name, epochs, rate in self.phases)
-        object.__setattr__(self, "phases", phases)
+    def _check_bounds(self) -> None:
+        for setting in dataclasses.fields(self):
+            bounds, value = setting.metadata.get("bounds"), getattr(self, setting.name)
+            if bounds is None or (value is None and setting.default is None):
+                continue
+            if not bounds.contain(value):
+                none = ", or none" if setting.default is None else ""
+                raise ValueError(f"{setting.name} must be {bounds}{none}, got {value}")
+
+    def _check_gan_settings_are_unset(self) -> None:
+        for name in ("reconstruction_weight", "discriminator_lr", "phases", "selection_interval"):
+            default = getattr(type(self), name)
+            if getattr(self, name) != default:
+                raise ValueError(
+                    f"{name} has no effect without an adversarial loss: set gan_loss, or leave "
+                    f"{name} at {'none' if default is None else default}"
+                )
+
+    def _check_phases(self, phases: tuple[tuple[Phase, int, float], ...]) -> None:
         for name, epochs, rate in phases:
-            _check("a phase", name, PHASES)
+            _check_name("a phase", name, get_args(Phase))
             if epochs < 1 or rate <= 0:
-                raise ValueError(f"phase {name} needs epochs and a rate, got {epochs} and {rate}")
+                raise ValueError(
+                    f"phase {name} needs positive epochs and a positive factor of the learning "
+                    f"rate, got {epochs} and {rate}"
+                )
         if self.patience is not None:
             raise ValueError(
-                "patience and phases do not go together: while the critic learns alone, nothing "
-                "gets better; set one of them to none"
+                "patience and phases exclude each other, because the validation loss cannot "
+                "improve while the discriminator learns alone: set one of them to none"
             )
         if self.selection_interval is not None and "joint" not in {name for name, _, _ in phases}:
-            raise ValueError(
-                "selection_interval looks for the turn of a phase both, and there is none"
-            )
+            raise ValueError("selection_interval requires a joint phase")
         total = sum(epochs for _, epochs, _ in phases)
         if total != self.epochs:
-            raise ValueError(f"the phases have {total} epochs, epochs says {self.epochs}")
+            raise ValueError(f"the phases have {total} epochs, but epochs is {self.epochs}")
 
-    def phase(self, epoch: int) -> tuple[str, int]:
-        """The phase of an epoch, counted from 0, and the epoch in which it began."""
+    def phase(self, epoch: int) -> tuple[Phase, int]:
+        """Return the phase of an epoch, counted from 0, and the epoch in which it begins."""
         name, begin, _ = self._phase(epoch)
         return name, begin
 
-    def _phase(self, epoch: int) -> tuple[str, int, float]:
+    def _phase(self, epoch: int) -> tuple[Phase, int, float]:
         begin = 0
         for name, epochs, rate in self.phases or ():
             if epoch < begin + epochs:
@@ -167,37 +225,18 @@ class TrainConfig:
 
     @property
     def eval_checkpoint(self) -> str:
-        """Which of a run's weights to paint with: "best", "last" or "turn".
+        """Which of a run's checkpoints to evaluate: "best", "last" or "inflection".
 
-        The best are those of the lowest validation loss. An adversarial run is shown as it ended,
-        because by its distance the dullest epoch would win, or at the turn where one was sought.
+        The best has the lowest validation loss. Of an adversarial run it is the last, because
+        selecting by the reconstruction loss would pick the least colorful epoch, or the inflection
+        point where one was searched for.
         """
         if self.gan_loss is None:
             return "best"
-        return "last" if self.selection_interval is None else "turn"
-
-    @property
-    def loss(self) -> str:
-        """The loss in words."""
-        if self.gan_loss is None:
-            return self.reconstruction_loss
-        return f"{self.reconstruction_weight:g} {self.reconstruction_loss} + {self.gan_loss} game"
-
-    @property
-    def plan(self) -> str:
-        """Epochs, rates and schedule in words."""
-        rates = f"lr {self.lr:g}"
-        if self.discriminator_lr is not None:
-            rates += f" (critic {self.discriminator_lr:g})"
-        words = [f"{self.epochs} epochs of {self.batch_size}", rates, self.lr_schedule]
-        if self.ema_decay is not None:
-            words.append(f"EMA {self.ema_decay:g}")
-        for name, epochs, rate in self.phases or ():
-            words.append(f"{name} {epochs}" + ("" if rate == 1 else f" at {rate:g} lr"))
-        return ", ".join(words)
+        return "last" if self.selection_interval is None else "inflection"
 
     def lr_factor(self, epoch: int) -> float:
-        """What the learning rate is multiplied by in an epoch, counted from 0."""
+        """Return the factor of the learning rates in an epoch, counted from 0."""
         return self._schedule_factor(epoch) * self._phase(epoch)[2]
 
     def _schedule_factor(self, epoch: int) -> float:
@@ -210,15 +249,15 @@ class TrainConfig:
 
     def save(self, path: Path) -> None:
         """Write the settings as JSON."""
-        with atomic_write(path) as part:
-            part.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        with atomic_write(path) as tmp:
+            tmp.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> "TrainConfig":
         """Read settings written by `save`.
 
         Raises:
-            ValueError: if the file holds something else.
+            ValueError: if the file does not hold settings.
         """
         try:
             return cls(**upgrade_settings(json.loads(Path(path).read_text())))
@@ -226,15 +265,19 @@ class TrainConfig:
             raise ValueError(f"{path} does not hold the settings of a run: {error}") from error
 
 
-# Settings that only an adversarial run reads, and what they are elsewhere.
-_OF_A_GAME = {
-    "reconstruction_weight": 1.0,
-    "discriminator_lr": None,
-    "phases": None,
-    "selection_interval": None,
-}
+def _check_name(setting: str, name: str, choices: tuple[str, ...]) -> None:
+    if name not in choices:
+        raise ValueError(f"{setting} must be one of {', '.join(choices)}, got {name!r}")
 
 
-def _check(name: str, value: str, known) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+# The docstring lists all settings, from their descriptions.
+TrainConfig.__doc__ = "\n".join(
+    (
+        inspect.getdoc(TrainConfig) or "",
+        *(
+            f"    {setting.name}: {setting.metadata['help']}."
+            for setting in dataclasses.fields(TrainConfig)
+            if "help" in setting.metadata
+        ),
+    )
+)

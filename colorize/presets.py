@@ -1,16 +1,63 @@
-"""The methods: their settings by the papers, and at demonstration size."""
+"""Presets: the settings of the papers, and the same methods at demonstration size."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from colorize.config import TrainConfig
 
-# Of the source story, for attempts one and two alike.
-_FIRST_SETUP = {
-    "model_kwargs": {"encoder_weights": "IMAGENET1K_V1"},
-    "encoder_lr_mult": 0.1,
-    "patience": 3,
-}
-_PIX2PIX = TrainConfig(
+
+@dataclass(frozen=True)
+class Preset:
+    """A method.
+
+    Attributes:
+        title: what characterizes it.
+        paper: its source.
+        config: the paper's settings.
+        quick: settings of demonstration size: minutes on a CPU, without pretrained weights. They
+            learn the colors of the demo photos and little else. Epochs of three steps are noisy,
+            hence the lower learning rate and the longer patience.
+    """
+
+    title: str
+    paper: str
+    config: TrainConfig
+    quick: TrainConfig | None = None
+
+
+_RESNET34: dict[str, Any] = {"encoder_name": "resnet34", "encoder_weights": "IMAGENET1K_V1"}
+_RESNET18: dict[str, Any] = {"encoder_name": "resnet18", "width": 64}
+_ATTENTION: dict[str, Any] = {"attention": 8, "spectral_norm": True, "discriminator_attention": 8}
+
+
+def _quick(config: TrainConfig, model_kwargs: dict[str, Any], epochs: int) -> TrainConfig:
+    return replace(config, model_kwargs=model_kwargs, epochs=epochs, crop_size=64, batch_size=4)
+
+
+def _quick_mse(config: TrainConfig, model_kwargs: dict[str, Any]) -> TrainConfig:
+    return replace(_quick(config, model_kwargs, epochs=30), lr=3e-4, patience=10)
+
+
+def _quick_unet(config: TrainConfig, model_kwargs: dict[str, Any] | None = None) -> TrainConfig:
+    small = {"depth": 6, "base_channels": 32}
+    return _quick(config, small | (model_kwargs or {}), epochs=60)
+
+
+def _quick_encoder_unet(
+    config: TrainConfig, model_kwargs: dict[str, Any] | None = None
+) -> TrainConfig:
+    quick = _quick(config, _RESNET18 | (model_kwargs or {}), epochs=30)
+    return replace(quick, lr=1e-3, ema_decay=0.9)
+
+
+_AUTOENCODER = TrainConfig(
+    model="resnet_autoencoder",
+    model_kwargs={"encoder_weights": "IMAGENET1K_V1"},
+    encoder_lr_mult=0.1,
+    patience=3,
+)
+_FCN = replace(_AUTOENCODER, model="resnet_fcn")
+_PIX2PIX = TrainConfig(  # sections 3.3 and 6.2
     model="unet_gan",
     crop_size=256,
     epochs=100,
@@ -21,7 +68,7 @@ _PIX2PIX = TrainConfig(
     gan_loss="vanilla",
     reconstruction_weight=100.0,
 )
-_RESNET34 = {"encoder_name": "resnet34", "encoder_weights": "IMAGENET1K_V1"}
+_UNET = replace(_PIX2PIX, model="unet", gan_loss=None, reconstruction_weight=1.0)  # table 1: L1
 _ENCODER_UNET = TrainConfig(
     model="encoder_unet",
     model_kwargs=_RESNET34,
@@ -31,123 +78,134 @@ _ENCODER_UNET = TrainConfig(
     ema_decay=0.999,
     reconstruction_loss="l1",
 )
+_ZHANG2016 = replace(  # section 3.1; Adam's decay rates from their code
+    _ENCODER_UNET,
+    model="color_classifier",
+    betas=(0.9, 0.99),
+    reconstruction_loss="rebalanced_cross_entropy",
+)
+_LSGAN = replace(_PIX2PIX, gan_loss="least_squares")  # only the loss differs from pix2pix
+_SAGAN = replace(  # spectral norm in both networks, attention at 32x32, two learning rates
+    _PIX2PIX,
+    model_kwargs=_ATTENTION,
+    lr=1e-4,
+    discriminator_lr=4e-4,
+    betas=(0.0, 0.9),
+    ema_decay=0.999,
+    gan_loss="hinge",
+)
+_NOGAN = TrainConfig(
+    model="encoder_unet_gan",
+    model_kwargs=_RESNET34 | _ATTENTION,
+    crop_size=192,
+    epochs=25,
+    lr=1e-4,
+    discriminator_lr=5e-4,
+    betas=(0.0, 0.9),
+    encoder_lr_mult=0.1,
+    ema_decay=0.999,
+    reconstruction_loss="perceptual",
+    gan_loss="vanilla",
+    reconstruction_weight=1.5,
+    phases=(("generator", 20, 1.0), ("discriminator", 4, 1.0), ("joint", 1, 0.2)),
+    selection_interval=50,
+)
+_NOGAN_QUICK = replace(
+    _NOGAN,
+    model_kwargs=_RESNET18 | _ATTENTION | {"discriminator_channels": 32},
+    crop_size=64,
+    batch_size=4,
+    epochs=40,
+    lr=1e-3,
+    ema_decay=0.9,
+    reconstruction_loss="l1",
+    reconstruction_weight=10.0,
+    phases=(("generator", 25, 1.0), ("discriminator", 5, 1.0), ("joint", 10, 0.2)),
+    selection_interval=3,
+)
+_HINT_GUIDED = replace(
+    _ENCODER_UNET, model_kwargs=_RESNET34 | {"hints": True}, reconstruction_loss="smooth_l1"
+)
+_DEGRADED = replace(_ENCODER_UNET, degradation_prob=0.8)
 
-PRESETS = {
-    # 1. ResNet50 features, MSE: paints everything brown.
-    "autoencoder": TrainConfig(model="resnet_autoencoder", **_FIRST_SETUP),
-    # 2. The same setup, every level of a ResNet101.
-    "fcn": TrainConfig(model="resnet_fcn", **_FIRST_SETUP),
-    # 3. pix2pix (Isola et al. 2017, sections 3.3 and 6.2).
-    "unet_gan": _PIX2PIX,
-    # What its U-Net learns without a critic (L1 alone, Isola et al. 2017, table 1).
-    "unet": replace(_PIX2PIX, model="unet", gan_loss=None, reconstruction_weight=1.0),
-    # A pretrained backbone inside the U-Net.
-    "encoder_unet": _ENCODER_UNET,
-    "perceptual": replace(_ENCODER_UNET, reconstruction_loss="perceptual"),
-    # Zhang, Isola, Efros 2016, section 3.1 (Adam's numbers from their code).
-    "zhang2016": replace(
-        _ENCODER_UNET,
-        model="color_classifier",
-        betas=(0.9, 0.99),
-        reconstruction_loss="rebalanced_cross_entropy",
+METHODS = {
+    "autoencoder": Preset(
+        "ResNet50 features, squared error: predicts brown",
+        "the source project's first model",
+        _AUTOENCODER,
+        _quick_mse(_AUTOENCODER, {}),
     ),
-    # Mao et al. 2017: the loss alone differs from pix2pix.
-    "lsgan": replace(_PIX2PIX, gan_loss="least_squares"),
-    # Zhang et al. 2019: hinge, spectral norm in both, attention at 32x32, two learning rates.
-    "sagan": replace(
+    "fcn": Preset(
+        "sum of scores from every level of a ResNet101",
+        "Long et al. 2015, arXiv:1411.4038",
+        _FCN,
+        _quick_mse(_FCN, {"encoder_name": "resnet18"}),
+    ),
+    "unet_gan": Preset(
+        "pix2pix: U-Net and patch discriminator",
+        "Isola et al. 2017, arXiv:1611.07004",
         _PIX2PIX,
-        model_kwargs={"spectral_norm": True, "attention": 8, "discriminator_attention": 8},
-        lr=1e-4,
-        discriminator_lr=4e-4,
-        betas=(0.0, 0.9),
-        ema_decay=0.999,
-        gan_loss="hinge",
+        _quick_unet(_PIX2PIX),
     ),
-    # Antic 2018 (DeOldify): the generator alone, the critic alone, both briefly; the turn by rule.
-    "nogan": TrainConfig(
-        model="encoder_unet_gan",
-        model_kwargs=_RESNET34
-        | {"attention": 8, "spectral_norm": True, "discriminator_attention": 8},
-        crop_size=192,
-        epochs=25,
-        lr=1e-4,
-        discriminator_lr=5e-4,
-        betas=(0.0, 0.9),
-        encoder_lr_mult=0.1,
-        ema_decay=0.999,
-        reconstruction_loss="perceptual",
-        gan_loss="vanilla",
-        reconstruction_weight=1.5,
-        phases=(("generator", 20, 1.0), ("discriminator", 4, 1.0), ("joint", 1, 0.2)),
-        selection_interval=50,
+    "unet": Preset(
+        "the same U-Net without a discriminator",
+        "Isola et al. 2017, arXiv:1611.07004",
+        _UNET,
+        _quick_unet(_UNET),
     ),
-    # Zhang et al. 2017: random hints, one time in eight none.
-    "hint_guided": replace(
-        _ENCODER_UNET, model_kwargs=_RESNET34 | {"hints": True}, reconstruction_loss="smooth_l1"
+    "encoder_unet": Preset(
+        "U-Net with a pretrained encoder",
+        "Ronneberger et al. 2015, arXiv:1505.04597",
+        _ENCODER_UNET,
+        _quick_encoder_unet(_ENCODER_UNET),
     ),
-    # The backbone, with inputs aged by a century.
-    "degraded": replace(_ENCODER_UNET, degradation_prob=0.8),
+    "perceptual": Preset(
+        "the same with a perceptual loss",
+        "Johnson et al. 2016, arXiv:1603.08155",
+        replace(_ENCODER_UNET, reconstruction_loss="perceptual"),
+    ),
+    "zhang2016": Preset(
+        "classification of colors, rare ones weighted higher",
+        "Zhang et al. 2016, arXiv:1603.08511",
+        _ZHANG2016,
+        _quick_encoder_unet(_ZHANG2016),
+    ),
+    "lsgan": Preset(
+        "pix2pix with the least-squares loss",
+        "Mao et al. 2017, arXiv:1611.04076",
+        _LSGAN,
+        _quick_unet(_LSGAN),
+    ),
+    "sagan": Preset(
+        "self-attention, spectral norm, hinge loss",
+        "Zhang et al. 2019, arXiv:1805.08318",
+        _SAGAN,
+        replace(_quick_unet(_SAGAN, _ATTENTION), ema_decay=0.9),
+    ),
+    "nogan": Preset(
+        "generator alone, discriminator alone, both briefly; the inflection point by rule",
+        "Antic 2018, github.com/jantic/DeOldify",
+        _NOGAN,
+        _NOGAN_QUICK,
+    ),
+    "hint_guided": Preset(
+        "automatic, or guided by color hints",
+        "Zhang et al. 2017, arXiv:1705.02999",
+        _HINT_GUIDED,
+        _quick_encoder_unet(_HINT_GUIDED, {"hints": True}),
+    ),
+    "degraded": Preset(
+        "the U-Net with an encoder, inputs degraded like old photos",
+        "this project",
+        _DEGRADED,
+        _quick_encoder_unet(_DEGRADED),
+    ),
+}
+PRESETS = {name: preset.config for name, preset in METHODS.items()} | {
+    f"{name}_quick": preset.quick for name, preset in METHODS.items() if preset.quick is not None
 }
 
-# The same methods at demonstration size: minutes on a CPU, no pretrained weights. They learn the
-# embedded photos' colors and little else. Epochs of three steps are noisy, hence the slower rate
-# and the longer patience.
-_QUICK = {"crop_size": 64, "batch_size": 4}
-_FIRST_QUICK = {"epochs": 30, "lr": 3e-4, "patience": 10, **_QUICK}
-_GAN_QUICK = {"epochs": 60, **_QUICK}
-_SMALL_UNET = {"depth": 6, "base_channels": 32}
-_RESNET18 = {"encoder_name": "resnet18", "width": 64}
-_ENCODER_QUICK = {"epochs": 30, "lr": 1e-3, "ema_decay": 0.9, **_QUICK}
-PRESETS |= {
-    "autoencoder_quick": replace(PRESETS["autoencoder"], model_kwargs={}, **_FIRST_QUICK),
-    "fcn_quick": replace(PRESETS["fcn"], model_kwargs={"encoder_name": "resnet18"}, **_FIRST_QUICK),
-    "unet_gan_quick": replace(_PIX2PIX, model_kwargs=_SMALL_UNET, **_GAN_QUICK),
-    "unet_quick": replace(PRESETS["unet"], model_kwargs=_SMALL_UNET, **_GAN_QUICK),
-    "encoder_unet_quick": replace(_ENCODER_UNET, model_kwargs=_RESNET18, **_ENCODER_QUICK),
-    "zhang2016_quick": replace(PRESETS["zhang2016"], model_kwargs=_RESNET18, **_ENCODER_QUICK),
-    "lsgan_quick": replace(PRESETS["lsgan"], model_kwargs=_SMALL_UNET, **_GAN_QUICK),
-    "sagan_quick": replace(
-        PRESETS["sagan"],
-        **_GAN_QUICK | {"ema_decay": 0.9},
-        model_kwargs=_SMALL_UNET
-        | {"spectral_norm": True, "attention": 8, "discriminator_attention": 8},
-    ),
-    "nogan_quick": replace(
-        PRESETS["nogan"],
-        **_QUICK,
-        model_kwargs=_RESNET18
-        | {
-            "attention": 8,
-            "spectral_norm": True,
-            "discriminator_attention": 8,
-            "discriminator_channels": 32,
-        },
-        epochs=40,
-        lr=1e-3,
-        ema_decay=0.9,
-        reconstruction_loss="l1",
-        reconstruction_weight=10.0,
-        phases=(("generator", 25, 1.0), ("discriminator", 5, 1.0), ("joint", 10, 0.2)),
-        selection_interval=3,
-    ),
-    "hint_guided_quick": replace(
-        PRESETS["hint_guided"], model_kwargs=_RESNET18 | {"hints": True}, **_ENCODER_QUICK
-    ),
-    "degraded_quick": replace(PRESETS["degraded"], model_kwargs=_RESNET18, **_ENCODER_QUICK),
-}
 
-# What each preset is, and whose: for tables.
-PAPERS = {
-    "autoencoder": ("features of a ResNet, squared error", "the source story's first attempt"),
-    "fcn": ("scores of every level added up", "Long et al. 2015, arXiv:1411.4038"),
-    "unet_gan": ("U-Net and critic of patches", "Isola et al. 2017, arXiv:1611.07004"),
-    "unet": ("the same U-Net without a critic", "Isola et al. 2017, arXiv:1611.07004"),
-    "encoder_unet": ("U-Net on a pretrained backbone", "Ronneberger et al. 2015, arXiv:1505.04597"),
-    "perceptual": ("the same, features compared", "Johnson et al. 2016, arXiv:1603.08155"),
-    "zhang2016": ("colors as classes, rare ones weigh more", "Zhang et al. 2016, arXiv:1603.08511"),
-    "lsgan": ("pix2pix with another game", "Mao et al. 2017, arXiv:1611.04076"),
-    "sagan": ("self-attention, spectral norm, hinge", "Zhang et al. 2019, arXiv:1805.08318"),
-    "nogan": ("generator, critic, then both briefly", "Antic 2018, github.com/jantic/DeOldify"),
-    "hint_guided": ("automatic, or led by color hints", "Zhang et al. 2017, arXiv:1705.02999"),
-    "degraded": ("the backbone, inputs aged", "this project"),
-}
+def method_of(name: str) -> Preset:
+    """Return the method of a name in `PRESETS`."""
+    return METHODS[name.removesuffix("_quick")]

@@ -1,30 +1,39 @@
-"""How options of the command line are read."""
+"""Options that several commands share, and their types."""
 
 import argparse
 import math
 from collections.abc import Callable
 
+BUILTIN = "builtin"  # in place of a folder of photos: the demo photos of the package
+
 
 def number(
-    kind: type, least: float, none: bool = False, most: float = math.inf
+    kind: type[int] | type[float], least: float, *, none: bool = False, most: float = math.inf
 ) -> Callable[[str], object]:
-    """A reader of an option's number; what it refuses it says, argparse adds the option's name."""
-    name = "a whole number" if kind is int else "a number"
-    wanted = f"{name} from {least} " + ("up" if most == math.inf else f"to {most}")
-    wanted += ", or none" if none else ""
+    """Create the type of a numeric option.
 
-    def read(text: str) -> object:
+    Args:
+        kind: int or float.
+        least: the smallest value.
+        none: whether the text `none`, which is returned as it is, is allowed too.
+        most: the largest value.
+    """
+    expected = "an integer" if kind is int else "a number"
+    expected += f" from {least} " + ("up" if most == math.inf else f"to {most}")
+    expected += ", or none" if none else ""
+
+    def parse(text: str) -> object:
         if none and text == "none":
             return text
         try:
-            number = kind(text)
+            value = kind(text)
         except ValueError:
-            number = None
-        if number is None or not least <= number <= most:
-            raise argparse.ArgumentTypeError(f"needs {wanted}, got {text!r}")
-        return number
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"needs {expected}, got {text!r}")
+        return value
 
-    return read
+    return parse
 
 
 count = number(int, 0)
@@ -32,37 +41,45 @@ positive = number(int, 1)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Where a network works."""
+    """Add the option for the device."""
     parser.add_argument(
-        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps (auto)"
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu, cuda, cuda:1 or mps (default: auto)",
     )
 
 
-def add_network(parser: argparse.ArgumentParser) -> None:
-    """Which network paints, and where."""
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the model and its device."""
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help="a bundled network (see `colorize models`), a run's folder, a folder or ONNX file "
-        "that `colorize export` wrote, or OWNER/NAME on the Hugging Face hub; colorful",
+        help="a bundled model (see `colorize models`), the folder of a run, a folder or ONNX file "
+        "written by `colorize export`, or OWNER/NAME on the Hugging Face hub (default: colorful)",
     )
     add_device(parser)
 
 
-def add_wishes(parser: argparse.ArgumentParser) -> None:
-    """How a network paints."""
+def add_inference(parser: argparse.ArgumentParser) -> None:
+    """Add the options that decide how a model predicts."""
     parser.add_argument(
         "--vividness",
         type=number(float, 0, most=1),
         metavar="X",
-        help="from 0, dull, to 1, vivid and spotty; of a network with classes (its own)",
+        help="from 0, the mean color, to 1, vivid and spotty; needs a model that predicts a "
+        "distribution (default: the model's)",
     )
     parser.add_argument(
         "--size",
         type=positive,
         metavar="N",
-        help="short side in px that the network sees (its own)",
+        help="inference size: short side in pixels (default: the model's)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of samples and of networks with noise (0)"
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="random seed of samples and of stochastic models (default: 0)",
     )

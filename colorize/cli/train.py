@@ -1,136 +1,92 @@
-"""The commands `presets` and `train`."""
+"""The command `train`."""
 
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+import typing
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import NoneType
 
 import colorize
-from colorize.cli.options import add_device, count, number
+from colorize.cli.options import BUILTIN, add_device, count, number
+from colorize.cli.presets import find_preset
+from colorize.config import Bounds, TrainConfig
+from colorize.presets import PRESETS
+
+if typing.TYPE_CHECKING:
+    from colorize.data.loaders import EpochLoader
+
+# Photos, at most, of the table after training: validation photos, and those of the baselines.
+_EVALUATED, _REFERENCE = 100, 1000
+_PHASES_EXAMPLE = "generator:20,discriminator:4,joint:2:0.1"
 
 
-def _betas(text: str) -> tuple[float, ...]:
+def _parse_betas(text: str) -> tuple[float, float]:
     try:
-        first, second = (float(part) for part in text.split(","))
+        first, second = (float(number) for number in text.split(","))
     except ValueError as error:
         message = f"needs two numbers such as 0.5,0.999, got {text!r}"
         raise argparse.ArgumentTypeError(message) from error
     return first, second
 
 
-def _phases(text: str) -> object:
-    """name:epochs or name:epochs:rate, with commas between; `none` for none."""
+def _parse_phases(text: str) -> object:
+    """Parse name:epochs or name:epochs:rate, separated by commas; `none` is returned as it is."""
     if text == "none":
         return text
     phases = []
-    for part in text.split(","):
-        name, _, numbers = part.partition(":")
+    for phase in text.split(","):
+        name, _, numbers = phase.partition(":")
         epochs, _, rate = numbers.partition(":")
         try:
             phases.append((name, int(epochs), float(rate or 1)))
         except ValueError as error:
-            message = f"needs phases such as generator:20,discriminator:4,joint:2:0.1, got {part!r}"
+            message = f"needs phases such as {_PHASES_EXAMPLE}, got {phase!r}"
             raise argparse.ArgumentTypeError(message) from error
     return tuple(phases)
 
 
-def _switch(text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise argparse.ArgumentTypeError(f"needs yes or no, got {text!r}")
-    return text == "yes"
-
-
-_JUDGED, _REMEMBERED = 100, 1000  # photos, at most, for the table after training
-
-# The fields of TrainConfig but the network: how to read each, what it is, and its value where a
-# preset says nothing. Written out, since importing them would make --help wait for torch; a test
-# holds both together.
-_SETTINGS = {
-    "init_from": (str, "a trained network to start from: a run, a folder, a name", "none"),
-    "crop_size": (number(int, 1), "side of the square crops in pixels", "224"),
-    "epochs": (number(int, 1), "passes through the training photos, at most", "20"),
-    "batch_size": (number(int, 1), "photos per step, over all processes", "16"),
-    "grad_accum_steps": (number(int, 1), "micro-batches per step and process; saves memory", "1"),
-    "lr": (number(float, 0), "Adam's learning rate", "0.001"),
-    "betas": (_betas, "Adam's decay rates", "0.9,0.999"),
-    "encoder_lr_mult": (number(float, 0), "of a pretrained encoder, times lr", "1.0"),
-    "lr_schedule": (str, "constant, linear or cosine", "constant"),
-    "grad_clip": (number(float, 0, none=True), "largest norm of a gradient", "none"),
-    "ema_decay": (number(float, 0, none=True), "decay of averaged weights, such as 0.999", "none"),
-    "reconstruction_loss": (
-        str,
-        "mse, l1, smooth_l1, perceptual or rebalanced_cross_entropy",
-        "mse",
-    ),
-    "perceptual_weights": (str, "of VGG16-bn: a name in torchvision or a file", "IMAGENET1K_V1"),
-    "gan_loss": (str, "vanilla, least_squares or hinge; none: no critic", "none"),
-    "reconstruction_weight": (number(float, 0), "of the distance beside the critic", "1.0"),
-    "discriminator_lr": (
-        number(float, 0, none=True),
-        "the critic's learning rate; none: lr",
-        "none",
-    ),
-    "phases": (
-        _phases,
-        "epochs and rates, such as generator:20,discriminator:4,joint:2:0.1",
-        "none",
-    ),
-    "selection_interval": (number(int, 1, none=True), "steps between looks for the turn", "none"),
-    "degradation_prob": (number(float, 0, most=1), "share of photos whose input is aged", "0.0"),
-    "hint_dropout": (number(float, 0, most=1), "share of photos that get no hint", "0.0"),
-    "patience": (number(int, 1, none=True), "epochs without improvement", "none"),
-    "seed": (count, "of weights, order, crops, dropout", "0"),
-    "precision": (str, "auto, fp32, bf16 or fp16", "auto"),
-    "compile": (_switch, "yes: let torch compile the networks", "no"),
-    "deterministic": (_switch, "yes: repeatable on CUDA too, and slower", "no"),
-}
-
-
 def add(commands: argparse._SubParsersAction, argv: Sequence[str]) -> None:
-    """Make the commands known; `argv` tells of which preset --help shows the values."""
-    defaults = _defaults(argv)
-    presets = commands.add_parser("presets", help="list the methods: networks, losses, papers")
-    presets.add_argument("preset", nargs="?", metavar="NAME", help="all settings of this one")
-    presets.set_defaults(command=_presets)
-
+    """Add the command; --help shows the values of the preset that `argv` names."""
     train = commands.add_parser(
         "train",
-        help="train a preset on a folder of photos; the same command again goes on",
-        description="Train a preset. Options left out mean the preset's value.",
+        help="train a preset on a folder of photos; running it again continues the run",
+        description="Train a preset. Options that are left out have the preset's value.",
     )
     train.add_argument("preset", metavar="PRESET", help="a name from `colorize presets`")
     train.add_argument(
         "--data",
         required=True,
         metavar="DIR",
-        help="folder of photos; folder or URL of shards; `samples`: the embedded set",
+        help=f"folder of photos; folder or URL of shards; `{BUILTIN}`: the demo photos of the "
+        "package",
     )
-    train.add_argument("--out", required=True, metavar="RUN", help="the run's folder")
-    settings = train.add_argument_group(
-        "settings",
-        "each left out: the preset's, which `colorize train PRESET --help` shows in brackets",
+    train.add_argument("-o", "--output", required=True, metavar="RUN", help="folder of the run")
+    _add_settings(train, next((PRESETS[word] for word in argv if word in PRESETS), None))
+    train.add_argument(
+        "--encoder-weights", metavar="NAME|FILE", help="ImageNet weights of the encoder, or `none`"
     )
-    for name, (kind, text, _) in _SETTINGS.items():
-        option = f"--{name.replace('_', '-')}"
-        settings.add_argument(option, type=kind, metavar="X", help=f"{text} ({defaults[name]})")
-    train.add_argument("--encoder-weights", metavar="NAME|FILE", help="ImageNet weights, or `none`")
     train.add_argument(
         "--model-arg",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="another argument of the network, such as base_channels=32",
+        help="another argument of the model, such as base_channels=32; may be repeated",
     )
     train.add_argument(
-        "--workers", type=count, default=2, metavar="N", help="reading processes (2)"
+        "--workers",
+        type=count,
+        default=2,
+        metavar="N",
+        help="number of processes that read photos (default: 2)",
     )
     train.add_argument(
         "--save-minutes",
         type=number(float, 0),
         default=10,
         metavar="X",
-        help="how often to save inside an epoch (10)",
+        help="minutes between two checkpoints inside an epoch (default: 10)",
     )
     train.add_argument(
         "--tensorboard", action="store_true", help="log for TensorBoard too, in RUN/tensorboard"
@@ -139,21 +95,46 @@ def add(commands: argparse._SubParsersAction, argv: Sequence[str]) -> None:
     train.set_defaults(command=_train)
 
 
-def _defaults(argv: Sequence[str]) -> dict[str, str]:
-    """What the settings are when they are left out, for `colorize train --help`.
+def _add_settings(parser: argparse.ArgumentParser, preset: TrainConfig | None) -> None:
+    """Add an option for each described setting; --help shows the value of the preset."""
+    group = parser.add_argument_group(
+        "settings", "`colorize train PRESET --help` shows the defaults of a preset"
+    )
+    types = typing.get_type_hints(TrainConfig)
+    for setting in _settings():
+        default = getattr(TrainConfig if preset is None else preset, setting.name)
+        text = f"{setting.metadata['help']} (default: {_format(default)})"
+        option = f"--{setting.name.replace('_', '-')}"
+        if types[setting.name] is bool:
+            group.add_argument(option, action=argparse.BooleanOptionalAction, help=text)
+        else:
+            option_type = _option_type(setting, types[setting.name])
+            group.add_argument(option, type=option_type, metavar="X", help=text)
 
-    With a preset's name before --help they are the preset's.
-    """
-    shown = {name: default for name, (_, _, default) in _SETTINGS.items()}
-    if argv[:1] == ["train"] and {"-h", "--help"} & set(argv):
-        preset = next((colorize.PRESETS[word] for word in argv if word in colorize.PRESETS), None)
-        if preset is not None:
-            shown = {name: _as_option(getattr(preset, name)) for name in shown}
-    return shown
+
+def _settings() -> list[dataclasses.Field[typing.Any]]:
+    return [field for field in dataclasses.fields(TrainConfig) if "help" in field.metadata]
 
 
-def _as_option(value: object) -> str:
-    """A setting as one would type it."""
+def _option_type(
+    setting: dataclasses.Field[typing.Any], annotation: object
+) -> Callable[[str], object]:
+    """Return the function that parses a setting's option."""
+    if setting.name == "betas":
+        return _parse_betas
+    if setting.name == "phases":
+        return _parse_phases
+    bounds = setting.metadata["bounds"] or Bounds(0)
+    alternatives = typing.get_args(annotation) or (annotation,)
+    for kind in (int, float):
+        if kind in alternatives:
+            none = NoneType in alternatives
+            return number(kind, bounds.low, none=none, most=bounds.high)
+    return str
+
+
+def _format(value: object) -> str:
+    """Format a setting as it is typed."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
@@ -161,127 +142,124 @@ def _as_option(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _presets(args: argparse.Namespace) -> int:
-    """What each preset is and costs; of one preset, every setting."""
-    from colorize.models import model_summary
-    from colorize.presets import PAPERS
-
-    if args.preset is not None:
-        for key, value in dataclasses.asdict(_preset(args.preset)).items():
-            print(f"{key:<18} {json.dumps(value)}")
-        return 0
-    for name, config in colorize.PRESETS.items():
-        method, paper = PAPERS[name.removesuffix("_quick")]
-        parameters, macs = model_summary(config)
-        network = ", ".join(f"{key}={value}" for key, value in config.model_kwargs.items())
-        print(f"{name}\n    method        {method}")
-        print(f"    architecture  {config.model}({network}), {config.crop_size} px")
-        print(f"    loss          {config.loss}")
-        print(f"    schedule      {config.plan}")
-        print(
-            f"    size          {parameters / 1e6:.1f} M parameters, {macs / 1e9:.2f} GMAC a photo"
-        )
-        print(f"    source        {paper}\n")
-    print("`colorize presets NAME` shows every setting of one.")
-    return 0
-
-
 def _train(args: argparse.Namespace) -> int:
-    from colorize.data.loaders import run_loaders
-    from colorize.data.webdataset import has_shards, run_shard_loaders
-    from colorize.utils.distributed import barrier, distributed_context, rank
+    from colorize.trainers import GANTrainer
+    from colorize.utils.distributed import distributed_context, rank
 
     config = _configure(args)
-    data, out = Path(args.data).absolute(), Path(args.out).absolute()
-    if "://" not in args.data and (data == out or data in out.parents):
-        raise ValueError(
-            f"the run {args.out} would lie among the photos, and its paintings be trained on: "
-            f"choose a folder outside {args.data}"
-        )
-    folder = None  # of shards there is none
-    if args.data == "samples":
-        folder = colorize.load_samples()
-    elif not has_shards(args.data):
-        folder = colorize.PhotoFolder(args.data)
+    _check_output(args)
+    folder = _open_folder(args.data)
     with distributed_context(args.device) as device:
-        trainer = colorize.open_run(config, args.out, device)  # first what fails fast
-        if folder is None:
-            train, val = run_shard_loaders(args.data, config, args.workers)
-        else:
-            if rank() == 0:  # looks at the photos; the others read what it found
-                for part in ("train", "val"):
-                    print(folder.select(part, min_side=config.crop_size), flush=True)
-            barrier()
-            train, val = run_loaders(folder, config, args.workers)
+        trainer = colorize.open_run(config, args.output, device)  # before the photos: fails fast
+        train, val = _create_loaders(args, config, folder)
         trainer.fit(train, val, save_minutes=args.save_minutes, tensorboard=args.tensorboard)
-        alone = rank() == 0
-    if not alone:
+        is_first = rank() == 0
+    if not is_first:
         return 0
     if folder is None:
-        judging = f"{args.out} --photos PREPARED --size {config.crop_size} -o DIR"
-        print(f"`colorize evaluate {judging}` judges it by test photos")
+        command = f"colorize evaluate {args.output} --data PREPARED --size {config.crop_size}"
+        print(f"`{command} -o DIR` evaluates the run on test photos")
     else:
-        _judge(args, config, folder, device)
-    if trainer.scores:
-        from colorize.visualization import inflection_curve, save_figure
-
-        turn = min(trainer.scores, key=lambda entry: entry["score"])
-        path = save_figure(inflection_curve(trainer.scores), Path(args.out, "turn.png"))
-        print(f"\nThe turn was found at step {turn['step']}: {path}")
+        _evaluate(args, config, folder, device)
+    if isinstance(trainer, GANTrainer) and trainer.inflection.scores:
+        _plot_inflection(trainer.inflection.scores, args.output)
     return 0
 
 
-def _judge(
-    args: argparse.Namespace,
-    config: "colorize.TrainConfig",
-    folder: "colorize.PhotoFolder",
-    device: str,
+def _check_output(args: argparse.Namespace) -> None:
+    """Raise ValueError if the run would be inside the folder of photos."""
+    data, output = Path(args.data).absolute(), Path(args.output).absolute()
+    if "://" not in args.data and (data == output or data in output.parents):
+        raise ValueError(
+            f"the run {args.output} would lie among the photos, and its samples be trained on: "
+            f"choose a folder outside {args.data}"
+        )
+
+
+def _open_folder(data: str) -> "colorize.PhotoFolder | None":
+    """Open a folder of photos; shards have none."""
+    from colorize.data.webdataset import has_shards
+
+    if data == BUILTIN:
+        return colorize.load_samples()
+    return None if has_shards(data) else colorize.PhotoFolder(data)
+
+
+def _create_loaders(
+    args: argparse.Namespace, config: TrainConfig, folder: "colorize.PhotoFolder | None"
+) -> "tuple[EpochLoader, typing.Any]":
+    from colorize.data.loaders import run_loaders
+    from colorize.data.webdataset import run_shard_loaders
+    from colorize.utils.distributed import barrier, rank
+
+    if folder is None:
+        return run_shard_loaders(args.data, config, args.workers)
+    if rank() == 0:  # inspects the photos; the others read what it found
+        for split in ("train", "val"):
+            print(folder.select(split, min_side=config.crop_size), flush=True)
+    barrier()
+    return run_loaders(folder, config, args.workers)
+
+
+def _evaluate(
+    args: argparse.Namespace, config: TrainConfig, folder: "colorize.PhotoFolder", device: str
 ) -> None:
-    """Print how the run does on some validation photos, beside rows that learned nothing."""
+    """Print the metrics of the run on some validation photos, beside the baselines."""
     from colorize.evaluation.baselines import TrainingReference, baselines
     from colorize.evaluation.bootstrap import Summary
     from colorize.evaluation.evaluator import evaluate
     from colorize.evaluation.predictors import ModelPredictor
-    from colorize.evaluation.tables import ERRORS
+    from colorize.evaluation.tables import ERROR_COLUMNS, table
 
-    train, val = (
-        folder.select(part, min_side=config.crop_size).photos for part in ("train", "val")
+    train = folder.select("train", min_side=config.crop_size).photos
+    val = folder.select("val", min_side=config.crop_size).photos
+    chosen = val[:: -(-len(val) // _EVALUATED)]
+    reference = TrainingReference(train[:: -(-len(train) // _REFERENCE)], progress=False)
+    predictors = [ModelPredictor(args.output, device, args.preset), *baselines(reference)]
+    results = evaluate(
+        predictors,
+        chosen,
+        config.crop_size,
+        Path(args.output, "validation"),
+        perceptual=False,
+        full_size=False,
     )
-    some = val[:: -(-len(val) // _JUDGED)]
-    rows = {args.preset: ModelPredictor(args.out, device)}
-    rows |= baselines(TrainingReference(train[:: -(-len(train) // _REMEMBERED)], progress=False))
-    out = Path(args.out, "validation")
-    judged = evaluate(rows, some, config.crop_size, out, features=False, full=False)
+    command = f"colorize evaluate {args.output} --data {args.data} --size {config.crop_size}"
     print(
-        f"\n{args.out}, weights `{config.eval_checkpoint}`, on {len(some)} of {len(val)} validation "
-        f"photos, with 95 % intervals:\n\n{Summary(judged).table((*ERRORS, 'colorfulness'))}\n\n"
-        f"`colorize evaluate {args.out} --photos {args.data} --size {config.crop_size} -o DIR` judges "
-        "by all test photos"
+        f"\n{args.output}, weights `{config.eval_checkpoint}`, on {len(chosen)} of {len(val)} "
+        "validation photos, with 95 % intervals:\n\n"
+        f"{table(Summary(results), (*ERROR_COLUMNS, 'colorfulness'))}\n\n"
+        f"`{command} -o DIR` evaluates the run on all test photos"
     )
 
 
-def _preset(name: str) -> "colorize.TrainConfig":
-    if name not in colorize.PRESETS:
-        raise ValueError(f"no preset {name!r}; there are {', '.join(colorize.PRESETS)}")
-    return colorize.PRESETS[name]
+def _plot_inflection(scores: Sequence[dict[str, float]], output: str) -> None:
+    from colorize.visualization import inflection_curve, save_figure
+
+    best = min(scores, key=lambda entry: entry["score"])
+    path = save_figure(inflection_curve(scores), Path(output, "inflection.png"))
+    print(f"\nThe inflection point was found at step {best['step']}: {path}")
 
 
-def _configure(args: argparse.Namespace) -> "colorize.TrainConfig":
-    """The preset with what the command line sets."""
-    preset = _preset(args.preset)
-    told = {name: getattr(args, name) for name in _SETTINGS}
-    changes = {
+def _configure(args: argparse.Namespace) -> TrainConfig:
+    """Return the preset with the settings of the command line."""
+    preset = find_preset(args.preset)
+    options = {setting.name: getattr(args, setting.name) for setting in _settings()}
+    changes: dict[str, typing.Any] = {
         name: None if value == "none" else value
-        for name, value in told.items()
+        for name, value in options.items()
         if value is not None
     }
-    phases = changes.get("phases")
-    if phases is not None:
-        changes.setdefault("epochs", sum(epochs for _, epochs, _ in phases))
+    if changes.get("phases") is not None:
+        changes.setdefault("epochs", sum(epochs for _, epochs, _ in changes["phases"]))
+    return dataclasses.replace(preset, model_kwargs=_model_kwargs(args, preset), **changes)
+
+
+def _model_kwargs(args: argparse.Namespace, preset: TrainConfig) -> dict[str, typing.Any]:
     model_kwargs = dict(preset.model_kwargs)
     if args.encoder_weights is not None:
-        none = args.encoder_weights == "none"
-        model_kwargs["encoder_weights"] = None if none else args.encoder_weights
+        has_none = args.encoder_weights == "none"
+        model_kwargs["encoder_weights"] = None if has_none else args.encoder_weights
     for item in args.model_arg:
         key, equals, value = item.partition("=")
         if not equals:
@@ -290,4 +268,4 @@ def _configure(args: argparse.Namespace) -> "colorize.TrainConfig":
             model_kwargs[key] = json.loads(value)
         except json.JSONDecodeError:  # a word is a string
             model_kwargs[key] = value
-    return dataclasses.replace(preset, model_kwargs=model_kwargs, **changes)
+    return model_kwargs

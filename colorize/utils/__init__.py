@@ -1,1 +1,1 @@
-"""Devices, processes, seeds, files, signals, checkpoints: what every part builds on."""
+"""Devices, processes, seeds, files, signals, checkpoints: the base of every other package."""

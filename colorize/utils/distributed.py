@@ -1,4 +1,4 @@
-"""Processes that train together: rank, world size, sums, barriers."""
+"""Training in several processes: rank, world size, sums, barriers."""
 
 import contextlib
 import os
@@ -10,9 +10,9 @@ from torch import distributed
 
 @contextlib.contextmanager
 def distributed_context(device: str = "auto") -> Iterator[str]:
-    """Join the processes that torchrun started, or do nothing; yields this one's device.
+    """Join the process group of torchrun, or do nothing without it; yields this process's device.
 
-    NCCL joins GPUs, one for each process of a machine; gloo joins CPUs.
+    The backend is NCCL for GPUs, one for each process of a machine, and gloo for CPUs.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield device
@@ -28,35 +28,35 @@ def distributed_context(device: str = "auto") -> Iterator[str]:
         distributed.destroy_process_group()
 
 
-def _joined() -> bool:
+def _is_initialized() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
 def rank() -> int:
-    """The number of this process; 0 alone."""
-    return distributed.get_rank() if _joined() else 0
+    """Return the number of this process; 0 alone."""
+    return distributed.get_rank() if _is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes work together; 1 alone."""
-    return distributed.get_world_size() if _joined() else 1
+    """Return the number of processes; 1 alone."""
+    return distributed.get_world_size() if _is_initialized() else 1
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """The number of this process and of all, joined or, by RANK and WORLD_SIZE, still to join."""
-    if _joined():
+    """Return rank and world size; before the group is joined, of the environment's variables."""
+    if _is_initialized():
         return rank(), world_size()
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
-    """The sum of a tensor over all processes, in place."""
-    if _joined():
+    """Sum a tensor over all processes, in place, and return it."""
+    if _is_initialized():
         distributed.all_reduce(tensor)
     return tensor
 
 
 def barrier() -> None:
-    """Let no process go on before all are here."""
-    if _joined():
+    """Wait until all processes are here."""
+    if _is_initialized():
         distributed.barrier()

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and their digests."""
+"""Atomic writing of files, and their digests."""
 
 import contextlib
 import hashlib
@@ -10,22 +10,22 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """A hidden path beside `path` to write to, renamed to `path` when the block ends well.
+    """Yield a hidden path beside `path` to write to, renamed to `path` when the block succeeds.
 
-    No half-written file ever bears the final name, and a failed one is removed.
+    No incomplete file ever has the final name, and a failed one is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = f"{os.getpid()}-{threading.get_ident()}"
-    part = path.with_name(f".{path.name}.{writer}.part")
+    tmp = path.with_name(f".{path.name}.{writer}.part")
     try:
-        yield part
-        part.replace(path)
+        yield tmp
+        tmp.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        tmp.unlink(missing_ok=True)
 
 
 def file_sha256(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Compute the SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

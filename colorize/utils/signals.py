@@ -1,24 +1,25 @@
-"""SIGTERM and Ctrl-C: end after the step under way, with everything saved."""
+"""SIGTERM and Ctrl-C: clean up before the end, or finish the current step first."""
 
 import contextlib
 import signal
 import sys
 import threading
 from collections.abc import Iterator
+from typing import NoReturn
 
 
 @contextlib.contextmanager
 def exit_on_sigterm() -> Iterator[None]:
-    """Meanwhile SIGTERM ends the program as an error would: what is half written is tidied up.
+    """End the program on SIGTERM as an exception does, so that incomplete files are removed.
 
-    So does SIGHUP, of a terminal that is closed, unless it is ignored (nohup).
+    The same holds for SIGHUP, when the terminal is closed, unless it is ignored (nohup).
     """
     before = {}
-    if threading.current_thread() is threading.main_thread():  # which alone may ask for signals
+    if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
         for name in ("SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)  # no SIGHUP on Windows
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, lambda found, _: sys.exit(128 + found))
+                before[number] = signal.signal(number, _exit)
     try:
         yield
     finally:
@@ -26,11 +27,15 @@ def exit_on_sigterm() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _exit(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
 class GracefulStop:
-    """Notes that the system or the user asks to stop, so that what is under way can be ended.
+    """Records a request to stop, so that the current step can be finished.
 
     Attributes:
-        asked: whether SIGTERM or Ctrl-C came.
+        asked: whether SIGTERM or Ctrl-C was received.
         interrupted: whether it was Ctrl-C.
     """
 
@@ -39,8 +44,8 @@ class GracefulStop:
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
-        """Meanwhile SIGTERM and the first Ctrl-C are noted; a second Ctrl-C ends it at once."""
-        if threading.current_thread() is not threading.main_thread():  # it may not
+        """Record SIGTERM and the first Ctrl-C inside the block; a second Ctrl-C raises at once."""
+        if threading.current_thread() is not threading.main_thread():  # which may set no handlers
             yield
             return
 

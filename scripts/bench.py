@@ -10,7 +10,7 @@ import platform
 from pathlib import Path
 
 import torch
-from benches import color, data, evaluation, film, infer, train
+from benches import color, data, evaluation, infer, train, video
 
 from colorize.utils.files import atomic_write
 
@@ -20,7 +20,7 @@ GROUPS = {
     "train": train.ROWS,
     "evaluation": evaluation.ROWS,
     "infer": infer.ROWS,
-    "film": film.ROWS,
+    "video": video.ROWS,
 }
 ROWS = {name: row for rows in GROUPS.values() for name, row in rows.items()}
 _PRINTED = ("name", "plain", "ours", "unit", "ratio")

@@ -1,17 +1,17 @@
-# Sourced by quickstart.sh and test.sh: an environment with the project and what EXTRA asks for.
+# Sourced by quickstart.sh and test.sh: an environment with the project and the extra EXTRA.
 #
 #   make_environment EXTRA      sets PYTHON to the environment's interpreter
 #
-# VENV=DIR uses, or makes, the environment DIR instead of .venv. What is there already is reused;
-# the network is needed only for packages that are missing.
+# VENV=DIR selects another environment than .venv; it is created if it does not exist. Installed
+# packages are reused; only missing ones are downloaded.
 
-case ${VENV:-/} in /*) ;; *) VENV=$PWD/$VENV ;; esac # as the caller sees it
+case ${VENV:-/} in /*) ;; *) VENV=$PWD/$VENV ;; esac # relative to the caller's directory
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# On a busy machine, threads that spin while they wait for each other cost minutes; let them sleep.
+# Threads that spin while they wait for each other cost minutes on a busy machine; let them sleep.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 
-NEEDED_GB=8 # torch's GPU build with its libraries takes 5.5, the rest 0.5, unpacking the difference
+NEEDED_GB=8 # the GPU build of torch takes 5.5, the rest 0.5; the difference is for unpacking
 
 fail() {
     printf '\n%s: %s\n' "$(basename "$0")" "$1" >&2
@@ -27,7 +27,7 @@ find_python() {
             return
         fi
     done
-    fail "no Python 3.11 or newer found. Install one, or name it: PYTHON=/path/to/python3.12 bash '$0'"
+    fail "no Python 3.11 or newer found. Install one, or select it with PYTHON=/path/to/python3.12 bash '$0'"
 }
 
 check_disk() {
@@ -36,10 +36,10 @@ check_disk() {
     while [ ! -d "$place" ]; do place=$(dirname "$place"); done
     free=$(df -Pk "$place" | awk 'NR == 2 { print int($4 / 1048576) }')
     [ "$free" -ge "$NEEDED_GB" ] || fail "only $free GB free at $place, PyTorch with its libraries \
-needs $NEEDED_GB. Free some space, or put the environment elsewhere: VENV=/big/disk/venv bash '$0'"
+needs $NEEDED_GB. Free some space, or create the environment elsewhere: VENV=/big/disk/venv bash '$0'"
 }
 
-# Prints each requirement of the project with the extra $1 that is not installed.
+# Print each requirement of the project with the extra $1 that is not installed.
 missing_packages() {
     "$PYTHON" - "$1" <<'END'
 import sys, tomllib
@@ -51,10 +51,10 @@ wanted = project["dependencies"] + project["optional-dependencies"][sys.argv[1]]
 for line in [*wanted, "setuptools>=77"]:
     requirement = Requirement(line)
     try:
-        good = requirement.specifier.contains(version(requirement.name), prereleases=True)
+        is_met = requirement.specifier.contains(version(requirement.name), prereleases=True)
     except PackageNotFoundError:
-        good = False
-    if not good:
+        is_met = False
+    if not is_met:
         print(line)
 END
 }
@@ -67,19 +67,19 @@ make_environment() {
         local base
         base=$(find_python) || exit 1
         check_disk "$venv"
-        echo "Making the environment $venv with $("$base" --version)"
-        "$base" -m venv "$venv" || fail "could not make $venv"
+        echo "Creating the environment $venv with $("$base" --version)"
+        "$base" -m venv "$venv" || fail "could not create $venv"
     fi
     PYTHON=$(cd "$venv/bin" && pwd)/python
     "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' \
-        || fail "$venv has $("$PYTHON" --version), 3.11 or newer is needed. Remove it, or name another: VENV=DIR bash '$0'"
-    missing=$(missing_packages "$extra") || fail "could not ask $venv what it holds"
+        || fail "$venv has $("$PYTHON" --version), but 3.11 or newer is needed. Remove it, or select another one: VENV=DIR bash '$0'"
+    missing=$(missing_packages "$extra") || fail "could not list the packages of $venv"
     if [ -n "$missing" ]; then
         case $missing in *torch*) check_disk "$venv" ;; esac
         echo "Installing into $venv:" $missing
-        # torch's vendors split it over many packages: several minutes on an ordinary line.
+        # torch comes in many packages and takes several minutes to download.
         printf '%s\n' "$missing" | xargs -d '\n' "$PYTHON" -m pip install --quiet --progress-bar on \
-            || fail "pip failed; see above. The same command again goes on from there"
+            || fail "pip failed; see above. Run the same command again to continue"
     fi
     home=$(cd / && "$PYTHON" -c 'import os, colorize; print(os.path.realpath(colorize.__path__[0]))' 2>/dev/null || true)
     if [ "$home" != "$(pwd -P)/colorize" ]; then

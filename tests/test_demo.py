@@ -1,4 +1,4 @@
-"""The web page: what it does with a photo, and a visitor in a real browser."""
+"""The web page: what its session does with a photo, and a visitor in a real browser."""
 
 import json
 import os
@@ -26,16 +26,16 @@ gradio = pytest.importorskip("gradio", reason="needs the extra demo")
 
 
 @pytest.fixture
-def studio(model, tmp_path):
-    from colorize.app.gradio_app import DemoSession
+def session(model, tmp_path):
+    from colorize.app.session import DemoSession
 
-    folder = tmp_path / "paintings"
+    folder = tmp_path / "results"
     folder.mkdir()
     return DemoSession(Colorizer.from_pretrained(model, "cpu"), folder)
 
 
 @pytest.fixture
-def grey(tmp_path):
+def gray(tmp_path):
     path = tmp_path / "grandma.png"
     make_photo().convert("L").save(path)
     return str(path)
@@ -46,48 +46,52 @@ def pixels(photo):
     return np.asarray(photo.convert("RGB"), int)
 
 
-def test_a_photo_is_painted_as_python_paints_it(studio, grey):
-    (before, after), marked, target, last = studio.paint(grey, 0.9, "", None)
-    assert np.array_equal(pixels(before), pixels(grey))
-    expected = studio.colorizer(read_photo(grey), vividness=0.9)
-    assert np.array_equal(pixels(after), pixels(expected))
-    assert np.array_equal(pixels(marked), pixels(after))
-    assert target == last and Path(target).name == "grandma-colored.png"
-    assert np.array_equal(pixels(target), pixels(expected))
-    assert "vividness 0.9" in read_provenance(target)
+def test_a_photo_is_colorized_as_python_does_it(session, gray):
+    result = session.colorize(gray, 0.9, "")
+    assert np.array_equal(pixels(result.gray), pixels(gray))
+    expected = session.colorizer(read_photo(gray), vividness=0.9)
+    assert np.array_equal(pixels(result.colorized), pixels(expected))
+    assert np.array_equal(pixels(result.marked), pixels(result.colorized))
+    assert result.file.name == "grandma-colored.png"
+    assert np.array_equal(pixels(result.file), pixels(expected))
+    assert "vividness 0.9" in read_provenance(result.file)
 
 
-def test_only_the_last_painting_is_kept(studio, grey):
-    *_, last = studio.paint(grey, None, "", None)
-    *_, newer = studio.paint(grey, None, "", last)
-    assert not Path(last).exists() and Path(newer).exists() and Path(grey).exists()
-    assert studio.paint(None, None, "", newer) == (None, None, None, None)
+def test_only_the_last_result_is_kept(session, gray):
+    from colorize.app.gradio_app import _colorize
+
+    (before, after), marked, button, last = _colorize(session, gray, None, "", None)
+    assert before.size == after.size == marked.size == read_photo(gray).size
+    assert button.interactive and button.value["orig_name"] == Path(last).name
+    *_, newer = _colorize(session, gray, None, "", last)
+    assert not Path(last).exists() and Path(newer).exists() and Path(gray).exists()
+    comparison, marked, button, result = _colorize(session, None, None, "", newer)
+    assert (comparison, marked, button.interactive, result) == (None, None, False, None)
     assert not Path(newer).exists()
 
 
-def test_what_is_taken_home_is_whole_and_of_the_photos_kind(studio, tmp_path):
+def test_downloads_have_full_size_and_the_format_of_the_photo(session, tmp_path):
     deep = np.tile(np.linspace(0, 65535, 1600).astype(np.uint16), (900, 1))
     tifffile.imwrite(tmp_path / "scan.tif", deep)
-    (before, after), _, target, _ = studio.paint(str(tmp_path / "scan.tif"), None, "", None)
-    assert before.size == after.size == (1280, 720)
-    assert Path(target).name == "scan-colored.tif"
-    assert tifffile.imread(target).shape == (900, 1600, 3)
-    assert tifffile.imread(target).dtype == np.uint16
+    result = session.colorize(str(tmp_path / "scan.tif"), None, "")
+    assert result.gray.size == result.colorized.size == (1280, 720)
+    assert result.file.name == "scan-colored.tif"
+    assert tifffile.imread(result.file).shape == (900, 1600, 3)
+    assert tifffile.imread(result.file).dtype == np.uint16
     Image.new("L", (40, 30), 100).save(tmp_path / "old.bmp")
-    *_, target = studio.paint(str(tmp_path / "old.bmp"), None, "", None)
-    assert Path(target).name == "old-colored.png"
+    assert session.colorize(str(tmp_path / "old.bmp"), None, "").file.name == "old-colored.png"
 
 
-def test_a_click_becomes_a_hint_in_pixels_of_the_photo(studio, tmp_path):
+def test_a_click_becomes_a_hint_in_pixels_of_the_photo(session, tmp_path):
     path = tmp_path / "large.png"
     Image.new("L", (2560, 1280), 128).save(path)  # shown at half its size
-    text = studio.add_hint("", str(path), "#aa3311", (100, 50))
+    text = session.add_hint("", str(path), "#aa3311", (100, 50))
     assert text == "201,101,#aa3311"
-    text = studio.add_hint(text + "\n", str(path), "teal", (0, 639))
+    text = session.add_hint(text + "\n", str(path), "teal", (0, 639))
     assert text == "201,101,#aa3311\n1,1279,teal"
-    _, marked, target, _ = studio.paint(str(path), None, text, None)
-    assert tuple(pixels(marked)[50, 100]) == (0xAA, 0x33, 0x11)
-    assert "hint 201,101,#aa3311, hint 1,1279,teal" in read_provenance(target)
+    result = session.colorize(str(path), None, text)
+    assert tuple(pixels(result.marked)[50, 100]) == (0xAA, 0x33, 0x11)
+    assert "hint 201,101,#aa3311, hint 1,1279,teal" in read_provenance(result.file)
 
 
 @pytest.mark.parametrize(
@@ -99,35 +103,37 @@ def test_a_click_becomes_a_hint_in_pixels_of_the_photo(studio, tmp_path):
         ("9999,20,red", "outside the photo"),
     ],
 )
-def test_a_line_that_is_no_hint_is_named(studio, grey, hints, message):
+def test_a_line_that_is_not_a_hint_is_rejected(session, gray, hints, message):
     with pytest.raises(ValueError, match=message):
-        studio.paint(grey, None, hints, None)
+        session.colorize(gray, None, hints)
 
 
-def test_samples_differ_and_so_do_those_of_the_next_draw(studio, grey):
-    some, seed = studio.sample(grey, 0.5, "", 0)
-    others, _ = studio.sample(grey, 0.5, "", seed)
-    pictures = [pixels(one).tobytes() for one in some + others]
+def test_samples_differ_within_and_between_draws(session, gray):
+    first, seed = session.sample(gray, 0.5, "", 0)
+    second, _ = session.sample(gray, 0.5, "", seed)
+    pictures = [pixels(sample).tobytes() for sample in first + second]
     assert len(pictures) == 8 and len(set(pictures[:4])) > 2
     assert pictures[:4] != pictures[4:]
-    assert studio.sample(None, 0.5, "", 3) == ([], 3)
-    (_, after), _, target, _ = studio.paint(grey, 0.5, "", None, (seed, 2))
-    assert np.array_equal(pixels(after), pixels(others[2]))  # the one that was looked at
-    assert np.array_equal(pixels(target), pixels(others[2]))
-    assert "seed 1" in read_provenance(target) and "a sample" in read_provenance(target)
+    assert session.sample(None, 0.5, "", 3) == ([], 3)
+    result = session.colorize(gray, 0.5, "", (seed, 2))
+    assert np.array_equal(pixels(result.colorized), pixels(second[2]))  # the one that was clicked
+    assert np.array_equal(pixels(result.file), pixels(second[2]))
+    provenance = read_provenance(result.file)
+    assert "seed 1" in provenance and "a sample" in provenance
 
 
-def test_doubt_is_a_map_of_the_photos_size(studio, grey):
-    assert studio.doubt(grey, "").size == read_photo(grey).size
-    assert studio.doubt(None, "") is None
+def test_the_uncertainty_is_a_map_of_the_photos_size(session, gray):
+    assert session.uncertainty(gray, "").size == read_photo(gray).size
+    assert session.uncertainty(None, "") is None
 
 
-def test_what_is_no_photo_is_said_on_the_page(studio, tmp_path):
-    from colorize.app.gradio_app import _in_words
+def test_errors_are_shown_on_the_page(session, tmp_path):
+    from colorize.app.gradio_app import _errors_on_page
 
-    (tmp_path / "bad.jpg").write_text("no photo")
-    with pytest.raises(gradio.Error, match=r"bad\.jpg"):
-        _in_words(studio.paint)(str(tmp_path / "bad.jpg"), None, "", None)
+    (tmp_path / "bad.jpg").write_text("not a photo")
+    with pytest.raises(gradio.Error, match=r"bad\.jpg") as error:
+        _errors_on_page(session.colorize)(str(tmp_path / "bad.jpg"), None, "")
+    assert str(tmp_path) not in str(error.value)  # the visitor's name for it, not the server's
 
 
 LABELS = """
@@ -137,34 +143,34 @@ from colorize.cli import main
 from colorize.inference.colorizer import Colorizer
 from colorize.app.gradio_app import page
 blocks = page(Colorizer.from_pretrained(sys.argv[1], "cpu"), Path("."))
-kinds = [(type(some).__name__, some) for some in blocks.blocks.values()]
-shown = [some.label for kind, some in kinds if kind in ("Tab", "Slider") and some.visible]
-print(json.dumps(shown))
+blocks = [(type(block).__name__, block) for block in blocks.blocks.values()]
+labels = [block.label for kind, block in blocks if kind in ("Tab", "Slider") and block.visible]
+print(json.dumps(labels))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("has_all", [True, False])
-def test_the_page_offers_what_the_network_has(model, tmp_path, has_all):
+def test_the_page_offers_what_the_model_supports(model, tmp_path, has_all):
     if not has_all:
         args = {"encoder_name": "mobilenet_v2", "width": 16}
         network = create_model("encoder_unet", **args)
-        found = pretrained.Pretrained(network, "encoder_unet", args, 32, "plain")
+        plain = pretrained.Pretrained(network, "encoder_unet", args, 32, "plain")
         model = tmp_path / "plain"
-        pretrained.save(found, model, pretrained.model_card(found))
+        pretrained.save(plain, model, pretrained.model_card(plain))
     # In a process of its own: gradio leaves sockets open.
     command = [sys.executable, "-c", LABELS, str(model)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    always = {"Before and after", "Left of here the photo as it was"}
-    more = {"Vividness", "Hints", "Samples", "Doubt"} if has_all else set()
+    always = {"Before and after", "Divider"}
+    more = {"Vividness", "Hints", "Samples", "Uncertainty"} if has_all else set()
     assert set(json.loads(done.stdout)) == always | more
 
 
 @pytest.mark.parametrize(
     ("host", "port", "error"), [("192.0.2.1", None, OSError), ("127.0.0.1", 65536, ValueError)]
 )
-def test_a_host_or_a_port_that_cannot_be_is_named_at_once(model, host, port, error):
-    from colorize.app.gradio_app import serve
+def test_an_impossible_host_or_port_is_reported_at_once(model, host, port, error):
+    from colorize.app.server import serve
 
     with pytest.raises(error, match=rf"{port or host}"):
         serve(Colorizer.from_pretrained(model, "cpu"), host, port)
@@ -176,12 +182,12 @@ from pathlib import Path
 import gradio
 from colorize.cli import main
 from colorize.inference.colorizer import Colorizer
-from colorize.app.gradio_app import serve
+from colorize.app.server import serve
 
 def late(folder):
     time.sleep(0.5)
     folder.mkdir(parents=True)
-    (folder / "painting.png").write_bytes(b"a visitor's")
+    (folder / "result.png").write_bytes(b"a visitor's")
 
 def stop(blocks):
     late_folder = Path(os.environ["GRADIO_TEMP_DIR"], "late")
@@ -193,7 +199,7 @@ serve(Colorizer.from_pretrained(sys.argv[1], "cpu"))
 """
 
 
-def test_what_is_being_painted_when_the_page_stops_goes_with_it(model, tmp_path):
+def test_photos_in_progress_when_the_page_stops_are_deleted(model, tmp_path):
     (tmp_path / "tmp").mkdir()
     env = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
     done = subprocess.run([sys.executable, "-c", LATE, str(model)], env=env)
@@ -202,18 +208,18 @@ def test_what_is_being_painted_when_the_page_stops_goes_with_it(model, tmp_path)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_the_command_hands_its_options_on_and_warns_of_others(model, monkeypatch, capsys, host):
-    seen = []
-    monkeypatch.setattr("colorize.app.gradio_app.serve", lambda *args: seen.extend(args))
+def test_the_command_passes_options_and_warns_of_visitors(model, monkeypatch, capsys, host):
+    arguments = []
+    monkeypatch.setattr("colorize.app.server.serve", lambda *args: arguments.extend(args))
     options = ["--host", host, "--port", "81", "--max-upload", "3", "--device", "cpu"]
     assert main(["demo", "--model", str(model), *options]) == 0
-    colorizer, *rest = seen
+    colorizer, *rest = arguments
     assert colorizer.name == model.name and rest == [host, 81, 3]
     assert ("may upload photos" in capsys.readouterr().err) == (host == "0.0.0.0")
 
 
 @pytest.mark.slow
-def test_a_port_that_is_taken_is_named(model):
+def test_a_port_in_use_is_reported(model):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -225,7 +231,7 @@ def test_a_port_that_is_taken_is_named(model):
 
 @pytest.fixture
 def mountains(tmp_path):
-    """A photo whose colors the bundled network should know."""
+    """A photo whose colors the bundled model should know."""
     photo = next(photo for photo in load_samples().photos if photo.id == "mountains")
     path = tmp_path / "mountains.png"
     gray_photo(read_photo(photo.path)).convert("L").save(path)
@@ -233,7 +239,7 @@ def mountains(tmp_path):
 
 
 def photos_in(folder):
-    """The photos of visitors that lie there."""
+    """The photos of visitors in a folder."""
     return [
         path for path in folder.rglob("*") if path.is_file() and path.suffix in FORMAT_BY_SUFFIX
     ]
@@ -241,7 +247,7 @@ def photos_in(folder):
 
 @pytest.fixture
 def server(tmp_path):
-    """The address of the page, served by the command, with the bundled network."""
+    """The address of the page, served by the command with the bundled model."""
     words = ["demo", "--max-upload", "1", "--device", "cpu", "--port", "7871"]
     command = [sys.executable, "-u", "-m", "colorize", *map(str, words)]
     env = os.environ | {"TMPDIR": str(tmp_path / "tmp"), "GRADIO_TEMP_DIR": str(tmp_path / "tmp")}
@@ -271,11 +277,9 @@ def give(browser, path):
 
 
 def picture(browser, selector, other=None):
-    """The address of a picture, once it is another."""
-    found = "document.querySelector(arguments[0])"
-    ask = (
-        f"const found = {found}; return found && found.complete && found.naturalWidth && found.src"
-    )
+    """The address of a picture, once it has changed."""
+    query = "document.querySelector(arguments[0])"
+    ask = f"const img = {query}; return img && img.complete && img.naturalWidth && img.src"
 
     def new():
         address = browser.execute_script(ask, selector)
@@ -285,8 +289,8 @@ def picture(browser, selector, other=None):
 
 
 def border(browser):
-    """Where the photo ends and the painting begins, in px of the screen."""
-    return js(browser, "document.querySelector('#pair .inner').getBoundingClientRect().x")
+    """Where the photo ends and the result begins, in px of the screen."""
+    return js(browser, "document.querySelector('#comparison .inner').getBoundingClientRect().x")
 
 
 def toast(browser):
@@ -294,39 +298,39 @@ def toast(browser):
 
 
 def outside(browser):
-    """The addresses that were asked for and are not on this machine."""
+    """The requested addresses that are not on this machine."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [
+    requested = [
         message["params"]["request"]["url"]
         for message in messages
         if message["method"] == "Network.requestWillBeSent"
     ]
-    return [url for url in asked if not re.match(r"http://127\.0\.0\.1|data:|blob:", url)]
+    return [url for url in requested if not re.match(r"http://127\.0\.0\.1|data:|blob:", url)]
 
 
 def shot(browser, name):
-    """A picture of the page, for the README if its folder is asked for."""
+    """Save a screenshot of the page, for the README, if SCREENSHOTS names a folder."""
     if "SCREENSHOTS" in os.environ:
         browser.save_screenshot(str(Path(os.environ["SCREENSHOTS"]) / f"{name}.png"))
 
 
 @pytest.mark.slow
-def test_a_visitor_colors_a_photo_hints_and_takes_it_home(server, browser, tmp_path, mountains):
+def test_a_visitor_colorizes_a_photo_and_downloads_it(server, browser, tmp_path, mountains):
     screen(browser, 1280, 960)
     browser.get(server)
     give(browser, mountains)
-    painted = picture(browser, "#pair img:last-of-type")
-    assert js(browser, "document.querySelectorAll('#pair img').length") >= 2
+    colorized = picture(browser, "#comparison img:last-of-type")
+    assert js(browser, "document.querySelectorAll('#comparison img').length") >= 2
     shot(browser, "desktop")
 
-    # The line between photo and painting, by keys.
+    # The divider between photo and result, moved by keys.
     middle = border(browser)
-    find(browser, "#line input[type=range]").send_keys("\ue012" * 20)
+    find(browser, "#divider input[type=range]").send_keys("\ue012" * 20)
     until(lambda: border(browser) < middle - 30)
 
     knob = find(browser, "#vividness input[type=range]")
     knob.send_keys("\ue012" * 20)  # the left arrow, as without a mouse
-    duller = picture(browser, "#pair img:last-of-type", painted)
+    duller = picture(browser, "#comparison img:last-of-type", colorized)
     tab(browser, "Hints")
     first = picture(browser, "#marked img")
     find(browser, "#marked img").click()  # in its middle
@@ -345,17 +349,17 @@ def test_a_visitor_colors_a_photo_hints_and_takes_it_home(server, browser, tmp_p
 
     tab(browser, "Samples")
     find(browser, "#draw").click()
-    until(lambda: js(browser, "document.querySelectorAll('#drawn img').length") >= 4, 60)
-    likeliest = js(browser, "document.querySelector('#pair img:last-of-type').src")
-    js(browser, "document.querySelectorAll('#drawn button:has(img)')[2].click()")
-    assert picture(browser, "#pair img:last-of-type", likeliest)
-    tab(browser, "Doubt")
-    picture(browser, "#unsure img")
+    until(lambda: js(browser, "document.querySelectorAll('#samples img').length") >= 4, 60)
+    likeliest = js(browser, "document.querySelector('#comparison img:last-of-type').src")
+    js(browser, "document.querySelectorAll('#samples button:has(img)')[2].click()")
+    assert picture(browser, "#comparison img:last-of-type", likeliest)
+    tab(browser, "Uncertainty")
+    picture(browser, "#uncertainty img")
 
     tab(browser, "Before and after")
-    assert picture(browser, "#pair img:last-of-type") not in (painted, duller)
-    until(lambda: find(browser, "#home").is_enabled())
-    find(browser, "#home").click()
+    assert picture(browser, "#comparison img:last-of-type") not in (colorized, duller)
+    until(lambda: find(browser, "#download").is_enabled())
+    find(browser, "#download").click()
     file = tmp_path / "got" / "mountains-colored.png"
     until(file.exists, 60)
     its_own = 1 - pretrained.load().model_kwargs["temperature"]
@@ -366,11 +370,11 @@ def test_a_visitor_colors_a_photo_hints_and_takes_it_home(server, browser, tmp_p
 
 
 @pytest.mark.slow
-def test_bad_and_huge_files_are_refused_in_words(server, browser, tmp_path, mountains):
+def test_bad_and_huge_files_are_rejected_with_a_message(server, browser, tmp_path, mountains):
     screen(browser, 375, 800, touch=True)
     browser.get(server)
     bad = tmp_path / "bad.jpg"
-    bad.write_text("no photo")
+    bad.write_text("not a photo")
     give(browser, bad)
     assert "bad.jpg" in toast(browser)
     browser.get(server)
@@ -382,7 +386,7 @@ def test_bad_and_huge_files_are_refused_in_words(server, browser, tmp_path, moun
     assert "size" in toast(browser).lower()
     browser.get(server)
     give(browser, mountains)
-    picture(browser, "#pair img:last-of-type")
+    picture(browser, "#comparison img:last-of-type")
     shot(browser, "phone")
     assert js(browser, "document.documentElement.scrollWidth <= innerWidth")
 
@@ -402,8 +406,8 @@ def test_two_visitors_at_once_get_their_own_photos(server, browser, tmp_path):
         give(browser, tmp_path / f"{name}.png")
     for name, handle in tabs.items():
         browser.switch_to.window(handle)
-        picture(browser, "#pair img:last-of-type")
-        find(browser, "#home").click()
+        picture(browser, "#comparison img:last-of-type")
+        find(browser, "#download").click()
         file = tmp_path / "got" / f"{name}-colored.png"
         until(file.exists, 60)
         assert abs(pixels(file).mean() - colors[name]) < 25

@@ -1,1 +1,1 @@
-"""The web page where photos are colorized in a browser."""
+"""The web page that colorizes photos in a browser; it needs the extra `demo`."""

@@ -4,45 +4,49 @@ import argparse
 import sys
 
 import colorize
-from colorize.cli.options import add_network, positive
+from colorize.cli.options import add_model, positive
 
 _LOOPBACK = "127.0.0.1"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Make the command known."""
+    """Register the command."""
     demo = commands.add_parser(
         "demo",
-        help="a web page on which photos are colored",
-        description="Serve a web page: drop a photo, compare before and after, give color hints by "
-        "a click, see samples and where the network doubts, download in full size. Needs the extra "
-        "`demo`; no network beyond this machine is used. Ctrl-C ends it.",
+        help="serve a web page that colorizes photos",
+        description="Serve a web page: drop a photo, compare before and after, set color hints by "
+        "clicking, view samples and the uncertainty of the model, download at full size. Needs the "
+        "extra `demo`; no connection beyond this machine is made. Stop it with Ctrl-C.",
     )
-    add_network(demo)
+    add_model(demo)
     demo.add_argument(
         "--host",
         default=_LOOPBACK,
         metavar="ADDRESS",
-        help="to listen at; 0.0.0.0 lets others in (127.0.0.1: this machine alone)",
+        help="address to listen on (default: 127.0.0.1, this machine only); 0.0.0.0 admits others",
     )
     demo.add_argument(
-        "--port", type=positive, metavar="N", help="to listen at (the first free one from 7860 on)"
+        "--port",
+        type=positive,
+        metavar="N",
+        help="port to listen on (default: the first free one from 7860)",
     )
     demo.add_argument(
-        "--max-upload", type=positive, default=50, metavar="MB", help="largest photo (50)"
+        "--max-upload",
+        type=positive,
+        default=50,
+        metavar="MB",
+        help="largest upload in MB (default: 50)",
     )
-    demo.set_defaults(command=_demo, goes_on=False)
+    demo.set_defaults(command=_demo, resumable=False)
 
 
 def _demo(args: argparse.Namespace) -> int:
-    print("colorize: starting, which takes some seconds", file=sys.stderr, flush=True)
+    print("colorize: starting, this takes some seconds", file=sys.stderr, flush=True)
     colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)
-    from colorize.app.gradio_app import serve
+    from colorize.app.server import serve
 
     if args.host not in (_LOOPBACK, "localhost", "::1"):
-        print(
-            f"colorize: whoever reaches {args.host} may upload photos",
-            file=sys.stderr,
-        )
+        print(f"colorize: anyone who reaches {args.host} may upload photos", file=sys.stderr)
     serve(colorizer, args.host, args.port, args.max_upload)
     return 0

@@ -7,20 +7,20 @@ import sys
 from pathlib import Path
 
 import colorize
-from colorize.cli.options import add_network, add_wishes, number
+from colorize.cli.options import add_inference, add_model, number
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Make the command known."""
+    """Register the command."""
     video = commands.add_parser(
         "video",
-        help="color a film",
-        description="Color a film: the same size, rate and length, the sound as it was, and colors "
-        "that stay from frame to frame. Prints how much they change, in CIELAB units a frame, of "
-        "frames painted one by one and of the film. Needs the extra `video`. Status: 0 the film is "
-        "colored, 1 as far as it could be read.",
+        help="colorize a video",
+        description="Colorize a video. Size, frame rate, length, audio and subtitles are kept, and "
+        "colors are smoothed over time. Prints the mean color change from frame to frame (flicker) "
+        "with and without smoothing, in CIELAB units. Needs the extra `video`. Exit status: 0 if "
+        "the whole video was colorized, 1 if parts of it could not be read.",
     )
-    video.add_argument("film", type=Path, metavar="IN", help="of any kind that FFmpeg reads")
+    video.add_argument("video", type=Path, metavar="IN", help="in any format that FFmpeg reads")
     video.add_argument(
         "-o",
         "--output",
@@ -29,19 +29,22 @@ def add(commands: argparse._SubParsersAction) -> None:
         metavar="OUT",
         help="an .mp4, .m4v, .mov or .mkv (H.264) or a .webm (VP9)",
     )
-    add_network(video)
-    add_wishes(video)
+    add_model(video)
+    add_inference(video)
     video.add_argument(
-        "--steadiness",
+        "--temporal-smoothing",
         type=number(float, 0),
         default=0.9,
         metavar="X",
-        help="how long colors last, from 0, each frame by itself, to below 1 (0.9: ten frames)",
+        help="how long colors persist, from 0 (every frame by itself) to below 1 (default: 0.9, "
+        "about ten frames)",
     )
-    video.add_argument("--force", action="store_true", help="also if it is in color already")
-    video.add_argument("--overwrite", action="store_true", help="replace OUT")
-    video.add_argument("--json", action="store_true", help="say it in JSON, for programs")
-    video.set_defaults(command=_video, goes_on=False)
+    video.add_argument(
+        "--force", action="store_true", help="colorize a video that is already in color"
+    )
+    video.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    video.add_argument("--json", action="store_true", help="print the result as JSON")
+    video.set_defaults(command=_video, resumable=False)
 
 
 def _video(args: argparse.Namespace) -> int:
@@ -49,18 +52,24 @@ def _video(args: argparse.Namespace) -> int:
     from colorize.video.colorize_video import colorize_video
 
     if args.output.is_file() and not args.overwrite:
-        raise ValueError(f"{args.output} is there already; --overwrite replaces it")
+        raise ValueError(f"{args.output} already exists; use --overwrite to replace it")
     colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)
-    options = ColorizeOptions(args.seed, args.vividness, args.size)
-    report = colorize_video(colorizer, args.film, args.output, options, args.steadiness, args.force)
+    result = colorize_video(
+        colorizer,
+        args.video,
+        args.output,
+        ColorizeOptions(seed=args.seed, vividness=args.vividness, size=args.size),
+        temporal_smoothing=args.temporal_smoothing,
+        force=args.force,
+    )
     if args.json:
-        print(json.dumps({"film": str(args.output)} | dataclasses.asdict(report)))
+        print(json.dumps({"video": str(args.output)} | dataclasses.asdict(result)))
     else:
-        print(f"{args.output}: {report.frames} frames, {report.shots} shots")
+        print(f"{args.output}: {result.frames} frames, {result.shots} shots")
         print(
-            f"flicker {report.flicker_painted:.2f} painted one by one, "
-            f"{report.flicker_steady:.2f} steady (CIELAB units a frame)"
+            f"flicker {result.flicker_smoothed:.2f}, {result.flicker_unsmoothed:.2f} without "
+            "temporal smoothing (CIELAB units per frame)"
         )
-    if report.damage:
-        print(f"colorize: {args.film} is damaged: {report.damage}", file=sys.stderr)
-    return 1 if report.damage else 0
+    if result.damage:
+        print(f"colorize: {args.video} is damaged: {result.damage}", file=sys.stderr)
+    return 1 if result.damage else 0

@@ -1,4 +1,4 @@
-"""Colors that stay from frame to frame of a film, as long as the picture does."""
+"""Temporal smoothing of predicted colors along the optical flow of a video."""
 
 import math
 
@@ -10,118 +10,127 @@ from torch import Tensor
 
 from colorize.color.curves import AB_SCALE
 
-_SIDE = 128  # px; the short side at which motion is looked for
-_DOUBT = 0.1  # difference of lightness, 5 L*, at which the past is trusted by 1/e
-_WINDOW = 9  # px; over which that difference is averaged, so that grain is no doubt
-_EXPLAINED = 0.5  # of a frame, by the one before it; below that another shot begins
+_FLOW_SIDE = 128  # px; the short side at which optical flow is estimated
+_TOLERANCE = 0.1  # difference in lightness (5 L*) at which the confidence has fallen to 1/e
+_WINDOW = 9  # px; the difference is averaged over it, so that film grain does not count
+_SAME_SHOT = 0.5  # mean confidence below which a new shot begins
 
 
 class TemporalSmoother:
-    """Follows the colors of a film's frames, one after the other.
+    """Smooth the colors of consecutive frames.
 
-    Each frame's colors are a running mean with those before, along the motion of the picture. Where
-    the frame before does not explain a place, because it came into view, the mean begins anew;
-    where it explains less than half of the frame, a new shot begins.
+    Each frame's ab is a running mean over the previous frames, warped along the optical flow. Where
+    the previous frame does not explain the current one (a disocclusion), the mean restarts; where
+    it explains less than half of the frame, a new shot begins.
 
     Attributes:
-        memory: the largest share of the past in a frame's colors, from 0 to below 1.
-        frames, shots: seen so far.
+        momentum: largest weight of the past in a frame's colors, in [0, 1).
+        frames, shots: number of frames and shots processed so far.
     """
 
-    def __init__(self, memory: float = 0.9):
-        """Before the first frame.
+    def __init__(self, momentum: float = 0.9):
+        """Start before the first frame.
+
+        Args:
+            momentum: largest weight of the past, in [0, 1); 0 leaves every frame as predicted.
 
         Raises:
-            ValueError: if the memory is not from 0 to below 1.
+            ValueError: if the momentum is out of range.
         """
-        if not 0 <= memory < 1:
-            raise ValueError(f"steadiness must be from 0 to below 1, got {memory}")
-        self.memory = memory
+        if not 0 <= momentum < 1:
+            raise ValueError(f"temporal smoothing must be from 0 to below 1, got {momentum}")
+        self.momentum = momentum
         self.frames = self.shots = 0
-        self._past: Tensor | None = None  # lightness, colors, steady colors, age: (6, h, w)
+        # The previous frame: lightness, predicted ab, smoothed ab, frames averaged; (6, h, w).
+        self._previous: Tensor | None = None
         self._flicker = torch.zeros(2)
         self._compared = 0
 
-    def __call__(self, lightness: Tensor, ab: Tensor) -> Tensor:
-        """The steady colors of the next frame.
+    def __call__(self, lightness: Tensor, pred_ab: Tensor) -> Tensor:
+        """Smooth the colors of the next frame.
 
         Args:
             lightness: (1, h, w) in [-1, 1].
-            ab: what the network painted, (2, h, w).
+            pred_ab: the network's prediction, (2, h, w).
 
         Returns:
-            ab (2, h, w).
+            Smoothed ab, (2, h, w).
         """
         self.frames += 1
-        steady, age = self._followed(lightness, ab)
-        self._past = torch.cat((lightness, ab, steady, age))
-        return steady
+        smoothed, count = self._smooth(lightness, pred_ab)
+        self._previous = torch.cat((lightness, pred_ab, smoothed, count))
+        return smoothed
 
     @property
     def flicker(self) -> tuple[float, float]:
-        """Mean change of color from frame to frame, as painted and steady, in CIELAB units.
+        """Mean color change from frame to frame before and after smoothing, in CIELAB units.
 
-        Along the motion, where the frames explain each other; not from shot to shot.
+        Measured along the optical flow, where consecutive frames explain each other, and never
+        across a cut.
         """
-        painted, steady = (self._flicker * (AB_SCALE / max(1, self._compared))).tolist()
-        return painted, steady
+        before, after = (self._flicker * (AB_SCALE / max(1, self._compared))).tolist()
+        return before, after
 
-    def _followed(self, lightness: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
-        """Steady colors, and over how many frames they are a mean: (1, h, w)."""
-        if self._past is not None and self._past.shape[1:] == ab.shape[1:]:
-            past, is_inside = _carried(self._past, optical_flow(self._past[:1], lightness))
-            before, painted, steady, age = past.split((1, 2, 2, 1))
-            trust = _trust(lightness - before) * is_inside
-            if trust.mean() >= _EXPLAINED:
-                share = trust * (age / (age + 1)).clamp(max=self.memory)
-                mixed = torch.lerp(ab, steady, share)
-                changes = torch.stack([(ab - painted).norm(dim=0), (mixed - steady).norm(dim=0)])
-                self._flicker += (changes * trust).mean((1, 2)) / trust.mean()
-                self._compared += 1
-                return mixed, trust * age + 1
+    def _smooth(self, lightness: Tensor, pred_ab: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the smoothed ab and the number of frames in each mean, (1, h, w)."""
+        if self._previous is not None and self._previous.shape[1:] == pred_ab.shape[1:]:
+            flow = optical_flow(self._previous[:1], lightness)
+            warped, is_inside = _warp(self._previous, flow)
+            prev_lightness, prev_ab, prev_smoothed, count = warped.split((1, 2, 2, 1))
+            confidence = _confidence(lightness - prev_lightness) * is_inside
+            if confidence.mean() >= _SAME_SHOT:
+                weight = confidence * (count / (count + 1)).clamp(max=self.momentum)
+                smoothed = torch.lerp(pred_ab, prev_smoothed, weight)
+                self._measure_flicker(pred_ab - prev_ab, smoothed - prev_smoothed, confidence)
+                return smoothed, confidence * count + 1
         self.shots += 1
-        return ab, torch.ones_like(lightness)
+        return pred_ab, torch.ones_like(lightness)
+
+    def _measure_flicker(self, before: Tensor, after: Tensor, confidence: Tensor) -> None:
+        changes = torch.stack([before.norm(dim=0), after.norm(dim=0)])
+        self._flicker += (changes * confidence).mean((1, 2)) / confidence.mean()
+        self._compared += 1
 
 
-def optical_flow(past: Tensor, now: Tensor) -> Tensor:
-    """Where each place of a frame was in the frame before.
+def optical_flow(previous: Tensor, current: Tensor) -> Tensor:
+    """Estimate where each pixel of a frame was in the previous frame.
 
-    By iterative Lucas and Kanade (Le Besnerais, Champagnat 2005), of scikit-image.
+    Iterative Lucas-Kanade (Le Besnerais and Champagnat 2005), as in scikit-image.
 
     Args:
-        past: lightness (1, h, w).
-        now: lightness (1, h, w).
+        previous: lightness (1, h, w).
+        current: lightness (1, h, w).
 
     Returns:
-        How far down and to the right it was, in pixels: (2, h, w).
+        Displacement down and to the right in pixels, (2, h, w).
     """
-    sides = now.shape[1:]
-    small = [math.ceil(side * min(1, _SIDE / min(sides))) for side in sides]
-    frames = F.interpolate(torch.stack((now, past)), small, mode="area").squeeze(1).numpy()
-    flow = np.stack(optical_flow_ilk(*frames, dtype=np.float32))
-    flow = F.interpolate(torch.from_numpy(flow).unsqueeze(0), sides, mode="bilinear")[0]
-    return flow * (torch.tensor(sides) / torch.tensor(small)).view(2, 1, 1)
+    size = current.shape[1:]
+    small = [math.ceil(side * min(1, _FLOW_SIDE / min(size))) for side in size]
+    frames = F.interpolate(torch.stack((current, previous)), small, mode="area").squeeze(1).numpy()
+    small_flow = np.stack(optical_flow_ilk(*frames, dtype=np.float32))
+    flow = F.interpolate(torch.from_numpy(small_flow).unsqueeze(0), size, mode="bilinear")[0]
+    return flow * (torch.tensor(size) / torch.tensor(small)).view(2, 1, 1)
 
 
-def _carried(past: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-    """What was (C, h, w), moved to where it is now; and (1, h, w) where it was in view."""
+def _warp(previous: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Warp (C, h, w) to the current frame; also return where it was in view, (1, h, w)."""
     height, width = flow.shape[1:]
     y = torch.arange(height).view(-1, 1) + flow[0]
     x = torch.arange(width) + flow[1]
     # From -1 to 1 between the centers of the outermost pixels.
     grid = torch.stack((x * (2 / max(1, width - 1)) - 1, y * (2 / max(1, height - 1)) - 1), dim=-1)
-    moved = F.grid_sample(
-        past.unsqueeze(0), grid.unsqueeze(0), padding_mode="border", align_corners=True
+    warped = F.grid_sample(
+        previous.unsqueeze(0), grid.unsqueeze(0), padding_mode="border", align_corners=True
     )
     is_inside = (y > -1) & (y < height) & (x > -1) & (x < width)
-    return moved[0], is_inside.unsqueeze(0)
+    return warped[0], is_inside.unsqueeze(0)
 
 
-def _trust(change: Tensor) -> Tensor:
-    """How far (1, h, w), from 0 to 1, a change of lightness leaves a place the same.
+def _confidence(change: Tensor) -> Tensor:
+    """Turn a change in lightness, (1, h, w), into the confidence in [0, 1] that nothing changed.
 
-    A change of the whole picture, as where an old film flickers, is none.
+    A change of the whole frame, such as the flicker of an old film, does not count.
     """
-    change = (change - change.median()).abs().unsqueeze(0)
-    around = F.avg_pool2d(change, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)[0]
-    return torch.exp(-((around / _DOUBT) ** 2))
+    local = (change - change.median()).abs().unsqueeze(0)
+    mean = F.avg_pool2d(local, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)[0]
+    return torch.exp(-((mean / _TOLERANCE) ** 2))

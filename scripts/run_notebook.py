@@ -1,6 +1,6 @@
-"""Execute a notebook from its first cell to its last: python scripts/execute.py IN OUT.
+"""Execute a notebook from its first cell to its last: python scripts/run_notebook.py IN OUT.
 
-Each chapter is named as it begins. Of progress bars only the last state is kept.
+The heading of each section is printed as it starts. Progress bars are reduced to their last state.
 """
 
 import itertools
@@ -14,11 +14,12 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-BAR = re.compile(r"\d%\|")  # of tqdm
+PROGRESS_BAR = re.compile(r"\d%\|")  # of tqdm
 CURSOR_UP = "\x1b[A"
 
 
 def execute(source: Path, target: Path) -> None:
+    """Execute a notebook in its own folder; a failing one is written as far as it ran."""
     notebook = nbformat.read(source, as_version=4)
     start = time.monotonic()
 
@@ -36,7 +37,7 @@ def execute(source: Path, target: Path) -> None:
     )
     try:
         client.execute()
-    finally:  # what ran is kept, for whoever looks for the reason
+    finally:  # the outputs so far help to find the reason of a failure
         tidy(notebook)
         target.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, target)
@@ -44,7 +45,7 @@ def execute(source: Path, target: Path) -> None:
 
 
 def tidy(notebook: nbformat.NotebookNode) -> None:
-    """Remove from the stored outputs what is of no use to a reader."""
+    """Remove metadata and outputs that are of no use to a reader."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata.kernelspec = {
         "display_name": "Python 3",
@@ -58,7 +59,7 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
 
 
 def tidy_outputs(outputs: list[nbformat.NotebookNode]) -> Iterator[nbformat.NotebookNode]:
-    """The outputs of a cell, pieces of one stream joined, progress bars as they ended."""
+    """Join consecutive pieces of a stream and keep only the last state of progress bars."""
     for (kind, name), group in itertools.groupby(
         outputs, key=lambda output: (output.output_type, output.get("name"))
     ):
@@ -67,7 +68,7 @@ def tidy_outputs(outputs: list[nbformat.NotebookNode]) -> Iterator[nbformat.Note
             continue
         text = "".join(output.text for output in group).replace(CURSOR_UP, "")
         lines = [line for line in re.split(r"[\r\n]+", text) if line.strip()]
-        bars = [line for line in lines if BAR.search(line)]
+        bars = [line for line in lines if PROGRESS_BAR.search(line)]
         kept = [line for line in lines if line not in bars[:-1]]
         if kept:
             yield nbformat.v4.new_output("stream", name=name, text="\n".join(kept) + "\n")

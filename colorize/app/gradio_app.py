@@ -10,8 +10,8 @@ from typing import Any
 
 from colorize.app.session import SAMPLES, DemoSession, remove_result
 from colorize.data.folder import load_samples
-from colorize.inference.jobs import READABLE_SUFFIXES
 from colorize.inference.colorizer import Colorizer
+from colorize.inference.jobs import READABLE_SUFFIXES
 from colorize.io.grayscale import classify_photo
 from colorize.io.image import PhotoError
 from colorize.io.image_file import read_image_file

@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from colorize.inference.batch import colorize_file
-from colorize.inference.colorizer import ColorizeOptions, Colorizer
+from colorize.inference.colorizer import Colorizer
 from colorize.inference.guided_upsampling import guided_upsample
+from colorize.inference.options import ColorizeOptions
 from colorize.io.image import FORMAT_BY_SUFFIX, limit_long_side, rgb_to_photo
 from colorize.io.image_file import read_image_file, write_image_file
 from colorize.models.hints import Hint, parse_hint

@@ -48,7 +48,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _video(args: argparse.Namespace) -> int:
-    from colorize.inference.colorizer import ColorizeOptions
+    from colorize.inference import ColorizeOptions
     from colorize.video.colorize_video import colorize_video
 
     if args.output.is_file() and not args.overwrite:

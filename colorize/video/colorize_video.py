@@ -8,8 +8,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 import colorize
-from colorize.inference.colorizer import ColorizeOptions, Colorizer
+from colorize.inference.colorizer import Colorizer
 from colorize.inference.guided_upsampling import guided_upsample
+from colorize.inference.options import DEFAULT_OPTIONS, ColorizeOptions
 from colorize.utils.files import atomic_write
 from colorize.video.reader import FrameReader, main_stream, open_video, probe
 from colorize.video.temporal_smoothing import TemporalSmoother
@@ -40,7 +41,7 @@ def colorize_video(
     colorizer: Colorizer,
     source: str | os.PathLike,
     target: str | os.PathLike,
-    options: ColorizeOptions = ColorizeOptions(),  # noqa: B008, it is frozen
+    options: ColorizeOptions = DEFAULT_OPTIONS,
     *,
     temporal_smoothing: float = 0.9,
     force: bool = False,

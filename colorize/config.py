@@ -187,8 +187,8 @@ class TrainConfig:
             default = getattr(type(self), name)
             if getattr(self, name) != default:
                 raise ValueError(
-                    f"{name} has no effect without an adversarial loss: set gan_loss, or leave "
-                    f"{name} at {'none' if default is None else default}"
+                    f"{name} has no effect without an adversarial loss: set gan_loss, or set "
+                    f"{name} to {'none' if default is None else default}"
                 )
 
     def _check_phases(self, phases: tuple[tuple[Phase, int, float], ...]) -> None:

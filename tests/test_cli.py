@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,14 +14,14 @@ import colorize
 from colorize.cli import main
 from colorize.trainers import GANTrainer
 
-TINY = ["--size", "32", "--batch-size", "2"]
+TINY = ["--crop-size", "32", "--batch-size", "2"]
 TINY += ["--model-arg", "depth=3", "--model-arg", "base_channels=4"]
 HERE = ["--workers", "0", "--device", "cpu"]
 
 
 def train(folder, run, *options):
     epochs = [] if "--epochs" in options else ["--epochs", "1"]
-    command = ["train", "unet_gan", "--data", folder, "--out", run, *TINY, *HERE, *epochs]
+    command = ["train", "unet_gan", "--data", folder, "-o", run, *TINY, *HERE, *epochs]
     return main([str(word) for word in (*command, *options)])
 
 
@@ -41,7 +40,7 @@ def run(trained, tmp_path):
 
 
 def fails(capsys, command):
-    """The last line on stderr, after progress bars, of a command that cannot be done."""
+    """Return the last line on stderr, after progress bars, of a command that fails."""
     capsys.readouterr()
     assert main([str(word) for word in command]) == 2
     *bars, error = capsys.readouterr().err.splitlines()
@@ -50,15 +49,15 @@ def fails(capsys, command):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_presets_are_listed_with_what_they_are_and_cost(capsys):
+def test_presets_are_listed_with_their_method_and_cost(capsys):
     assert main(["presets"]) == 0
     out = capsys.readouterr().out
     blocks = out.split("unet_gan\n")
     assert "autoencoder\n" in blocks[0] and "fcn\n" in blocks[0]
     facts = dict(line.split(maxsplit=1) for line in blocks[1].split("\n\n")[0].splitlines())
-    assert facts["loss"] == "100 l1 + vanilla game"
+    assert facts["loss"] == "100 l1 + vanilla GAN"
     assert facts["schedule"] == "100 epochs of 16, lr 0.0002, linear"
-    assert facts["size"] == "57.2 M parameters, 5.98 GMAC a photo"
+    assert facts["size"] == "57.2 M parameters, 5.98 GMAC per photo"
     assert "arXiv:1611.07004" in facts["source"]
     assert main(["presets", "unet_gan"]) == 0
     out = capsys.readouterr().out
@@ -71,11 +70,11 @@ def test_training_writes_a_run_and_prints_the_table_with_the_baselines(folder, t
     assert train(folder, tmp_path / "run", "--seed", "5", "--lr", "0.001") == 0
     out = capsys.readouterr().out
     rows = [line.split("|")[1].strip() for line in out.splitlines() if line.startswith("|")]
-    assert rows[2:] == ["truth", "unet_gan", "grey", "mean-ab", "random", "nearest"]
+    assert rows[2:] == ["ground-truth", "unet_gan", "gray", "mean-ab", "random", "nearest"]
     assert "6 train photos" in out and "3 val photos" in out
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["model_kwargs"] == {"depth": 3, "base_channels": 4}
-    assert (config["size"], config["batch_size"], config["epochs"]) == (32, 2, 1)
+    assert (config["crop_size"], config["batch_size"], config["epochs"]) == (32, 2, 1)
     assert (config["seed"], config["lr"]) == (5, 0.001)
     assert config["betas"] == [0.5, 0.999]  # left out means the preset's
 
@@ -85,12 +84,12 @@ def test_the_same_command_again_finishes_at_once_and_more_epochs_go_on(
 ):
     log = (run / "log.jsonl").read_text()
     with monkeypatch.context() as patch:
-        patch.delattr(GANTrainer, "step")  # not one step is taken
+        patch.delattr(GANTrainer, "training_step")  # not one step is taken
         assert train(folder, run) == 0
     assert (run / "log.jsonl").read_text() == log
     said = capsys.readouterr().out
     assert "mean-ab" in said and "run: nothing to train, 1 epochs are done and 1 are asked" in said
-    assert f"--photos {folder} --size 32 -o DIR` judges" in said
+    assert f"--data {folder} --size 32 -o DIR` evaluates" in said
     assert train(folder, run, "--epochs", "2") == 0
     assert "nothing to train" not in capsys.readouterr().out
     assert train(folder, run, "--epochs", "1") == 0
@@ -99,8 +98,8 @@ def test_the_same_command_again_finishes_at_once_and_more_epochs_go_on(
     assert len((run / "log.jsonl").read_text().splitlines()) == 2
 
 
-def test_options_say_none_and_name_weights(folder, tmp_path, capsys):
-    command = ["train", "fcn", "--data", folder, "--out", tmp_path / "run", "--size", "32"]
+def test_options_take_none_and_names_of_weights(folder, tmp_path, capsys):
+    command = ["train", "fcn", "--data", folder, "-o", tmp_path / "run", "--crop-size", "32"]
     command += ["--batch-size", "2", "--epochs", "1", "--model-arg", "encoder_name=resnet18", *HERE]
     assert "lost.pth" in fails(capsys, [*command, "--encoder-weights", "lost.pth"])
     options = ["--encoder-weights", "none", "--patience", "none"]
@@ -110,11 +109,9 @@ def test_options_say_none_and_name_weights(folder, tmp_path, capsys):
     assert config.patience is None
 
 
-def test_what_cannot_be_done_is_said_in_one_line(folder, tmp_path, capsys):
+def test_errors_are_one_line(folder, tmp_path, capsys):
     def train_with(*options, preset="unet_gan", data=folder, out=tmp_path / "new"):
-        return fails(
-            capsys, ["train", preset, "--data", data, "--out", out, *TINY, *HERE, *options]
-        )
+        return fails(capsys, ["train", preset, "--data", data, "-o", out, *TINY, *HERE, *options])
 
     assert "no preset 'vgg'; there are autoencoder, fcn" in train_with(preset="vgg")
     assert "no such folder of photos" in train_with(data=tmp_path / "nowhere")
@@ -124,11 +121,11 @@ def test_what_cannot_be_done_is_said_in_one_line(folder, tmp_path, capsys):
     assert "not deep" in train_with("--model-arg", "deep=3")
     assert "'depth': 'x'" in train_with("--model-arg", "depth=x")
     assert "depth must be at least 2" in train_with("--model-arg", "depth=1")
-    assert "lr must be positive" in train_with("--lr", "0")
+    assert "lr must be above 0" in train_with("--lr", "0")
     assert "batch size of at most 6" in train_with("--batch-size", "7")
     assert "'cuda:99' cannot be used" in train_with("--device", "cuda:99")
     assert not (tmp_path / "new").exists()
-    assert "multiple of 8 for this network: 32 or 40, not 36" in train_with("--size", "36")
+    assert "multiple of 8 for this network: 32 or 40, not 36" in train_with("--crop-size", "36")
     assert not (tmp_path / "new").exists()
 
     (tmp_path / "file").write_text("")
@@ -140,19 +137,16 @@ def test_what_cannot_be_done_is_said_in_one_line(folder, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [
-        *[("--patience", "often"), ("--workers", "-1")],
-        *[("--epochs", "0"), ("--batch-size", "1.5")],
-    ],
+    [("--patience", "often"), ("--workers", "-1"), ("--epochs", "0"), ("--batch-size", "1.5")],
 )
-def test_a_number_that_is_none_is_said_with_its_option(option, value, capsys):
+def test_an_invalid_number_is_reported_with_its_option(option, value, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(["train", "fcn", "--data", "d", "--out", "o", f"{option}={value}"])
-    assert f"argument {option}: needs a whole number" in capsys.readouterr().err
+        main(["train", "fcn", "--data", "d", "-o", "o", f"{option}={value}"])
+    assert f"argument {option}: needs an integer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("option", "value"), [("--vividness", "1.01"), ("--vividness", "nan")])
-def test_a_number_beyond_its_end_is_said_with_both_ends(option, value, capsys):
+def test_a_number_out_of_range_is_reported_with_the_range(option, value, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["photo", "a.jpg", f"{option}={value}"])
     assert f"argument {option}: needs a number from 0 to 1, got" in capsys.readouterr().err
@@ -165,30 +159,47 @@ def test_every_setting_is_an_option_that_shows_its_default(capsys):
     for field in dataclasses.fields(colorize.TrainConfig):
         if field.name in ("model", "model_kwargs"):
             continue
-        default = field.default
+        option = f"--{field.name.replace('_', '-')}"
+        default, names = field.default, f"{option} X"
         if isinstance(default, bool):
-            default = "yes" if default else "no"
+            default, names = "yes" if default else "no", f"{option}, --no-{option[2:]}"
         elif isinstance(default, tuple):
             default = ",".join(map(str, default))
         elif default is None:
             default = "none"
-        option = f"--{field.name.replace('_', '-')}"
-        assert re.search(rf"{option} X [^()]*\({re.escape(str(default))}\)", shown), option
+        text = field.metadata["help"]
+        assert f"{names} {text} (default: {default})" in shown, option
 
 
-def test_a_photo_damaged_since_it_was_looked_at_is_named_in_one_line(folder, tmp_path, capsys):
+def test_help_shows_the_values_of_a_preset(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "nogan", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    phases = "generator:20:1.0,discriminator:4:1.0,joint:1:0.2"
+    assert f"none for joint throughout (default: {phases})" in shown
+    assert "joint:2:0.1; none" in shown and "Adam's learning rate (default: 0.0001)" in shown
+
+
+def test_a_boolean_setting_has_an_option_for_each_value(folder, tmp_path):
+    for option, value in (("--deterministic", True), ("--no-deterministic", False)):
+        run = tmp_path / option
+        assert train(folder, run, option) == 0
+        assert json.loads((run / "config.json").read_text())["deterministic"] is value
+
+
+def test_a_photo_damaged_since_the_inspection_is_named_in_one_line(folder, tmp_path, capsys):
     colorize.PhotoFolder(folder).inspect(progress=False)
     path = folder / "train" / "train0.jpg"
     status = path.stat()
     path.write_bytes(path.read_bytes()[:300].ljust(status.st_size, b"0"))
     os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
-    command = ["train", "unet_gan", "--data", folder, "--out", tmp_path / "run", *TINY]
+    command = ["train", "unet_gan", "--data", folder, "-o", tmp_path / "run", *TINY]
     error = fails(capsys, [*command, "--epochs", "1", "--workers", "1", "--device", "cpu"])
     assert error.startswith(f"colorize: {path}: ")
 
 
-def test_a_run_with_other_settings_and_damaged_weights_are_said_in_one_line(folder, run, capsys):
-    command = ["train", "unet_gan", "--data", folder, "--out", run, *TINY, *HERE]
+def test_other_settings_and_damaged_weights_are_reported_in_one_line(folder, run, capsys):
+    command = ["train", "unet_gan", "--data", folder, "-o", run, *TINY, *HERE]
     assert "other settings (lr 0.0002, now 1.0)" in fails(capsys, [*command, "--lr", "1"])
     (run / "last.pt").write_bytes(b"half")
     assert "last.pt" in fails(capsys, [*command, "--epochs", "1"])
@@ -201,15 +212,16 @@ def test_ctrl_c_is_no_traceback(folder, tmp_path, capsys, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(GANTrainer, "step", interrupted)
+    monkeypatch.setattr(GANTrainer, "training_step", interrupted)
     assert train(folder, tmp_path / "run") == 130
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert "run the command again to continue" in capsys.readouterr().err
     monkeypatch.undo()
     assert train(folder, tmp_path / "run") == 0
 
 
-def test_help_comes_without_torch():
-    code = "import sys; from colorize.cli import main\ntry: main(['--help'])\n" + (
+@pytest.mark.parametrize("command", [[], ["train"], ["train", "fcn"], ["photo"]])
+def test_help_needs_no_torch(command):
+    code = f"import sys; from colorize.cli import main\ntry: main({[*command, '--help']})\n" + (
         "except SystemExit: print(sorted({'torch', 'numpy', 'PIL'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -225,7 +237,7 @@ def test_the_package_can_be_run_as_a_module():
     assert version.stdout == f"{colorize.__version__}\n"
 
 
-def test_a_reader_that_has_enough_is_no_error():
+def test_a_closed_pipe_is_no_error():
     code = "import sys; from colorize.cli import main; sys.exit(main(['presets']))"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -1,4 +1,4 @@
-"""What losses cost, by hand."""
+"""The losses, computed by hand."""
 
 import math
 
@@ -19,7 +19,7 @@ def sigmoid(x):
 
 
 @pytest.mark.parametrize(
-    ("name", "critic", "painter", "chances"),
+    ("name", "discriminator", "generator", "real_probs"),
     [
         (
             "vanilla",
@@ -34,18 +34,22 @@ def sigmoid(x):
         ("hinge", 0.75 + 0.625, 1.375, [1.0, 0.25]),
     ],
 )
-def test_the_games_cost_what_their_papers_say(name, critic, painter, chances):
-    game = GAN_LOSSES[name]
-    assert game.critic(REAL, FAKE).item() == pytest.approx(critic, rel=1e-5)
-    assert game.painter(FAKE).item() == pytest.approx(painter, rel=1e-5)
-    assert game.chance(REAL).tolist() == pytest.approx(chances, rel=1e-5)
+def test_the_adversarial_losses_are_those_of_their_papers(
+    name, discriminator, generator, real_probs
+):
+    loss = GAN_LOSSES[name]
+    assert loss.discriminator(REAL, FAKE).item() == pytest.approx(discriminator, rel=1e-5)
+    assert loss.generator(FAKE).item() == pytest.approx(generator, rel=1e-5)
+    assert loss.real_prob(REAL).tolist() == pytest.approx(real_probs, rel=1e-5)
 
 
-@pytest.mark.parametrize(("name", "cost"), [("mse", 2.125), ("l1", 1.25), ("smooth_l1", 0.8125)])
-def test_the_distances_by_hand(name, cost):
+@pytest.mark.parametrize(
+    ("name", "expected"), [("mse", 2.125), ("l1", 1.25), ("smooth_l1", 0.8125)]
+)
+def test_the_pixel_losses_by_hand(name, expected):
     # Differences 0.5 and 2: squares 0.25 and 4; smooth: 0.125 and 1.5.
-    found = PIXEL_LOSSES[name](torch.tensor([1.0, -1.0]), torch.tensor([0.5, 1.0]))
-    assert found.item() == pytest.approx(cost)
+    loss = PIXEL_LOSSES[name](torch.tensor([1.0, -1.0]), torch.tensor([0.5, 1.0]))
+    assert loss.item() == pytest.approx(expected)
 
 
 @pytest.fixture(scope="module")
@@ -60,22 +64,22 @@ def vgg(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_perceptual_distance_is_deoldifys(vgg):
+def test_the_perceptual_loss_is_deoldifys(vgg):
     network, file = vgg
-    distance = PerceptualLoss(file)
+    loss = PerceptualLoss(file)
     lightness = torch.rand(2, 1, 32, 32) - 0.5
     ab = torch.rand(2, 2, 32, 32) * 0.2 - 0.1
-    painted = (torch.rand(2, 2, 32, 32) * 0.2 - 0.1).requires_grad_()
-    assert distance(lightness, ab, ab).item() == 0
+    pred_ab = (torch.rand(2, 2, 32, 32) * 0.2 - 0.1).requires_grad_()
+    assert loss(lightness, ab, ab).item() == 0
 
     from colorize.color.lab import lab_to_rgb
 
-    x, y = (lab_to_rgb(lightness, colors, gamut="clip") for colors in (painted, ab))
+    x, y = (lab_to_rgb(lightness, colors, gamut="clip") for colors in (pred_ab, ab))
     expected = (x - y).abs().mean()
     x, y = (torchvision.transforms.functional.normalize(z, IMAGENET_MEAN, IMAGENET_STD)
             for z in (x, y))  # fmt: skip
     for depth, weight in ((22, 20), (32, 70), (42, 10)):
-        # What stands before the pooling layers at 23, 33 and 43, which are its next ones.
+        # The layer before the pooling layers at 23, 33 and 43.
         assert isinstance(network.features[depth + 1], torch.nn.MaxPool2d)
         layers = list(network.features[: depth + 1])
         for layer in layers:
@@ -83,14 +87,14 @@ def test_the_perceptual_distance_is_deoldifys(vgg):
                 layer.inplace = False
         features = torch.nn.Sequential(*layers)
         expected = expected + weight * (features(x) - features(y)).abs().mean()
-    ours = distance(lightness, painted, ab)
+    ours = loss(lightness, pred_ab, ab)
     assert ours.item() == pytest.approx(expected.item(), rel=1e-4)
     ours.backward()
-    assert painted.grad.abs().sum() > 0
-    assert all(p.grad is None for p in distance.parameters())
+    assert pred_ab.grad.abs().sum() > 0
+    assert all(p.grad is None for p in loss.parameters())
 
 
-def test_the_perceptual_distance_refuses_without_weights(tmp_path):
+def test_the_perceptual_loss_needs_weights(tmp_path):
     with pytest.raises(WeightsError, match=r"VGG16-bn.*vgg16_bn-6c64b313\.pth"):
         PerceptualLoss(None)
     with pytest.raises(WeightsError, match=r"missing\.pth is neither a file"):

@@ -13,7 +13,7 @@ from colorize.io.image import photo_to_rgb
 from colorize.metrics.image import ab_error, colorfulness
 from colorize.models.pretrained import BUNDLED, CARD, DEFAULT, WEIGHTS
 
-PAINTED = Path(__file__).parents[1] / "report" / "results" / "ship" / "painted"
+RELEASED = Path(__file__).parents[1] / "report" / "results" / "ship" / "painted"
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +27,11 @@ def photos():
 
 
 @pytest.fixture(scope="module")
-def painted(colorizer, photos):
+def colorized(colorizer, photos):
     return {name: colorizer(photo) for name, photo in photos.items()}
 
 
-def test_it_is_small_known_by_its_digest_and_has_a_card_and_a_licence():
+def test_it_is_small_and_has_a_checksum_a_card_and_a_license():
     weights = BUNDLED / DEFAULT / WEIGHTS
     assert weights.stat().st_size <= 20e6
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
@@ -41,43 +41,43 @@ def test_it_is_small_known_by_its_digest_and_has_a_card_and_a_licence():
     assert "ImageNet" in (BUNDLED / "LICENSE-WEIGHTS").read_text()
 
 
-def test_it_has_a_vividness_doubts_and_takes_hints(colorizer):
+def test_it_predicts_a_distribution_and_supports_hints(colorizer):
     assert colorizer.name == DEFAULT
     assert (
         colorizer.predicts_distribution and colorizer.supports_hints and not colorizer.is_stochastic
     )
 
 
-def test_its_paintings_keep_the_lightness(photos, painted):
+def test_its_outputs_keep_the_lightness(photos, colorized):
     for name, photo in photos.items():
         before, _ = rgb_to_lab(photo_to_rgb(photo))
-        after, _ = rgb_to_lab(photo_to_rgb(painted[name]))
+        after, _ = rgb_to_lab(photo_to_rgb(colorized[name]))
         assert (after - before).abs().max() * 50 < 0.5, name  # a level is 0.4 L* and more
 
 
-def test_its_paintings_are_colorful_and_nearer_to_the_truth_than_grey(photos, painted):
+def test_its_outputs_are_colorful_and_nearer_to_the_ground_truth_than_gray(photos, colorized):
     colors, errors = [], []
     for name, photo in photos.items():
-        truth, found = (photo_to_rgb(one)[None] for one in (photo, painted[name]))
-        (_, ab), (_, painted_ab) = rgb_to_lab(truth), rgb_to_lab(found)
-        colors.append([colorfulness(found).item(), colorfulness(truth).item()])
-        grey = ab_error(torch.zeros_like(ab), ab).item()
-        errors.append([ab_error(painted_ab, ab).item(), grey])
+        target, result = (photo_to_rgb(one)[None] for one in (photo, colorized[name]))
+        (_, ab), (_, pred_ab) = rgb_to_lab(target), rgb_to_lab(result)
+        colors.append([colorfulness(result).item(), colorfulness(target).item()])
+        gray = ab_error(torch.zeros_like(ab), ab).item()
+        errors.append([ab_error(pred_ab, ab).item(), gray])
     ours, true = np.mean(colors, axis=0)
     assert 0.6 * true < ours < 1.2 * true
-    error, grey = np.mean(errors, axis=0)
-    assert error < 0.9 * grey
+    error, gray = np.mean(errors, axis=0)
+    assert error < 0.9 * gray
 
 
-def test_it_paints_here_what_it_painted_where_it_was_packed(painted):
-    assert {path.stem for path in PAINTED.iterdir()} == set(painted)
-    for name, photo in painted.items():
+def test_it_predicts_the_stored_outputs_of_its_release(colorized):
+    assert {path.stem for path in RELEASED.iterdir()} == set(colorized)
+    for name, photo in colorized.items():
         _, ab = rgb_to_lab(photo_to_rgb(photo))
-        _, stored = rgb_to_lab(photo_to_rgb(read_photo(PAINTED / f"{name}.jpg")))
+        _, stored = rgb_to_lab(photo_to_rgb(read_photo(RELEASED / f"{name}.jpg")))
         assert (ab - stored).norm(dim=0).mean() * 110 < 1.5, name  # JPEG is lossy
 
 
-def test_a_hint_leads_it(colorizer, photos):
+def test_hints_change_its_colors(colorizer, photos):
     photo = photos["dahlia"]
     x, y = photo.width // 2, photo.height // 2
     around = np.s_[y - 20 : y + 20, x - 20 : x + 20]
@@ -88,7 +88,8 @@ def test_a_hint_leads_it(colorizer, photos):
     assert blue[2] - blue[0] > red[2] - red[0] + 30
 
 
-def test_samples_differ_and_doubt_is_not_the_same_everywhere(colorizer, photos):
-    some, doubt = colorizer(photos["coffee"], samples=3, return_uncertainty=True)
-    assert len({one.tobytes() for one in some}) == 3
-    assert np.asarray(doubt, int).std() > 5
+def test_samples_differ_and_the_uncertainty_varies(colorizer, photos):
+    samples = colorizer.sample(photos["coffee"], count=3)
+    assert len({sample.tobytes() for sample in samples}) == 3
+    _, uncertainty = colorizer.predict_uncertainty(photos["coffee"])
+    assert np.asarray(uncertainty, int).std() > 5

@@ -1,4 +1,4 @@
-"""From a photo to the painted photo: size, lightness, place of the colors."""
+"""From a photo to the colorized photo: size, lightness, place of the colors."""
 
 import dataclasses
 
@@ -14,6 +14,7 @@ from torch import nn
 from colorize.color.lab import rgb_to_lab
 from colorize.inference import guided_upsampling as upsampling
 from colorize.inference.colorizer import Colorizer
+from colorize.inference.options import ColorizeOptions
 from colorize.io.image import photo_to_rgb, resize, rgb_to_photo
 from colorize.metrics.image import bleeding
 from colorize.models import create_model
@@ -37,52 +38,52 @@ STRONG = torch.tensor([0.6, -0.7]).view(1, 2, 1, 1)
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (37, 53), (200, 130), (3, 4)])
 def test_a_photo_of_any_size_comes_back_in_its_size(size):
-    painted = Colorizer(Fake(lambda _: STRONG), 16, "cpu")(noise_photo(*size))
-    assert painted.size == size and painted.mode == "RGB"
+    colorized = Colorizer(Fake(lambda _: STRONG), 16, "cpu")(noise_photo(*size))
+    assert colorized.size == size and colorized.mode == "RGB"
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "1"])
-def test_a_photo_of_any_mode_is_painted(mode):
-    painted = Colorizer(Fake(lambda _: STRONG), 16, "cpu")(noise_photo(20, 30, "L").convert(mode))
-    assert painted.size == (20, 30)
-    assert painted.mode == ("RGBA" if mode in ("LA", "RGBA") else "RGB")
+def test_a_photo_of_any_mode_is_colorized(mode):
+    colorized = Colorizer(Fake(lambda _: STRONG), 16, "cpu")(noise_photo(20, 30, "L").convert(mode))
+    assert colorized.size == (20, 30)
+    assert colorized.mode == ("RGBA" if mode in ("LA", "RGBA") else "RGB")
 
 
 def test_transparency_is_kept_and_the_network_sees_the_photo_on_white():
     values = np.zeros((16, 16, 4), np.uint8)  # black, the right half transparent
     values[:, :8, 3] = 255
     fake = Fake(lambda _: STRONG)
-    painted = Colorizer(fake, 16, "cpu")(Image.fromarray(values))
-    assert painted.getchannel("A").tobytes() == values[..., 3].tobytes()
+    colorized = Colorizer(fake, 16, "cpu")(Image.fromarray(values))
+    assert colorized.getchannel("A").tobytes() == values[..., 3].tobytes()
     (seen,) = fake.seen
     assert (seen[..., :8] < -0.999).all() and (seen[..., 8:] > 0.999).all()
 
 
 @pytest.mark.parametrize("size", [(37, 53), (150, 90)])
 @pytest.mark.parametrize("ab", [STRONG, -STRONG, STRONG.flip(1)])
-def test_the_painting_has_the_photos_own_full_size_lightness(size, ab):
+def test_the_output_has_the_full_size_lightness_of_the_photo(size, ab):
     photo = noise_photo(*size)  # details that no small network input could carry
-    painted = Colorizer(Fake(lambda _: ab), 16, "cpu")(photo)
-    assert np.abs(star(painted) - star(photo)).max() * 255 / 100 <= 1  # one of 8 bits' levels
-    assert np.abs(np.asarray(painted, float) - np.asarray(photo, float)).max() > 50
+    colorized = Colorizer(Fake(lambda _: ab), 16, "cpu")(photo)
+    assert np.abs(star(colorized) - star(photo)).max() * 255 / 100 <= 1  # one of 8 bits' levels
+    assert np.abs(np.asarray(colorized, float) - np.asarray(photo, float)).max() > 50
 
 
-def test_a_network_that_paints_grey_gives_the_photo_in_grey():
-    painted = np.asarray(Colorizer(Fake(), 16, "cpu")(noise_photo(40, 30)), int)
-    assert np.abs(painted - painted[..., :1]).max() <= 1
+def test_a_model_that_predicts_gray_gives_the_photo_in_gray():
+    colorized = np.asarray(Colorizer(Fake(), 16, "cpu")(noise_photo(40, 30)), int)
+    assert np.abs(colorized - colorized[..., :1]).max() <= 1
 
 
-def test_the_photos_own_colors_are_not_looked_at():
+def test_the_photos_own_colors_are_ignored():
     red = Image.new("RGB", (32, 32), (200, 30, 30))
-    grey = Image.new("RGB", (32, 32), (round(star(red).mean() * 2.55),) * 3)
+    gray = Image.new("RGB", (32, 32), (round(star(red).mean() * 2.55),) * 3)
     fake = Fake()
-    for photo in (red, grey):
+    for photo in (red, gray):
         Colorizer(fake, 16, "cpu")(photo)
     assert all(seen.shape[1] == 1 for seen in fake.seen)
     assert fake.seen[0].std() < 1e-6 and abs(fake.seen[0].mean() * 50 + 50 - star(red).mean()) < 0.3
 
 
-def test_colors_land_where_they_were_painted():
+def test_colors_land_where_they_were_predicted():
     def rule(lightness):
         ab = torch.zeros(1, 2, *lightness.shape[-2:])
         half = lightness.shape[-1] // 2
@@ -90,8 +91,8 @@ def test_colors_land_where_they_were_painted():
         return ab
 
     photo = Image.new("L", (96, 48), 128)
-    painted = np.asarray(Colorizer(Fake(rule), 16, "cpu")(photo), float)
-    r, _, b = painted.transpose(2, 0, 1)
+    colorized = np.asarray(Colorizer(Fake(rule), 16, "cpu")(photo), float)
+    r, _, b = colorized.transpose(2, 0, 1)
     assert (r > b + 50)[:, :45].all() and (b > r + 50)[:, 51:].all()
 
 
@@ -104,7 +105,7 @@ def test_the_network_sees_the_photo_by_area_at_its_own_size_and_shape(photo):
     assert torch.allclose(seen[0, :, :, :20], rgb_to_lab(small)[0], atol=0.01)  # of one level
 
 
-def test_what_the_network_cannot_carry_is_padded_by_reflection_and_cut_off_again():
+def test_indivisible_sizes_are_padded_by_reflection_and_cropped():
     fake = Fake(lambda lightness: lightness)
     (colors,) = Colorizer(fake, 16, "cpu").predict([photo_to_rgb(noise_photo(21, 16))])
     (seen,) = fake.seen
@@ -117,12 +118,12 @@ def test_what_the_network_cannot_carry_is_padded_by_reflection_and_cut_off_again
     assert pad_to_multiple(torch.rand(1, 1, 4, 4), 8).shape == (1, 1, 8, 8)
 
 
-def test_the_painting_in_full_size_is_the_small_one_enlarged_bilinearly():
-    # White noise in ab on mid grey, weak enough for every color to exist.
+def test_the_predicted_colors_are_upsampled_bilinearly_where_the_lightness_is_flat():
+    # White noise in ab on mid gray, weak enough for every color to exist.
     small = (torch.rand(1, 2, 16, 16) - 0.5) * 0.2
-    painted = Colorizer(Fake(lambda _: small), 16, "cpu")(Image.new("L", (64, 64), 128))
+    colorized = Colorizer(Fake(lambda _: small), 16, "cpu")(Image.new("L", (64, 64), 128))
     expected = F.interpolate(small, (64, 64), mode="bilinear")[0] * 110
-    lab = rgb2lab(np.asarray(painted))[..., 1:].transpose(2, 0, 1)
+    lab = rgb2lab(np.asarray(colorized))[..., 1:].transpose(2, 0, 1)
     assert np.abs(lab - expected.numpy()).max() < 1.5  # of 8 bits
 
 
@@ -155,20 +156,20 @@ def test_colors_end_where_the_photo_does_not_where_a_small_pixel_does():
         "across": upsampling.guided_upsample(rgb, small),
     }
     off = {
-        name: (rgb_to_lab(painted)[1] * 110 - expected).norm(dim=0).mean().item()
-        for name, painted in ways.items()
+        name: (rgb_to_lab(colorized)[1] * 110 - expected).norm(dim=0).mean().item()
+        for name, colorized in ways.items()
     }
     assert off["along edges"] < 0.6 < 1 < off["across"]
     bled = {name: bleeding(full, rgb_to_lab(p)[1]).item() for name, p in ways.items()}
     assert bled["along edges"] == 0 < bled["across"]
 
 
-def test_a_photo_is_painted_along_its_own_edges():
+def test_a_photo_is_colorized_along_its_own_edges():
     # As above: the border lies inside a small pixel, and the colors go with the lightness.
     values = np.where(np.arange(96) < 37, 60, 190).astype(np.uint8)[None].repeat(48, 0)
     fake = Fake(lambda lightness: torch.cat((lightness, -lightness), dim=1) * 0.5)
-    painted = photo_to_rgb(Colorizer(fake, 16, "cpu")(Image.fromarray(values)))
-    full, ab = rgb_to_lab(painted)
+    colorized = photo_to_rgb(Colorizer(fake, 16, "cpu")(Image.fromarray(values)))
+    full, ab = rgb_to_lab(colorized)
     assert ((ab - torch.cat((full, -full)) * 0.5) * 110).norm(dim=0).mean() < 0.6
 
 
@@ -191,22 +192,22 @@ def test_the_network_is_used_in_eval_mode_and_a_wrong_size_is_named():
         Colorizer(fake, 20, "cpu")
 
 
-def test_several_photos_are_painted_as_one_by_one_those_of_one_shape_together():
+def test_several_photos_are_colorized_as_one_by_one_in_batches_of_one_shape():
     network = create_model("encoder_unet", encoder_name="mobilenet_v2", width=16).eval()
     nn.init.normal_(network.head[0].weight, std=0.5)
     colorizer = Colorizer(network, 32, "cpu")
     photos = [noise_photo(*size) for size in ((40, 30), (33, 60), (80, 60))]
     together = colorizer(photos)
     assert [one.size for one in together] == [one.size for one in photos]
-    for photo, painted in zip(photos, together, strict=True):
+    for photo, colorized in zip(photos, together, strict=True):
         alone = np.asarray(colorizer(photo), int)
-        assert np.abs(alone - np.asarray(painted, int)).max() <= 1  # of the order of sums
+        assert np.abs(alone - np.asarray(colorized, int)).max() <= 1  # of the order of sums
     fake = Fake()
     Colorizer(fake, 16, "cpu")(photos)
     assert [len(seen) for seen in fake.seen] == [2, 1]
 
 
-def test_the_network_sees_a_photo_at_the_size_that_is_wished():
+def test_the_network_sees_a_photo_at_the_requested_size():
     fake = Fake()
     colorizer = Colorizer(fake, 16, "cpu")
     assert colorizer(noise_photo(90, 60), size=32).size == (90, 60)
@@ -234,13 +235,13 @@ class Greedy(Fake):
     "error",
     [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
 )
-def test_out_of_memory_the_network_sees_the_photo_smaller_and_it_is_said(error):
+def test_out_of_memory_the_network_sees_the_photo_smaller_with_a_warning(error):
     photo = noise_photo(50, 50)
     with pytest.warns(UserWarning, match="out of memory: .* at 16 px instead of 32"):
-        painted = Colorizer(Greedy(16, error), 32, "cpu")(photo)
-    assert painted.size == (50, 50)
+        colorized = Colorizer(Greedy(16, error), 32, "cpu")(photo)
+    assert colorized.size == (50, 50)
     expected = Colorizer(Fake(lambda _: STRONG), 16, "cpu")(photo)
-    assert painted.tobytes() == expected.tobytes()
+    assert colorized.tobytes() == expected.tobytes()
     with pytest.warns(UserWarning, match="at 8 px instead of 24"):  # which the network carries
         Colorizer(Greedy(8, error), 24, "cpu")(photo)
     with pytest.warns(UserWarning), pytest.raises(type(error)):  # not even at the smallest
@@ -256,8 +257,8 @@ def test_out_of_memory_for_many_the_network_sees_fewer_at_a_time(recwarn):
         return 0.1
 
     network = Fake(rule)
-    painted = Colorizer(network, 32, "cpu")([noise_photo(40, 40)] * 6)
-    assert len(painted) == 6 and not recwarn
+    colorized = Colorizer(network, 32, "cpu")([noise_photo(40, 40)] * 6)
+    assert len(colorized) == 6 and not recwarn
     assert [len(seen) for seen in network.seen] == [6, 3, 1, 1, 1, 1, 1, 1]
     assert {seen.shape[-1] for seen in network.seen} == {32}
 
@@ -302,52 +303,67 @@ def test_a_hint_that_makes_no_sense_is_named(classes, hint, message):
         classes(noise_photo(50, 80), hints=[hint])
 
 
-def test_samples_and_uncertainty_come_with_the_painting(classes):
+def test_samples_and_uncertainty(classes):
     photo = noise_photo(50, 40)
-    painted, unsure = classes(photo, return_uncertainty=True)
-    assert painted.tobytes() == classes(photo).tobytes()
-    assert unsure.mode == "L" and unsure.size == photo.size
-    three = classes(photo, samples=3, seed=1)
-    assert len({one.tobytes() for one in three}) == 3
-    assert [one.tobytes() for one in classes(photo, samples=3, seed=1)] == [
-        one.tobytes() for one in three
-    ]
-    (drawn, _), (other, _) = classes([photo, photo], samples=2, return_uncertainty=True)
-    assert len(drawn) == len(other) == 2
+    colorized, uncertainty = classes.predict_uncertainty(photo)
+    assert colorized.tobytes() == classes(photo).tobytes()
+    assert uncertainty.mode == "L" and uncertainty.size == photo.size
+    samples = classes.sample(photo, count=3, seed=1)
+    assert len({sample.tobytes() for sample in samples}) == 3
+    repeated = classes.sample(photo, count=3, seed=1)
+    assert [sample.tobytes() for sample in repeated] == [sample.tobytes() for sample in samples]
+    rgb = photo_to_rgb(photo)
+    options = ColorizeOptions(samples=2, uncertainty=True)
+    for prediction in classes.predict([rgb, rgb], options):
+        assert len(prediction.apply_to(rgb)) == 2 and prediction.uncertainty.shape[0] == 1
 
 
-def test_chance_is_the_same_for_each_of_several_photos(classes):
+def test_samples_and_uncertainty_have_methods_of_their_own(classes, photo):
+    for option in ("samples", "uncertainty", "return_uncertainty"):
+        with pytest.raises(TypeError):
+            classes(photo, **{option: 1})
+    (prediction,) = classes.predict([photo_to_rgb(photo)])
+    with pytest.raises(ValueError, match=r"ColorizeOptions\(uncertainty=True\)"):
+        prediction.uncertainty_image(8, 8)
+
+
+def test_the_seed_applies_to_each_of_several_photos(classes):
     photos = [noise_photo(50, 40), noise_photo(50, 40).rotate(180)]
     noisy = create_model("unet", depth=3, base_channels=4)
     for weights in noisy.parameters():
         nn.init.normal_(weights, std=0.3)  # for colors that differ by more than rounding
-    for colorizer, wish in ((classes, {"samples": 1}), (Colorizer(noisy, 16, "cpu"), {})):
-        for photo, painted in zip(photos, colorizer(photos, seed=3, **wish), strict=True):
-            pair = [np.asarray(p, int) for p in (painted, colorizer(photo, seed=3, **wish))]
-            assert np.abs(pair[0] - pair[1]).max() <= 1  # of the order of sums
+    rgbs = [photo_to_rgb(photo) for photo in photos]
+    for colorizer, samples in ((classes, 1), (Colorizer(noisy, 16, "cpu"), None)):
+        options = ColorizeOptions(seed=3, samples=samples)
+        for rgb, together in zip(rgbs, colorizer.predict(rgbs, options), strict=True):
+            (alone,) = colorizer.predict([rgb], options)
+            pair = [prediction.apply_to(rgb)[0].int() for prediction in (together, alone)]
+            assert (pair[0] - pair[1]).abs().max() <= 1  # the order of sums differs
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("option", "message"),
     [
         ({"vividness": 1.5}, "vividness must be from 0 to 1, got 1.5"),
         ({"samples": 0}, "samples must be a whole number from 1 to 100, got 0"),
         ({"samples": 101}, "samples must be a whole number from 1 to 100, got 101"),
     ],
 )
-def test_wishes_out_of_range_are_named(classes, photo, wish, message):
+def test_options_out_of_range_are_named(classes, photo, option, message):
     with pytest.raises(ValueError, match=message):
-        classes(photo, **wish)
+        classes.predict([photo_to_rgb(photo)], ColorizeOptions(**option))
     with pytest.raises(ValueError, match="hints are for one photo, got 2"):
         classes([photo, photo], hints=[(1, 1, "red")])
 
 
-@pytest.mark.parametrize("wish", [{"vividness": 0.5}, {"samples": 2}, {"return_uncertainty": True}])
-def test_what_a_network_does_not_have_is_named(photo, wish):
+@pytest.mark.parametrize("option", [{"vividness": 0.5}, {"samples": 2}, {"uncertainty": True}])
+def test_unsupported_options_are_named(photo, option):
     plain = Colorizer(Fake(), 16, "cpu", "plain")
-    with pytest.raises(ValueError, match=r"need a network with classes.*plain has none"):
-        plain(photo, **wish)
-    with pytest.raises(ValueError, match=r"hints need a network .*plain was not"):
+    with pytest.raises(
+        ValueError, match=r"need a model that predicts a distribution.*plain does n"
+    ):
+        plain.predict([photo_to_rgb(photo)], ColorizeOptions(**option))
+    with pytest.raises(ValueError, match=r"hints need a model .*plain was not"):
         plain(photo, hints=[(1, 1, "red")])
 
 
@@ -367,7 +383,7 @@ def run(tmp_path):
     return tmp_path / "run", networks
 
 
-def test_a_colorizer_from_a_run_paints_as_its_network_does(run, photo):
+def test_a_colorizer_from_a_run_predicts_as_its_network_does(run, photo):
     folder, networks = run
     loaded = Colorizer.from_pretrained(folder, "cpu")
     in_memory = Colorizer(networks["last"], 16, "cpu")  # a GAN is shown as it ended
@@ -378,9 +394,9 @@ def test_a_colorizer_from_a_run_paints_as_its_network_does(run, photo):
     assert best(photo).tobytes() != loaded(photo).tobytes()
 
 
-def test_the_same_seed_gives_the_same_painting_and_another_another(run, photo):
-    paint = Colorizer.from_pretrained(run[0], "cpu")
-    one, again, other = (paint(photo, seed=seed).tobytes() for seed in (1, 1, 2))
+def test_the_same_seed_gives_the_same_output_and_another_seed_another(run, photo):
+    predict = Colorizer.from_pretrained(run[0], "cpu")
+    one, again, other = (predict(photo, seed=seed).tobytes() for seed in (1, 1, 2))
     assert one == again != other
 
 
@@ -390,8 +406,8 @@ def test_a_run_with_pretrained_weights_is_loaded_without_looking_for_them(tmp_pa
     config.save(tmp_path / "config.json")
     network = create_model("resnet_autoencoder", encoder_name="resnet18")
     save_checkpoint(tmp_path / "best.pt", {"epoch": 1, "model": network.state_dict()})
-    painted = Colorizer.from_pretrained(tmp_path, "cpu")(photo)
-    assert painted.tobytes() == Colorizer(network, 16, "cpu")(photo).tobytes()
+    colorized = Colorizer.from_pretrained(tmp_path, "cpu")(photo)
+    assert colorized.tobytes() == Colorizer(network, 16, "cpu")(photo).tobytes()
 
 
 def test_a_missing_run_is_named(tmp_path):
@@ -418,18 +434,18 @@ def test_weights_that_cannot_be_used_are_named(run, damage):
 
 def test_the_slope_is_covariance_over_variance_of_what_lies_around_a_pixel():
     guide, ab = torch.rand(1, 6, 7) * 0.1, torch.rand(2, 6, 7) * 0.1
-    found = upsampling._slope(ab, guide)
+    result = upsampling._slope(ab, guide)
     for y, x in ((0, 0), (2, 3), (5, 6), (0, 4)):
         window = (slice(max(y - 1, 0), y + 2), slice(max(x - 1, 0), x + 2))
         light, colors = guide[0][window].numpy(), ab[0][window].numpy()
         both = np.cov(light.ravel(), colors.ravel(), bias=True)
-        assert found[0, y, x].item() == pytest.approx(both[0, 1] / (both[0, 0] + 0.001), abs=1e-4)
+        assert result[0, y, x].item() == pytest.approx(both[0, 1] / (both[0, 0] + 0.001), abs=1e-4)
 
 
 @pytest.mark.parametrize("equal", [(0, 1), (1, 2), (0, 2)])
-def test_a_photo_is_grey_only_where_all_its_channels_are_alike(equal):
+def test_a_photo_is_gray_only_where_all_its_channels_are_alike(equal):
     rgb = photo_to_rgb(noise_photo(30, 20))
     rgb[equal[0]] = rgb[equal[1]]
-    painted = upsampling.guided_upsample(rgb, torch.zeros(2, 1, 1))
-    assert np.abs(star(rgb_to_photo(painted)) - star(rgb_to_photo(rgb))).max() < 0.4
-    assert (painted.int() - painted[:1].int()).abs().max() <= 1
+    colorized = upsampling.guided_upsample(rgb, torch.zeros(2, 1, 1))
+    assert np.abs(star(rgb_to_photo(colorized)) - star(rgb_to_photo(rgb))).max() < 0.4
+    assert (colorized.int() - colorized[:1].int()).abs().max() <= 1

@@ -1,4 +1,4 @@
-"""Trained networks in folders: found, loaded, written, and never taken for what they are not."""
+"""Trained networks in folders: result, loaded, written, and never taken for what they are not."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from colorize.config import TrainConfig
 from colorize.inference.colorizer import Colorizer
 from colorize.models import create_model, pretrained
 from colorize.models.pretrained import CARD, CONFIG, WEIGHTS, Pretrained, load, model_card, save
-from colorize.utils.checkpoint import CheckpointError, load_checkpoint
+from colorize.utils.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 ARGS = {"depth": 3, "base_channels": 4}
 
@@ -28,8 +28,8 @@ def network():
 @pytest.fixture
 def folder(network, tmp_path):
     """A network in the hub's form."""
-    found = Pretrained(network, "unet", ARGS, 16, "tiny")
-    save(found, tmp_path / "tiny", model_card(found))
+    result = Pretrained(network, "unet", ARGS, 16, "tiny")
+    save(result, tmp_path / "tiny", model_card(result))
     return tmp_path / "tiny"
 
 
@@ -37,12 +37,17 @@ def test_a_network_comes_back_as_it_was_in_half_precision(folder, network, photo
     assert {path.name for path in folder.iterdir()} == {CONFIG, WEIGHTS, CARD}
     stored = load_file(folder / WEIGHTS)
     assert all(v.dtype == torch.float16 for v in stored.values() if v.is_floating_point())
-    found = load(folder)
-    assert (found.model, found.model_kwargs, found.size, found.name) == ("unet", ARGS, 16, "tiny")
+    result = load(folder)
+    assert (result.model, result.model_kwargs, result.size, result.name) == (
+        "unet",
+        ARGS,
+        16,
+        "tiny",
+    )
     for name, value in network.state_dict().items():
-        assert found.network.state_dict()[name].dtype == value.dtype
-        assert torch.allclose(found.network.state_dict()[name], value, rtol=1e-3, atol=1e-6)
-    ours, theirs = (Colorizer(one, 16, "cpu")(photo) for one in (network, found.network))
+        assert result.network.state_dict()[name].dtype == value.dtype
+        assert torch.allclose(result.network.state_dict()[name], value, rtol=1e-3, atol=1e-6)
+    ours, theirs = (Colorizer(one, 16, "cpu")(photo) for one in (network, result.network))
     assert np.abs(np.asarray(ours, int) - np.asarray(theirs, int)).max() <= 2
     colorizer = Colorizer.from_pretrained(folder, "cpu")
     assert colorizer.name == "tiny" and colorizer(photo).tobytes() == theirs.tobytes()
@@ -66,7 +71,7 @@ def test_the_folder_has_the_form_that_the_hubs_own_mixin_reads(folder, photo):
     assert card.data.library_name == "colorize" and card.data.pipeline_tag == "image-to-image"
 
 
-def test_a_network_of_the_hub_is_asked_for_by_its_name(folder, photo, monkeypatch):
+def test_a_model_of_the_hub_is_requested_by_its_name(folder, photo, monkeypatch):
     hub = pytest.importorskip("huggingface_hub")
     asked = []
     monkeypatch.setattr(
@@ -79,11 +84,13 @@ def test_a_network_of_the_hub_is_asked_for_by_its_name(folder, photo, monkeypatc
         raise hub.errors.LocalEntryNotFoundError("no connection\nmore")
 
     monkeypatch.setattr(hub, "snapshot_download", offline)
-    with pytest.raises(FileNotFoundError, match=r"no folder some/thing, nor .* hub: no conn\w+$"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no folder some/thing, and not on the hub: no conn\w+$"
+    ):
         load("some/thing")
 
 
-def test_what_was_fetched_from_the_hub_is_listed(folder, tmp_path, monkeypatch):
+def test_downloaded_models_are_listed(folder, tmp_path, monkeypatch):
     manager = pytest.importorskip("huggingface_hub.utils._cache_manager")
     cache = tmp_path / "cache"
     monkeypatch.setattr(manager, "HF_HUB_CACHE", str(cache))
@@ -93,8 +100,8 @@ def test_what_was_fetched_from_the_hub_is_listed(folder, tmp_path, monkeypatch):
         snapshot.mkdir(parents=True)
         (snapshot / CONFIG).write_text(json.dumps(config))
         (snapshot / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes())
-    (found,) = pretrained.cached().items()
-    assert found[0] == "me/tiny" and load(found[1]).size == 16
+    (result,) = pretrained.cached().items()
+    assert result[0] == "me/tiny" and load(result[1]).size == 16
 
 
 @pytest.mark.parametrize(
@@ -110,14 +117,14 @@ def test_what_was_fetched_from_the_hub_is_listed(folder, tmp_path, monkeypatch):
         "a list",
     ],
 )
-def test_weights_that_are_damaged_or_of_another_network_never_paint(folder, damage):
+def test_weights_that_are_damaged_or_of_another_network_are_refused(folder, damage):
     weights, config = folder / WEIGHTS, folder / CONFIG
     state = load_file(weights)
     first = "head.0.weight"
     if damage in ("one tensor less", "nan"):  # of a folder that tells no SHA-256
-        told = json.loads(config.read_text())
-        del told["sha256"]
-        config.write_text(json.dumps(told))
+        message = json.loads(config.read_text())
+        del message["sha256"]
+        config.write_text(json.dumps(message))
     if damage == "cut":
         weights.write_bytes(weights.read_bytes()[:-100])
     elif damage == "flipped":
@@ -154,7 +161,7 @@ def test_a_pickle_of_unknown_origin_is_not_opened(tmp_path, monkeypatch):
         load(tmp_path)
 
 
-def test_of_a_pickle_that_wants_more_than_weights_nobody_is_advised_to_open_it(tmp_path):
+def test_a_pickle_of_more_than_weights_is_refused_without_advice_to_open_it(tmp_path):
     (tmp_path / "best.pt").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     with pytest.raises(CheckpointError, match="an unknown pickle is not opened") as raised:
         load_checkpoint(tmp_path / "best.pt")
@@ -169,26 +176,26 @@ def test_a_size_that_no_network_can_carry_is_named(folder, size):
         load(folder)
 
 
-def test_what_is_nowhere_is_named(tmp_path, monkeypatch):
+def test_missing_models_are_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no run in nowhere: it has no config\.json.*hub"):
         load("nowhere")
     monkeypatch.setattr(pretrained, "BUNDLED", tmp_path)
-    with pytest.raises(FileNotFoundError, match="no network is bundled: name one"):
+    with pytest.raises(FileNotFoundError, match="no model is bundled: name one"):
         load()
-    with pytest.raises(ValueError, match="must be one of best, last, turn, got 'bset'"):
+    with pytest.raises(ValueError, match="must be one of best, last, inflection, got 'bset'"):
         TrainConfig("unet").save(tmp_path / "run" / CONFIG)
         load("run", weights="bset")
-    with pytest.raises(ValueError, match="weights='best' is for runs"):
+    with pytest.raises(ValueError, match="can only be chosen for training runs; x is not one"):
         (tmp_path / "x").mkdir()
         (tmp_path / "x" / WEIGHTS).write_text("")
         load("x", weights="best")
 
 
-def test_nothing_is_replaced_and_no_weight_becomes_infinite(folder, network):
-    found = load(folder)
-    with pytest.raises(FileExistsError, match="is there already: choose another folder"):
-        save(found, folder, "")
+def test_saving_replaces_nothing_and_refuses_overflowing_weights(folder, network):
+    result = load(folder)
+    with pytest.raises(FileExistsError, match="already exists: choose another folder"):
+        save(result, folder, "")
     with torch.no_grad():
         network.head[0].weight.fill_(1e6)
     with pytest.raises(ValueError, match=r"head\.0\.weight does not fit into 16 bits"):
@@ -206,5 +213,30 @@ def test_a_bundled_network_is_known_by_its_name_and_its_sum(folder, tmp_path, mo
     monkeypatch.chdir(tmp_path.parent)
     assert load().name == load("tiny").name == "tiny"
     sums.write_text(f"{'0' * 64}  tiny/{WEIGHTS}\n")
-    with pytest.raises(CheckpointError, match="its SHA-256 is another"):
+    with pytest.raises(CheckpointError, match="wrong SHA-256"):
         load()
+
+
+@pytest.mark.parametrize("names", [("average", "steps"), ("ema", "global_step")])
+def test_the_averaged_weights_of_a_run_are_used(tmp_path, network, names):
+    """In checkpoints of version 0.1 they have another name."""
+    average, step = names
+    (tmp_path / "run").mkdir()
+    TrainConfig("unet", model_kwargs=ARGS, crop_size=16).save(tmp_path / "run" / CONFIG)
+    last = create_model("unet", seed=1, **ARGS).state_dict()
+    averaged = {f"module.{name}": value for name, value in network.state_dict().items()}
+    averaged["n_averaged"] = torch.tensor(3)
+    state = {"epoch": 1, step: 3, "model": last, average: averaged, "history": []}
+    state |= {"sums": {}, "loss_sums": {}}
+    save_checkpoint(tmp_path / "run" / "last.pt", state)
+    loaded = load(tmp_path / "run", weights="last").network.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in network.state_dict().items())
+
+
+def test_the_inflection_point_of_a_run_of_version_0_1_is_found(tmp_path, network):
+    (tmp_path / "run").mkdir()
+    TrainConfig("unet", model_kwargs=ARGS, crop_size=16).save(tmp_path / "run" / CONFIG)
+    save_checkpoint(tmp_path / "run" / "turn.pt", {"epoch": 1, "model": network.state_dict()})
+    for name in ("inflection", "turn"):
+        loaded = load(tmp_path / "run", weights=name).network.state_dict()
+        assert all(torch.equal(loaded[key], value) for key, value in network.state_dict().items())

@@ -1,9 +1,11 @@
-"""Networks as ONNX files: the same paintings, of any size."""
+"""Networks as ONNX files: the same outputs, of any size."""
+
+import json
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_photo
+from conftest import Fake, make_photo
 from torch import nn
 
 from colorize.inference import onnx as export
@@ -17,7 +19,10 @@ pytest.importorskip("onnxruntime")
 NETWORKS = {
     "color_classifier": {"encoder_name": "mobilenet_v2", "width": 16, "hints": True},
     "unet_gan": {
-        **{"depth": 3, "base_channels": 4, "spectral_norm": True, "attention": 4},
+        "depth": 3,
+        "base_channels": 4,
+        "spectral_norm": True,
+        "attention": 4,
         "discriminator_attention": 4,
     },
     "resnet_autoencoder": {"encoder_name": "resnet18"},
@@ -27,7 +32,7 @@ NETWORKS = {
 
 
 def trained(name):
-    """A network that paints something."""
+    """A network that predicts something."""
     network = create_model(name, **NETWORKS[name]).eval()
     for parameter in network.parameters():
         if parameter.dim() > 1 and parameter.abs().max() == 0:
@@ -37,33 +42,34 @@ def trained(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_an_exported_network_paints_photos_of_any_size_as_torch_does(name, tmp_path):
-    found = trained(name)
+def test_an_exported_model_colorizes_photos_of_any_size_as_torch_does(name, tmp_path):
+    model = trained(name)
     path = tmp_path / "network.onnx"
-    assert export_onnx(found, path) < 1e-3
+    assert export_onnx(model, path) < 1e-3
     theirs = Colorizer.from_pretrained(path, "cpu")
     assert (theirs.size, theirs.name) == (32, name)
-    ours = Colorizer(export._folded(found), 32, "cpu")
-    wishes = [{}]
+    ours = Colorizer(export._folded_copy(model), 32, "cpu")
+    calls = [lambda colorizer, photo: [colorizer(photo)]]
     if theirs.predicts_distribution:
-        wishes += [{"vividness": 0.9}, {"samples": 2}, {"return_uncertainty": True}]
-        wishes += [{"hints": [(5, 5, "red")]}]
+        calls += [
+            lambda colorizer, photo: [colorizer(photo, vividness=0.9)],
+            lambda colorizer, photo: colorizer.sample(photo, count=2),
+            lambda colorizer, photo: colorizer.predict_uncertainty(photo),
+            lambda colorizer, photo: [colorizer(photo, hints=[(5, 5, "red")])],
+        ]
     for size in ((40, 61), (200, 70)):
-        for wish in wishes:
+        for call in calls:
             photo = make_photo(*size)
-            one, other = ours(photo, **wish), theirs(photo, **wish)
-            if not isinstance(one, list | tuple):
-                one, other = [one], [other]
-            for a, b in zip(one, other, strict=True):
+            for a, b in zip(call(ours, photo), call(theirs, photo), strict=True):
                 assert np.abs(np.asarray(a, int) - np.asarray(b, int)).max() <= 1
     batch = torch.rand(3, 1, 32, 64) * 2 - 1
     with torch.no_grad():
         assert theirs.network(batch).shape == (3, 2, 32, 64)
-        assert found.network(batch).shape == (3, 2, 32, 64)  # as it was, its spectral norms too
+        assert model.network(batch).shape == (3, 2, 32, 64)  # as it was, its spectral norms too
 
 
 @pytest.mark.slow
-def test_a_file_whose_weights_were_damaged_does_not_paint(tmp_path):
+def test_a_file_with_damaged_weights_is_refused(tmp_path):
     onnx = pytest.importorskip("onnx")
     path = tmp_path / "a.onnx"
     export_onnx(trained("unet_gan"), path)
@@ -72,15 +78,15 @@ def test_a_file_whose_weights_were_damaged_does_not_paint(tmp_path):
     largest = max(model.graph.initializer, key=lambda one: len(one.raw_data))
     largest.raw_data = largest.raw_data[::-1]
     onnx.save(model, path)
-    with pytest.raises(CheckpointError, match="does not paint what it painted when written"):
+    with pytest.raises(CheckpointError, match="its predictions have changed since the export"):
         Colorizer.from_pretrained(path)
 
 
 @pytest.mark.slow
-def test_a_network_that_paints_otherwise_is_not_written(tmp_path, monkeypatch):
+def test_a_model_that_differs_from_torch_is_not_written(tmp_path, monkeypatch):
     (tmp_path / "a.onnx").write_text("earlier")
-    monkeypatch.setattr(export, "_difference", lambda *_: 0.5)
-    with pytest.raises(ValueError, match=r"otherwise than torch, by 0\.5 in CIELAB; nothing was"):
+    monkeypatch.setattr(export, "_max_difference", lambda *_: 0.5)
+    with pytest.raises(ValueError, match=r"differs from torch by 0\.5 in CIELAB; nothing was"):
         export_onnx(trained("unet_gan"), tmp_path / "a.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
     assert (tmp_path / "a.onnx").read_text() == "earlier"
@@ -101,3 +107,25 @@ def test_a_file_that_is_no_network_of_ours_is_named(tmp_path):
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "a.onnx")
     with pytest.raises(CheckpointError, match="was not exported by colorize"):
         Colorizer.from_pretrained(tmp_path / "a.onnx")
+
+
+def test_a_file_of_version_0_1_is_read(tmp_path):
+    """Its metadata have other names; the network repeats the lightness as a and as b."""
+    onnx = pytest.importorskip("onnx")
+    sides = ["N", 1, "H", "W"]
+    given = onnx.helper.make_tensor_value_info("lightness", onnx.TensorProto.FLOAT, sides)
+    sides[1] = 2
+    ab = onnx.helper.make_tensor_value_info("ab", onnx.TensorProto.FLOAT, sides)
+    node = onnx.helper.make_node("Concat", ["lightness", "lightness"], ["ab"], axis=1)
+    graph = onnx.helper.make_graph([node], "repeat", [given], [ab])
+    opset = [onnx.helper.make_opsetid("", 18)]
+    proto = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
+    probe = export._probe(Fake(lambda lightness: lightness), with_hints=False)
+    old = {"name": "old", "size": 32, "multiple": 8, "takes_hints": False, "temperature": None}
+    onnx.helper.set_model_props(proto, {"colorize": json.dumps(old | {"probe": probe})})
+    onnx.save(proto, tmp_path / "old.onnx")
+    model = export.load_onnx(tmp_path / "old.onnx")
+    assert (model.name, model.size, model.network.size_divisibility) == ("old", 32, 8)
+    assert not model.network.supports_hints and not model.network.predicts_distribution
+    lightness = torch.rand(1, 1, 16, 8)
+    assert torch.equal(model.network(lightness), lightness.expand(-1, 2, -1, -1))

@@ -25,7 +25,7 @@ from colorize.io.image import (
     write_photo,
 )
 
-# How a file of each EXIF orientation stores an upright picture (EXIF 2.3, 4.6.4, by hand).
+# How a file of each EXIF orientation stores an upright image (EXIF 2.3, 4.6.4, by hand).
 STORED = {
     1: lambda upright: upright,
     2: lambda upright: upright[:, ::-1],
@@ -39,7 +39,7 @@ STORED = {
 
 
 def saved(image, kind, **options):
-    """The picture as an open file of that kind."""
+    """The image as an open file of that kind."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     file.seek(0)
@@ -84,8 +84,8 @@ def swapped_profile():
     return parts.replace(b"?XYZ", b"gXYZ")
 
 
-def linear_grey_profile():
-    """A grey profile whose values are linear light (ICC.1, 8.4.3: white point and curve)."""
+def linear_gray_profile():
+    """A gray profile whose values are linear light (ICC.1, 8.4.3: white point and curve)."""
     white = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)  # D50
     curve = b"curv\0\0\0\0" + struct.pack(">I", 0)  # no entries: the identity
     table, tags = struct.pack(">I", 2), b""
@@ -123,20 +123,20 @@ def test_an_rgb_profile_is_converted_to_srgb():
     transparent = flat("RGBA", (200, 30, 90, 51))
     file = saved(transparent, "PNG", icc_profile=swapped_profile())
     assert first_pixel(file) == pytest.approx((210, 244, 222), abs=2)  # a fifth of it on white
-    # A grey picture that was made from a color one often keeps its profile.
+    # A gray image that was made from a color one often keeps its profile.
     file = saved(flat("L", 77), "JPEG", icc_profile=srgb_profile())
     assert first_pixel(file) == pytest.approx((77, 77, 77), abs=1)
 
 
 @pytest.mark.parametrize(("mode", "color"), [("L", 128), ("LA", (128, 255))])
-def test_a_grey_profile_is_converted_to_srgb(mode, color):
-    file = saved(flat(mode, color), "PNG", icc_profile=linear_grey_profile())
+def test_a_gray_profile_is_converted_to_srgb(mode, color):
+    file = saved(flat(mode, color), "PNG", icc_profile=linear_gray_profile())
     linear = 128 / 255
-    grey = (1.055 * linear ** (1 / 2.4) - 0.055) * 255  # IEC 61966-2-1: 188
-    assert first_pixel(file) == pytest.approx((grey,) * 3, abs=2)
+    gray = (1.055 * linear ** (1 / 2.4) - 0.055) * 255  # IEC 61966-2-1: 188
+    assert first_pixel(file) == pytest.approx((gray,) * 3, abs=2)
 
 
-def test_a_lab_picture_is_converted_with_its_profile_and_without():
+def test_a_lab_image_is_converted_with_its_profile_and_without():
     profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     lab = ImageCms.profileToProfile(flat("RGB", (200, 50, 50)), *profiles, outputMode="LAB")
     assert first_pixel(saved(lab, "TIFF")) == pytest.approx((200, 50, 50), abs=2)
@@ -148,7 +148,7 @@ def test_a_lab_picture_is_converted_with_its_profile_and_without():
     ("mode", "color", "profile"),
     [
         ("RGB", (200, 30, 90), b"no profile at all"),
-        ("RGB", (200, 30, 90), linear_grey_profile()),
+        ("RGB", (200, 30, 90), linear_gray_profile()),
         ("CMYK", (0, 255, 255, 0), srgb_profile()),
     ],
 )
@@ -252,16 +252,16 @@ def broken_files(folder, photo):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("cut.jpg", "damaged or cut short .*truncated"),
-        ("cut.png", "damaged or cut short"),
-        ("empty.jpg", "not a picture"),
-        ("text.jpg", "not a picture"),
+        ("cut.jpg", "damaged or truncated .*truncated"),
+        ("cut.png", "damaged or truncated"),
+        ("empty.jpg", "not an image"),
+        ("text.jpg", "not an image"),
         ("folder.jpg", "a folder, not a photo"),
         ("missing.jpg", "no such file"),
         ("nowhere.jpg", "no such file"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_its_reason(tmp_path, photo, name, reason):
+def test_unreadable_files_are_named_with_a_reason(tmp_path, photo, name, reason):
     broken_files(tmp_path, photo)
     path = tmp_path / name
     for file in (path, str(path)):
@@ -278,11 +278,11 @@ def test_what_cannot_be_read_is_named_with_its_reason(tmp_path, photo, name, rea
 
 
 def test_an_open_file_is_named_too(tmp_path):
-    with pytest.raises(PhotoError, match="the given file: not a picture"):
+    with pytest.raises(PhotoError, match="the given file: not an image"):
         read_photo(io.BytesIO(b"text"))
     path = tmp_path / "text.jpg"
     path.write_text("text")
-    with path.open("rb") as file, pytest.raises(PhotoError, match=r"text\.jpg: not a picture"):
+    with path.open("rb") as file, pytest.raises(PhotoError, match=r"text\.jpg: not an image"):
         read_photo(file)
 
 
@@ -350,7 +350,7 @@ def test_a_png_is_compressed(tmp_path):
 
 
 def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path, photo):
-    with pytest.raises(PhotoError, match=r"a\.bmp: unknown kind of file.*\.jpg, .*\.png, \.webp"):
+    with pytest.raises(PhotoError, match=r"a\.bmp: unknown file format.*\.jpg, .*\.png, \.webp"):
         write_photo(photo, tmp_path / "a.bmp")
     assert not any(tmp_path.iterdir())
 
@@ -394,7 +394,9 @@ def test_a_photo_is_resized_as_pillow_does_it(photo, size):
 
 @pytest.mark.parametrize("min_side", [None, 1, 30, 60, 61])
 @pytest.mark.parametrize("subsampling", [0, 2])
-def test_a_plain_jpeg_is_decoded_alike_on_both_roads(tmp_path, monkeypatch, subsampling, min_side):
+def test_a_plain_jpeg_is_decoded_alike_by_both_decoders(
+    tmp_path, monkeypatch, subsampling, min_side
+):
     path = tmp_path / "a.jpg"
     make_photo(161, 120).save(path, quality=90, subsampling=subsampling)
     with monkeypatch.context() as patch:
@@ -408,12 +410,12 @@ def test_a_plain_jpeg_is_decoded_alike_on_both_roads(tmp_path, monkeypatch, subs
     assert (fast.int() - slow.int()).abs().max() <= 1
 
 
-def test_what_is_no_plain_jpeg_takes_the_careful_road(tmp_path, photo):
+def test_other_jpegs_are_decoded_by_pillow(tmp_path, photo):
     exif = Image.Exif()
     exif[0x0112] = 6
     photo.save(tmp_path / "turned.jpg", exif=exif)
     photo.save(tmp_path / "profile.jpg", icc_profile=b"none")
-    photo.convert("L").save(tmp_path / "grey.jpg")
+    photo.convert("L").save(tmp_path / "gray.jpg")
     photo.convert("CMYK").save(tmp_path / "cmyk.jpg")
     photo.save(tmp_path / "photo.png")
     with pytest.warns(UserWarning, match="color profile ignored"):
@@ -423,7 +425,7 @@ def test_what_is_no_plain_jpeg_takes_the_careful_road(tmp_path, photo):
     cut = tmp_path / "cut.jpg"
     photo.save(cut)
     cut.write_bytes(cut.read_bytes()[:-200])
-    with pytest.raises(PhotoError, match=r"cut\.jpg: damaged or cut short"):
+    with pytest.raises(PhotoError, match=r"cut\.jpg: damaged or truncated"):
         read_rgb(cut)
     with pytest.raises(PhotoError, match="no such file"):
         read_rgb(tmp_path / "nowhere.jpg")
@@ -438,7 +440,7 @@ def test_a_profile_is_applied_once():
     assert photo_to_rgb(photo)[:, 0, 0].tolist() == [200, 90, 30]  # and warns no more
 
 
-def test_what_is_seen_through_paper_is_rounded():
+def test_compositing_on_white_is_rounded():
     levels = np.arange(256)
     light = levels[:, None] * levels + 255 * (255 - levels)  # 255 times as much
     rgb = torch.from_numpy(levels.astype(np.uint8)).view(1, 256, 1).expand(3, 256, 256)
@@ -450,5 +452,5 @@ def test_what_is_seen_through_paper_is_rounded():
     ("peak", "white"),
     [(1.0, 1), (16.0, 1), (16.1, 255), (510.0, 255), (131070.0, 65535), (2e5, 2e5)],
 )
-def test_a_float_picture_is_white_where_its_kind_is(peak, white):
+def test_the_white_level_of_floats(peak, white):
     assert white_level(np.array([0.2, peak, np.nan])) == white

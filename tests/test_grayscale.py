@@ -1,4 +1,4 @@
-"""Grey, toned, or in color."""
+"""Gray, toned, or in color."""
 
 import numpy as np
 import pytest
@@ -23,31 +23,31 @@ def test_the_spread_is_the_distance_from_the_color_of_each_lightness():
     toned = rgb_to_lab(lab_photo(lightness, lightness / 8, lightness / 4))
     assert color_spread(*toned).item() < 0.6
     assert torch.linalg.vector_norm(toned[1] * AB_SCALE, dim=0).mean() > 10
-    grey = rgb_to_lab(lab_photo(lightness, 0, 0))
-    assert color_spread(*grey).item() < 0.1
+    gray = rgb_to_lab(lab_photo(lightness, 0, 0))
+    assert color_spread(*gray).item() < 0.1
 
 
-def test_noise_is_no_color():
-    grey = torch.linspace(0, 255, 300).expand(3, 200, 300)
+def test_noise_is_not_color():
+    gray = torch.linspace(0, 255, 300).expand(3, 200, 300)
     noise = 8 * torch.randn(3, 200, 300, generator=torch.Generator().manual_seed(0))
-    assert classify_photo((grey + noise).round().clamp(0, 255).to(torch.uint8)) == "grey"
-    half = grey.clone()
+    assert classify_photo((gray + noise).round().clamp(0, 255).to(torch.uint8)) == "gray"
+    half = gray.clone()
     half[0, :, :30] += 60  # a tenth of it is red
     assert classify_photo(half.clamp(0, 255).to(torch.uint8)) == "color"
 
 
 @pytest.mark.parametrize(
-    ("chroma", "spread", "found"),
+    ("chroma", "spread", "result"),
     [
-        (1.9, 9, "grey"),
+        (1.9, 9, "gray"),
         (2.1, 0.4, "color"),
         (2.1, 0.3, "toned"),
         (25, 2.9, "toned"),
         (25, 3.1, "color"),
     ],
 )
-def test_a_tone_has_little_spread_and_little_of_its_chroma(chroma, spread, found):
-    assert classify_tone(chroma, spread) == found
+def test_a_tint_has_little_spread_in_units_and_in_chroma(chroma, spread, result):
+    assert classify_tone(chroma, spread) == result
 
 
 def test_a_color_for_each_of_forty_lightnesses_has_no_spread():

@@ -20,7 +20,7 @@ from colorize.models import pretrained
 
 
 @pytest.fixture
-def grey(tmp_path):
+def gray(tmp_path):
     path = tmp_path / "grandma.png"
     make_photo().convert("L").save(path)
     return path
@@ -37,42 +37,42 @@ def color(model, tmp_path):
     return call
 
 
-def test_a_photo_is_painted_as_python_paints_it(color, grey, model, tmp_path, capsys):
-    assert color(grey) == 0
+def test_the_command_colorizes_as_python_does(color, gray, model, tmp_path, capsys):
+    assert color(gray) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'out' / 'grandma.png'}\n"
-    expected = colorize.Colorizer.from_pretrained(model, "cpu")(read_photo(grey))
-    with Image.open(tmp_path / "out" / "grandma.png") as painted:
-        assert painted.tobytes() == expected.tobytes()
-    assert color(grey) == 0
-    assert "is done already; --overwrite paints it again" in capsys.readouterr().out
+    expected = colorize.Colorizer.from_pretrained(model, "cpu")(read_photo(gray))
+    with Image.open(tmp_path / "out" / "grandma.png") as colorized:
+        assert colorized.tobytes() == expected.tobytes()
+    assert color(gray) == 0
+    assert "is up to date; use --overwrite to colorize it again" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "option",
     [
         ["--vividness", "1"],
         ["--size", "64"],
         ["--hint", "40,30,#aa3311", "--hint", "1,2,teal"],
     ],
 )
-def test_each_wish_reaches_the_painting(color, grey, wish, model, tmp_path):
-    assert color(grey, *wish, out=tmp_path / "led.png") == 0
-    words = dict(zip(wish[::2], wish[1::2], strict=True))
+def test_each_option_reaches_the_model(color, gray, option, model, tmp_path):
+    assert color(gray, *option, out=tmp_path / "led.png") == 0
+    words = dict(zip(option[::2], option[1::2], strict=True))
     options = {"--vividness": {"vividness": 1.0}, "--size": {"size": 64}}.get(
         next(iter(words)), {"hints": [(40, 30, "#aa3311"), (1, 2, "teal")]}
     )
-    expected = colorize.Colorizer.from_pretrained(model, "cpu")(read_photo(grey), **options)
-    with Image.open(tmp_path / "led.png") as painted:
-        assert painted.tobytes() == expected.tobytes()
+    expected = colorize.Colorizer.from_pretrained(model, "cpu")(read_photo(gray), **options)
+    with Image.open(tmp_path / "led.png") as colorized:
+        assert colorized.tobytes() == expected.tobytes()
 
 
-def test_samples_are_numbered_and_follow_from_the_seed(color, grey, tmp_path):
+def test_samples_are_numbered_and_follow_from_the_seed(color, gray, tmp_path):
     def pixels(folder):
         return [read_image_file(path).rgb.numpy() for path in sorted(folder.glob("*.png"))]
 
     drawn = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        assert color(grey, "--samples", "2", "--seed", seed, out=tmp_path / name) == 0
+        assert color(gray, "--samples", "2", "--seed", seed, out=tmp_path / name) == 0
         drawn.append(pixels(tmp_path / name))
     assert {p.name for p in (tmp_path / "a").iterdir()} == {
         "grandma-sample1.png",
@@ -82,26 +82,26 @@ def test_samples_are_numbered_and_follow_from_the_seed(color, grey, tmp_path):
     assert np.array_equal(a, b) and not np.array_equal(a, c) and not np.array_equal(a[0], a[1])
 
 
-def test_the_status_and_the_last_line_say_what_became_of_the_photos(color, grey, tmp_path, capsys):
+def test_the_status_and_the_last_line_summarize_the_results(color, gray, tmp_path, capsys):
     make_photo().save(tmp_path / "color.jpg")
     gone = tmp_path / "gone.jpg"
-    assert color(grey, gone, tmp_path / "color.jpg") == 1
+    assert color(gray, gone, tmp_path / "color.jpg") == 1
     shown = capsys.readouterr()
-    assert shown.out.splitlines()[-1] == "1 colored, 1 in color already (--force), 1 failed"
+    assert shown.out.splitlines()[-1] == "1 colored, 1 already in color (--force), 1 failed"
     assert f"colorize: {gone}: no such file\n" in shown.err
     assert color(tmp_path / "color.jpg") == 1
     capsys.readouterr()
-    assert color(grey, tmp_path / "color.jpg", "--force") == 0
+    assert color(gray, tmp_path / "color.jpg", "--force") == 0
     assert capsys.readouterr().out.splitlines()[-1] == "1 colored, 1 done before"
 
 
-def test_programs_get_a_line_of_json_for_each_photo(color, grey, tmp_path, capsys):
+def test_programs_get_a_line_of_json_for_each_photo(color, gray, tmp_path, capsys):
     (tmp_path / "bad.jpg").write_text("")
-    assert color(grey, tmp_path / "bad.jpg", "--json", "--samples", "2") == 1
+    assert color(gray, tmp_path / "bad.jpg", "--json", "--samples", "2") == 1
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
-    assert first.keys() == {"source", "paintings", "state", "tone", "seconds", "reason"}
-    assert (first["state"], first["tone"], second["state"]) == ("colored", "grey", "failed")
-    assert first["source"] == str(grey) and len(first["paintings"]) == 2
+    assert first.keys() == {"source", "outputs", "state", "tone", "seconds", "reason"}
+    assert (first["state"], first["tone"], second["state"]) == ("colored", "gray", "failed")
+    assert first["source"] == str(gray) and len(first["outputs"]) == 2
     assert "bad.jpg" in second["reason"]
 
 
@@ -113,29 +113,32 @@ class Stream(io.BytesIO):
         return self
 
 
-def test_a_photo_through_a_pipe(color, grey, tmp_path, monkeypatch, capsysbinary):
-    assert color(grey) == 0
+def test_a_photo_through_a_pipe(color, gray, tmp_path, monkeypatch, capsysbinary):
+    assert color(gray) == 0
     expected = (tmp_path / "out" / "grandma.png").read_bytes()
     capsysbinary.readouterr()
-    monkeypatch.setattr(sys, "stdin", Stream(grey.read_bytes()))
+    monkeypatch.setattr(sys, "stdin", Stream(gray.read_bytes()))
     assert color("-", out="-") == 0
     piped = capsysbinary.readouterr().out
     with Image.open(io.BytesIO(piped)) as one, Image.open(io.BytesIO(expected)) as other:
         assert one.format == "PNG" and one.tobytes() == other.tobytes()
-    assert color(grey, out="-") == 0
+    assert color(gray, out="-") == 0
     assert capsysbinary.readouterr().out == piped
     with monkeypatch.context() as patch:
         patch.setattr(sys.stdout, "isatty", lambda: True)
-        assert color(grey, out="-") == 2
+        assert color(gray, out="-") == 2
     refused = capsysbinary.readouterr()
-    assert refused.out == b"" and b"nothing for a terminal: -o FILE" in refused.err
-    monkeypatch.setattr(sys, "stdin", Stream(grey.read_bytes()))
+    assert (
+        refused.out == b""
+        and b"refusing to write image data to a terminal; use -o FILE" in refused.err
+    )
+    monkeypatch.setattr(sys, "stdin", Stream(gray.read_bytes()))
     assert color("-", out=tmp_path / "x.webp") == 0
     assert (tmp_path / "x.webp").read_bytes()[8:12] == b"WEBP"
-    monkeypatch.setattr(sys, "stdin", Stream(grey.read_bytes()))
+    monkeypatch.setattr(sys, "stdin", Stream(gray.read_bytes()))
     assert color("-", out=tmp_path / "x.webp") == 2  # it is there
     capsysbinary.readouterr()
-    assert color(grey.parent / "grandm*.png", out="-") == 0
+    assert color(gray.parent / "grandm*.png", out="-") == 0
     assert capsysbinary.readouterr().out == piped
 
 
@@ -145,36 +148,36 @@ def fails(capsys, status):
     return line
 
 
-def test_what_cannot_be_done_is_said_in_one_line(color, grey, tmp_path, capsys, monkeypatch):
+def test_errors_are_one_line(color, gray, tmp_path, capsys, monkeypatch):
     (tmp_path / "file").write_text("")
-    assert "is a file; several paintings need a folder" in fails(
-        capsys, color(grey, tmp_path / "b.png", out=tmp_path / "file")
+    assert "is a file; several outputs need a folder" in fails(
+        capsys, color(gray, tmp_path / "b.png", out=tmp_path / "file")
     )
     (tmp_path / "empty").mkdir()
     assert "no photos in" in fails(capsys, color(tmp_path / "empty"))
-    assert "--hint is for one photo, there are 2" in fails(
-        capsys, color(grey, tmp_path / "b.png", "--hint", "1,1,red")
+    assert "--hint is for one photo, got 2" in fails(
+        capsys, color(gray, tmp_path / "b.png", "--hint", "1,1,red")
     )
-    assert "outside the photo" in fails(capsys, color(grey, "--hint", "1000,1,red"))
-    assert "'mud' is no color" in fails(capsys, color(grey, "--hint", "1,1,mud"))
-    assert "multiple of 32 for this network" in fails(capsys, color(grey, "--size", "50"))
+    assert "outside the photo" in fails(capsys, color(gray, "--hint", "1000,1,red"))
+    assert "'mud' is no color" in fails(capsys, color(gray, "--hint", "1,1,mud"))
+    assert "multiple of 32 for this network" in fails(capsys, color(gray, "--size", "50"))
     with pytest.raises(SystemExit):
-        color(grey, "--vividness", "2")
+        color(gray, "--vividness", "2")
     assert "--vividness: needs a number from 0 to 1, got '2'" in capsys.readouterr().err
-    assert "- is for one photo" in fails(capsys, color("-", grey))
+    assert "- is for one photo" in fails(capsys, color("-", gray))
     (tmp_path / "twice").mkdir()
     for name in ("a.png", "b.png"):
-        (tmp_path / "twice" / name).write_bytes(grey.read_bytes())
+        (tmp_path / "twice" / name).write_bytes(gray.read_bytes())
     assert "- is for one photo" in fails(capsys, color(tmp_path / "twice" / "*.png", out="-"))
     with pytest.raises(SystemExit):
-        color(grey, "--hint", "here,red")
+        color(gray, "--hint", "here,red")
     assert (
         "argument --hint: a hint is X,Y,COLOR, such as 120,80,teal; got 'here,red'"
         in capsys.readouterr().err
     )
 
 
-def test_models_lists_what_is_here_with_its_sum(model, capsys, monkeypatch):
+def test_models_lists_local_models_with_their_checksums(model, capsys, monkeypatch):
     monkeypatch.setattr(pretrained, "cached", lambda: {"me/tiny": model})
     monkeypatch.setattr(pretrained, "BUNDLED", model.parent)
     assert main(["models"]) == 0
@@ -186,14 +189,14 @@ def test_models_lists_what_is_here_with_its_sum(model, capsys, monkeypatch):
     ]
     monkeypatch.setattr(pretrained, "cached", dict)
     monkeypatch.setattr(pretrained, "BUNDLED", model)
-    assert main(["models"]) == 0 and "no networks" in capsys.readouterr().out
+    assert main(["models"]) == 0 and "no models" in capsys.readouterr().out
 
 
-def test_a_network_exported_as_a_folder_is_used_like_any(model, grey, tmp_path, capsys):
+def test_a_network_exported_as_a_folder_is_used_like_any(model, gray, tmp_path, capsys):
     assert main(["export", str(model), "-o", str(tmp_path / "mine")]) == 0
     digest = hashlib.sha256((tmp_path / "mine" / pretrained.WEIGHTS).read_bytes()).hexdigest()
     assert capsys.readouterr().out == f"{tmp_path / 'mine'}: sha256 {digest}\n"
-    command = ["photo", str(grey), "--model", str(tmp_path / "mine"), "-o", str(tmp_path / "o")]
+    command = ["photo", str(gray), "--model", str(tmp_path / "mine"), "-o", str(tmp_path / "o")]
     assert main(command) == 0
     assert "choose another folder" in fails(
         capsys, main(["export", str(model), "-o", str(tmp_path / "mine")])
@@ -201,16 +204,18 @@ def test_a_network_exported_as_a_folder_is_used_like_any(model, grey, tmp_path, 
 
 
 @pytest.mark.slow
-def test_a_network_exported_as_onnx_is_used_like_any(model, grey, tmp_path, capsys):
+def test_a_network_exported_as_onnx_is_used_like_any(model, gray, tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     path = tmp_path / "mine.onnx"
     assert main(["export", str(model), "-o", str(path)]) == 0
-    assert "in CIELAB from what torch paints" in capsys.readouterr().out
-    assert "--overwrite replaces it" in fails(capsys, main(["export", str(model), "-o", str(path)]))
+    assert "in CIELAB from what torch predicts" in capsys.readouterr().out
+    assert "exists; replace it with --overwrite" in fails(
+        capsys, main(["export", str(model), "-o", str(path)])
+    )
     with pytest.raises(ValueError, match="'best' is of a run"):
         colorize.Colorizer.from_pretrained(path, weights="best")
     for name, out in ((path, "a.png"), (model, "b.png")):
-        command = ["photo", str(grey), "--model", str(name), "-o", str(tmp_path / out)]
+        command = ["photo", str(gray), "--model", str(name), "-o", str(tmp_path / out)]
         assert main([*command, "--hint", "9,9,red", "--vividness", "0.8"]) == 0
     a, b = (read_image_file(tmp_path / name).rgb.int() for name in ("a.png", "b.png"))
     assert (a - b).abs().max() <= 1
@@ -235,13 +240,13 @@ except SystemExit:
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is Linux's count")
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])
 def test_50_megapixels_need_no_more_than_3_gigabytes(model, tmp_path, suffix):
-    grey = make_photo(80, 62).convert("L").resize((8000, 6250), Image.Resampling.BILINEAR)
+    gray = make_photo(80, 62).convert("L").resize((8000, 6250), Image.Resampling.BILINEAR)
     source = tmp_path / f"large.{suffix}"
     if suffix == "tif":
-        values = np.asarray(grey).astype(np.uint16) * 257
+        values = np.asarray(gray).astype(np.uint16) * 257
         tifffile.imwrite(source, np.repeat(values[..., None], 3, axis=2), photometric="rgb")
     else:
-        grey.save(source)
+        gray.save(source)
     code = """
 import re, sys
 from pathlib import Path
@@ -258,14 +263,16 @@ print(status, int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_
 def test_an_exported_file_is_not_replaced_unasked(model, tmp_path, capsys):
     path = tmp_path / "mine.onnx"
     path.write_text("precious")
-    assert "--overwrite replaces it" in fails(capsys, main(["export", str(model), "-o", str(path)]))
+    assert "exists; replace it with --overwrite" in fails(
+        capsys, main(["export", str(model), "-o", str(path)])
+    )
     assert path.read_text() == "precious"
 
 
-def test_what_is_exported_and_where_to_is_looked_at_first(model, tmp_path, capsys):
+def test_source_and_target_of_an_export_are_checked_first(model, tmp_path, capsys):
     path = str(tmp_path / "mine.pt")
-    told = fails(capsys, main(["export", str(model), "-o", path]))
-    assert "mine.pt: a network is written to FILE.onnx or into a folder" in told
-    told = fails(capsys, main(["export", "theirs.onnx", "-o", str(tmp_path / "mine")]))
-    assert "theirs.onnx is exported already" in told
+    message = fails(capsys, main(["export", str(model), "-o", path]))
+    assert "mine.pt: a model is written to FILE.onnx or into a folder" in message
+    message = fails(capsys, main(["export", "theirs.onnx", "-o", str(tmp_path / "mine")]))
+    assert "theirs.onnx is an ONNX file; export the model that it was made from" in message
     assert not (tmp_path / "mine.pt").exists() and not (tmp_path / "mine").exists()

@@ -1,0 +1,323 @@
+"""Files and folders of photos: what goes where, what is done, what stays untouched."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from conftest import Fake, make_photo
+from PIL import Image
+
+from colorize.inference.batch import _side_by_side, colorize_file, colorize_files
+from colorize.inference.colorizer import Colorizer
+from colorize.inference.jobs import plan_jobs
+from colorize.inference.options import ColorizeOptions
+from colorize.io.image import PhotoError
+from colorize.io.image_file import ImageFile, read_image_file, read_provenance
+
+
+@pytest.fixture
+def folder_of_photos(tmp_path):
+    """Two gray photos, a toned one and one in color, in folders."""
+    root = tmp_path / "folder_of_photos"
+    (root / "deep" / "er").mkdir(parents=True)
+    gray = make_photo().convert("L")
+    gray.save(root / "a.jpg")
+    gray.rotate(180).save(root / "deep" / "er" / "b.bmp")
+    Image.merge("RGB", [gray.point(lambda v, k=k: v * k) for k in (1.0, 0.85, 0.6)]).save(
+        root / "deep" / "sepia.png"
+    )
+    make_photo().save(root / "deep" / "color.webp")
+    (root / "notes.txt").write_text("1931")
+    (root / ".hidden.jpg").write_text("")
+    return root
+
+
+@pytest.fixture
+def colorizer():
+    return Colorizer(Fake(lambda lightness: 0.3), 16, "cpu", "fake")
+
+
+def run(colorizer, paths, output, options=None, **more):
+    """What becomes of each photo."""
+    jobs = plan_jobs(paths, output)
+    results = list(colorize_files(colorizer, jobs, options or ColorizeOptions(), **more))
+    assert [result.source for result in results] == [job.source for job in jobs]
+    return {result.source.name: result for result in results}
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_is_colored_into_the_same_tree(folder_of_photos, colorizer, tmp_path):
+    before = {path: path.read_bytes() for path in folder_of_photos.rglob("*") if path.is_file()}
+    out = tmp_path / "out"
+    results = run(colorizer, [folder_of_photos], out)
+    assert files(out) == {"a.jpg", "deep/sepia.png", "deep/er/b.bmp.png"}
+    states = {name: (result.state, result.tone) for name, result in results.items()}
+    assert states == {
+        "a.jpg": ("colored", "gray"),
+        "b.bmp": ("colored", "gray"),
+        "sepia.png": ("colored", "toned"),
+        "color.webp": ("in color", "color"),
+    }
+    assert "use --force to colorize it anyway" in results["color.webp"].reason
+    assert {
+        path: path.read_bytes() for path in folder_of_photos.rglob("*") if path.is_file()
+    } == before
+    assert (
+        run(colorizer, [folder_of_photos], tmp_path / "all", force=True)["color.webp"].state
+        == "colored"
+    )
+
+
+def test_the_tint_of_a_toned_photo_is_not_kept(folder_of_photos, colorizer, tmp_path):
+    run(colorizer, [folder_of_photos / "deep" / "sepia.png"], tmp_path / "out")
+    colorized = read_image_file(tmp_path / "out" / "sepia.png").rgb
+    source = read_image_file(folder_of_photos / "deep" / "sepia.png")
+    lightness_only = colorizer.predict([source.as_rgb8()])[0].apply_to(source.rgb)[0]
+    assert np.array_equal(colorized, lightness_only)
+    hues = Image.open(tmp_path / "out" / "sepia.png").convert("HSV").getchannel("H")
+    assert np.median(hues) != np.median(
+        Image.open(folder_of_photos / "deep" / "sepia.png").convert("HSV").getchannel("H")
+    )
+
+
+def test_finished_outputs_are_skipped_and_those_of_other_options_are_not_replaced(
+    folder_of_photos, colorizer, tmp_path
+):
+    out, photo = tmp_path / "out", folder_of_photos / "a.jpg"
+    assert run(colorizer, [photo], out)["a.jpg"].state == "colored"
+    colorized = (out / "a.jpg").read_bytes()
+    assert run(colorizer, [photo], out)["a.jpg"].state == "done"
+    for option in (ColorizeOptions(seed=1), ColorizeOptions(size=24)):
+        result = run(colorizer, [photo], out, option)["a.jpg"]
+        assert result.state == "failed" and "use --overwrite to replace it" in result.reason
+    make_photo(seed=5).convert("L").save(photo)  # another photo of the same name
+    assert run(colorizer, [photo], out)["a.jpg"].state == "failed"
+    assert (out / "a.jpg").read_bytes() == colorized
+    assert run(colorizer, [photo], out, overwrite=True)["a.jpg"].state == "colored"
+    assert (out / "a.jpg").read_bytes() != colorized
+    (out / "a.jpg").write_text("precious")
+    assert run(colorizer, [photo], out)["a.jpg"].state == "failed"
+    assert (out / "a.jpg").read_text() == "precious"
+
+
+def test_a_photo_is_never_replaced_not_even_by_the_output_of_another(
+    folder_of_photos, colorizer, tmp_path
+):
+    gray = folder_of_photos / "a.jpg"
+    other = tmp_path / "other" / "a.jpg"
+    other.parent.mkdir()
+    make_photo(seed=3).convert("L").save(other)
+    before = gray.read_bytes(), other.read_bytes()
+    for paths, out in (([gray], folder_of_photos), ([gray, other], other.parent), ([gray], gray)):
+        first = next(colorize_files(colorizer, plan_jobs(paths, out), overwrite=True))
+        assert first.state == "failed" and "would replace" in first.reason
+    assert (gray.read_bytes(), other.read_bytes()) == before
+
+
+def test_a_bad_photo_is_named_and_the_others_are_colorized(folder_of_photos, colorizer, tmp_path):
+    (folder_of_photos / "a.jpg").write_bytes(b"\xff\xd8\xff broken")
+    (folder_of_photos / "gone.png").symlink_to(tmp_path / "nowhere")
+    jobs = plan_jobs([folder_of_photos, folder_of_photos / "no.jpg"], tmp_path / "out")
+    (folder_of_photos / "deep" / "sepia.png").unlink()  # between looking and reading
+    results = {r.source.name: r for r in colorize_files(colorizer, jobs)}
+    assert results["a.jpg"].state == results["sepia.png"].state == "failed"
+    assert "a.jpg" in results["a.jpg"].reason and "sepia.png" in results["sepia.png"].reason
+    for name in ("no.jpg", "gone.png"):
+        assert results[name].reason == f"{folder_of_photos / name}: no such file"
+    assert results["b.bmp"].state == "colored"
+    assert files(tmp_path / "out") == {"deep/er/b.bmp.png"}
+
+
+def test_a_photo_and_a_link_to_it_are_both_colored(folder_of_photos, tmp_path):
+    (folder_of_photos / "Link.jpg").symlink_to("a.jpg")
+    jobs = plan_jobs(
+        [folder_of_photos, folder_of_photos / "deep" / ".." / "a.jpg"], tmp_path / "out"
+    )
+    targets = [str(job.target.relative_to(tmp_path / "out")) for job in jobs]
+    assert {"Link.jpg", "a.jpg"} <= set(targets) and targets.count("a.jpg") == 1
+
+
+def test_names_do_not_collide(folder_of_photos, tmp_path):
+    for name in ("x/a.jpg", "y/A.jpg", "y/b.gif", "y/b.gif.png"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        make_photo().save(path)
+    paths = [tmp_path / "x" / "a.jpg", tmp_path / "y", tmp_path / "x" / "a.jpg"]
+    targets = [job.target.name for job in plan_jobs(paths, tmp_path / "out")]
+    assert targets == ["a.jpg", "A-2.jpg", "b.gif.png", "b.gif-2.png"]
+
+
+def test_comparisons_do_not_collide_with_outputs(tmp_path):
+    for name in ("a.png", "compared/a.png"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True, parents=True)
+        make_photo().convert("L").save(tmp_path / "in" / name)
+    jobs = plan_jobs([tmp_path / "in"], tmp_path / "out")
+    files = [file for job in jobs for file in (job.target, job.comparison)]
+    assert len(set(files)) == 4
+
+
+def test_a_photo_that_is_named_twice_is_one(folder_of_photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder_of_photos)
+    jobs = plan_jobs(["a.jpg", folder_of_photos / "a.jpg", "deep/../a.jpg"], tmp_path / "out")
+    assert [job.target for job in jobs] == [tmp_path / "out" / "a.jpg"]
+
+
+def test_an_output_that_is_named_as_a_file_is_one(folder_of_photos, tmp_path):
+    with pytest.raises(ValueError, match=r"b\.gif: unknown file format; use one of \.jpg"):
+        plan_jobs([folder_of_photos / "a.jpg"], tmp_path / "b.gif")
+    with pytest.raises(ValueError, match=r"b\.png is a single file; 4 photos need a folder"):
+        plan_jobs([folder_of_photos], tmp_path / "b.png")
+
+
+def test_a_comparison_is_made_smaller_where_it_would_be_huge(colorizer, tmp_path):
+    Image.new("L", (9000, 20), 120).save(tmp_path / "wide.webp")
+    result = run(colorizer, [tmp_path / "wide.webp"], tmp_path / "out", compare=True)["wide.webp"]
+    assert result.state == "colored"
+    with Image.open(tmp_path / "out" / "compared" / "wide.webp") as compared:
+        assert compared.size == (2 * 4096, 9)  # 20 * 4096 / 9000
+
+
+def test_where_outputs_go(folder_of_photos, tmp_path, monkeypatch):
+    (job,) = plan_jobs([folder_of_photos / "a.jpg"], tmp_path / "colored.png")
+    assert job.target == tmp_path / "colored.png"
+    monkeypatch.chdir(folder_of_photos)
+    assert {job.target.name for job in plan_jobs(["deep/*.*"], "out")} == {
+        "sepia.png",
+        "color.webp",
+    }
+    (folder_of_photos / "out").mkdir()
+    make_photo().save(folder_of_photos / "out" / "old.jpg")
+    assert "old.jpg" not in {job.source.name for job in plan_jobs(["."], "out")}
+    assert len(plan_jobs(["deep"], ".")) == 3  # the output around the photos
+    with pytest.raises(ValueError, match=r"no photos in .*er"):
+        (folder_of_photos / "deep" / "er" / "b.bmp").unlink()
+        plan_jobs(["deep/er"], "out")
+    with pytest.raises(ValueError, match=r"notes.txt is a file; several outputs need a folder"):
+        plan_jobs(["deep"], "notes.txt")
+
+
+def test_photo_and_output_side_by_side(folder_of_photos, colorizer, tmp_path):
+    out = tmp_path / "out"
+    assert run(colorizer, [folder_of_photos / "a.jpg"], out)["a.jpg"].state == "colored"
+    assert (
+        run(colorizer, [folder_of_photos / "a.jpg"], out, compare=True)["a.jpg"].state == "colored"
+    )
+    assert files(out) == {"a.jpg", "compared/a.jpg"}
+    assert run(colorizer, [folder_of_photos / "a.jpg"], out, compare=True)["a.jpg"].state == "done"
+    with Image.open(out / "compared" / "a.jpg") as both:
+        left, right = np.split(np.asarray(both, int), 2, axis=1)
+    assert np.ptp(left, axis=-1).max() < 6 and np.ptp(right, axis=-1).mean() > 30
+    (job,) = plan_jobs([folder_of_photos / "a.jpg"], tmp_path / "one.png")
+    assert job.comparison == tmp_path / "one-compared.png"
+
+
+def test_comparisons_keep_transparency(colorizer, tmp_path):
+    photo = make_photo().convert("LA")
+    photo.putalpha(Image.linear_gradient("L").resize(photo.size))
+    photo.save(tmp_path / "a.png")
+    run(colorizer, [tmp_path / "a.png"], tmp_path / "out", compare=True)
+    alpha = np.asarray(photo)[..., 1]
+    with Image.open(tmp_path / "out" / "compared" / "a.png") as both:
+        assert np.array_equal(np.asarray(both)[..., 3], np.hstack((alpha, alpha)))
+
+
+def test_the_result_mentions_that_only_the_first_of_several_images_is_colorized(
+    colorizer, tmp_path
+):
+    page = make_photo().convert("L")
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page])
+    result = run(colorizer, [tmp_path / "a.tif"], tmp_path / "out")["a.tif"]
+    assert result.state == "colored"
+    assert result.reason.endswith("a.tif holds 2 images, only the first is colorized")
+
+
+def test_an_output_records_the_model_that_invented_its_colors(
+    folder_of_photos, colorizer, tmp_path
+):
+    run(colorizer, [folder_of_photos / "a.jpg"], tmp_path, ColorizeOptions(seed=7))
+    said = read_provenance(tmp_path / "a.jpg")
+    assert said.startswith("0.1.0, the colors are invented by fake, seed 7, 16 px (source ")
+
+
+def test_one_image_in_memory(folder_of_photos, colorizer):
+    image = read_image_file(folder_of_photos / "a.jpg")
+    colorized = colorize_file(colorizer, image)
+    assert colorized.shape == image.rgb.shape and "fake" in image.exif[0x0131]
+    with pytest.raises(PhotoError, match="already in color"):
+        colorize_file(colorizer, read_image_file(folder_of_photos / "deep" / "color.webp"))
+    colorize_file(colorizer, read_image_file(folder_of_photos / "deep" / "color.webp"), force=True)
+
+
+def test_an_output_of_another_model_of_the_same_name_is_not_up_to_date(folder_of_photos, tmp_path):
+    first, second = (
+        Colorizer(Fake(lambda lightness: 0.3), 16, "cpu", "fake", digest) for digest in "ab"
+    )
+    assert run(first, [folder_of_photos / "a.jpg"], tmp_path / "out")["a.jpg"].state == "colored"
+    assert run(first, [folder_of_photos / "a.jpg"], tmp_path / "out")["a.jpg"].state == "done"
+    assert run(second, [folder_of_photos / "a.jpg"], tmp_path / "out")["a.jpg"].state == "failed"
+
+
+@pytest.mark.filterwarnings("ignore:out of memory")
+def test_out_of_memory_fails_one_photo_and_the_others_are_colorized(folder_of_photos, tmp_path):
+    def predict(lightness):
+        if lightness.shape[-1] > lightness.shape[-2]:
+            raise MemoryError("Unable to allocate 55.8 GiB")
+        return 0.3
+
+    make_photo().convert("L").rotate(90, expand=True).save(folder_of_photos / "c.jpg")
+    results = run(Colorizer(Fake(predict), 16, "cpu", "fake"), [folder_of_photos], tmp_path / "out")
+    assert sorted(result.state for result in results.values()).count("failed") >= 1
+    failed = [result for result in results.values() if result.state == "failed"]
+    assert all("not enough memory" in result.reason for result in failed)
+    assert any(result.state == "colored" for result in results.values())
+
+
+def test_an_unknown_format_and_the_photos_own_folder_are_refused_before_anything_is_written(
+    folder_of_photos,
+):
+    with pytest.raises(ValueError, match=r"a\.heic: unknown file format; use one of \.jpg"):
+        plan_jobs([folder_of_photos / "a.jpg"], folder_of_photos / "a.heic")
+    with pytest.raises(ValueError, match="holds the photos themselves"):
+        plan_jobs([folder_of_photos], folder_of_photos / "deep" / "..")
+
+
+def test_a_comparison_of_many_samples_is_no_wider_than_webp_can_be():
+    wide = torch.zeros(3, 8, 9000, dtype=torch.uint8)
+    _, row = _side_by_side(ImageFile(wide), [wide] * 4)
+    assert 16000 < row.shape[2] <= 16383 and row.shape[2] % 5 == 0
+
+
+def test_the_number_of_torch_threads_is_restored(folder_of_photos, colorizer, tmp_path):
+    torch.set_num_threads(2)
+    run(colorizer, [folder_of_photos], tmp_path / "out")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 2
+
+
+def test_an_output_of_another_version_is_up_to_date(
+    folder_of_photos, colorizer, tmp_path, monkeypatch
+):
+    assert (
+        run(colorizer, [folder_of_photos / "a.jpg"], tmp_path / "out")["a.jpg"].state == "colored"
+    )
+    monkeypatch.setattr("colorize.__version__", "0.0.1")
+    assert run(colorizer, [folder_of_photos / "a.jpg"], tmp_path / "out")["a.jpg"].state == "done"
+
+
+def test_an_output_with_a_note_of_version_0_1_is_up_to_date(folder_of_photos, colorizer, tmp_path):
+    source, output = folder_of_photos / "a.jpg", tmp_path / "out" / "a.jpg"
+    output.parent.mkdir()
+    exif = Image.Exif()
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+    note = f"the colors are invented by fake, seed 0, 16 px (source {digest})"
+    exif[0x0131] = f"Scan 2; colorize: 0.1.0, {note}"
+    make_photo().save(output, exif=exif)
+    assert run(colorizer, [source], output.parent)["a.jpg"].state == "done"
+    exif[0x0131] = f"colorize: 0.1.0, {note.replace('seed 0', 'seed 1')}"
+    make_photo().save(output, exif=exif)
+    assert run(colorizer, [source], output.parent)["a.jpg"].state == "failed"

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import torch
-from loopback import Loopback, picture
+from fake_unsplash import FakeUnsplash, make_jpeg
 from tqdm import tqdm
 
 from colorize.data.manifest import Manifest
@@ -25,7 +25,7 @@ from colorize.data.manifest import Manifest
 # A process that downloads from the servers whose address and folder it is given.
 DOWNLOAD = """
 import sys
-from colorize.data.unsplash import Hosts, UnsplashLite
+from colorize.data.unsplash.download import Hosts, UnsplashLite
 origin, folder = sys.argv[1:]
 hosts = Hosts(origin + "/data/{version}", (origin,), origin)
 lite = UnsplashLite(folder, size=64, hosts=hosts)
@@ -40,7 +40,10 @@ def soak_download(kills: int, seed: int, count: int = 3000) -> str:
     lot = random.Random(seed)
     kinds = {f"id-{number:05}": "404" for number in range(0, count, 100)}
     kinds |= {f"id-{number:05}": "cut" for number in range(1, count, 50)}
-    with tempfile.TemporaryDirectory() as folder, Loopback(count, kinds, latency=0.03) as servers:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        FakeUnsplash(count, kinds, latency=0.03) as servers,
+    ):
         known: dict[Path, str] = {}
         for _ in tqdm(range(kills), desc="kills"):
             command = [sys.executable, "-c", DOWNLOAD, servers.origin, folder]
@@ -61,7 +64,7 @@ def soak_download(kills: int, seed: int, count: int = 3000) -> str:
         lost = set(servers.ids) - manifest.entries.keys()
         if lost or (good, gone) != (count - count // 100, count // 100):
             raise AssertionError(f"{len(lost)} lost; {manifest}")
-        twice = sum(times - 1 for times in servers.photos_asked().values()) - count // 50
+        twice = sum(times - 1 for times in servers.photo_requests().values()) - count // 50
     return (
         f"{kills} kills, {done} of {count} photos were known at the last; in the end {manifest}; "
         f"{twice} photos were asked for again because a kill cut them"
@@ -80,17 +83,17 @@ sys.exit(main(sys.argv[1:]))
 def soak_train(kills: int, seed: int) -> str:
     """Kill a run again and again, let it end, and compare all that it learned."""
     lot = random.Random(seed)
-    settings = "train unet_gan --size 32 --batch-size 2 --model-arg depth=3 --ema 0.9 --clip 1"
+    settings = "train unet_gan --crop-size 32 --batch-size 2 --model-arg depth=3 --ema-decay 0.9 --grad-clip 1"
     settings += f" --model-arg base_channels=4 --epochs {20 * kills} --save-minutes 0 --workers 1"
     with tempfile.TemporaryDirectory() as name:
         photos = Path(name, "photos")
         for number in range(23):
             path = photos / ("train" if number < 20 else "val") / f"{number}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(picture(f"{number}", 96, 64))
+            path.write_bytes(make_jpeg(f"{number}", 96, 64))
 
         def command(run: str) -> list[str]:
-            words = [*settings.split(), "--data", str(photos), "--out", str(Path(name, run))]
+            words = [*settings.split(), "--data", str(photos), "-o", str(Path(name, run))]
             return [sys.executable, "-c", TRAIN, *words, "--device", "cpu"]
 
         subprocess.run(command("whole"), check=True, capture_output=True)
@@ -137,7 +140,7 @@ def look(folder: Path, known: dict[Path, str]) -> dict[Path, str]:
         data = path.read_bytes()
         portrait = int(path.stem[-5:]) % 3 == 0
         width, height = (64, 96) if portrait else (96, 64)
-        if data != picture(path.stem, width, height):
+        if data != make_jpeg(path.stem, width, height):
             raise AssertionError(f"{path} is not what was sent")
         found[path] = hashlib.sha256(data).hexdigest()
     missing = [path for path in known if found.get(path) != known[path]]

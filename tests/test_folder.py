@@ -9,7 +9,10 @@ from PIL import Image
 from skimage.color import lab2rgb
 
 import colorize.data.folder as folder_module
-from colorize.data.folder import INDEX, PhotoFolder, load_samples, split_of
+import colorize.data.inspection as inspection
+from colorize.data.folder import InspectedPhoto, PhotoFolder, load_samples
+from colorize.data.inspection import INDEX
+from colorize.data.splits import split_of
 from colorize.io.image import write_photo
 
 
@@ -18,7 +21,7 @@ def forbidden(*args, **options):
 
 
 def touched(root, *names):
-    """Empty files: whoever opens one fails."""
+    """Make empty files, which cannot be opened as photos."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
@@ -34,8 +37,8 @@ def names(photos):
     return [photo.path.name for photo in photos]
 
 
-def parts(root):
-    return {photo.path.name: photo.part for photo in PhotoFolder(root).photos}
+def splits(root):
+    return {photo.path.name: photo.split for photo in PhotoFolder(root).photos}
 
 
 def index_rows(root):
@@ -45,25 +48,25 @@ def index_rows(root):
 
 @pytest.fixture
 def mixed(tmp_path, photo):
-    """Four training photos of which one is of use: the others are grey, broken, and small."""
+    """Four training photos of which one is usable: the others are gray, broken, and small."""
     root = tmp_path / "mixed"
     write_photo(photo, root / "train/good.jpg")
-    write_photo(photo.convert("L").convert("RGB"), root / "train/grey.jpg")
+    write_photo(photo.convert("L").convert("RGB"), root / "train/gray.jpg")
     write_photo(photo.resize((80, 20)), root / "train/small.jpg")
     whole = (root / "train/good.jpg").read_bytes()
     (root / "train/cut.jpg").write_bytes(whole[: len(whole) // 2])
     return root
 
 
-# Which photos a folder holds, and in which part.
+# Which photos a folder holds, and their splits.
 
 
 def test_photos_are_found_in_all_subfolders_and_sorted(tmp_path):
     expected = ["B.JPG", "a/b/c.WebP", "a/d.jpeg", "train/e.png", "z.jpg"]
     others = ["notes.txt", ".hidden.jpg", ".cache/f.jpg", "a/.g.png", "h.tif", "jpg"]
     touched(tmp_path, *reversed(expected), *others)
-    found = PhotoFolder(tmp_path).photos
-    assert [photo.path.relative_to(tmp_path).as_posix() for photo in found] == expected
+    photos = PhotoFolder(tmp_path).photos
+    assert [photo.path.relative_to(tmp_path).as_posix() for photo in photos] == expected
 
 
 def test_linked_folders_are_followed_but_not_back_up(tmp_path):
@@ -73,10 +76,10 @@ def test_linked_folders_are_followed_but_not_back_up(tmp_path):
     assert names(PhotoFolder(root).photos) == ["a.jpg", "b.jpg"]
 
 
-def test_subfolders_decide_the_part_before_the_manifest_and_the_hash(tmp_path):
+def test_subfolders_decide_the_split_before_the_manifest_and_the_hash(tmp_path):
     touched(tmp_path, "train/abc.jpg", "val/hello.jpg", "test/deep/hello2.jpg", "a/val/photo3.jpg")
-    manifest(tmp_path, "file,part\ntrain/abc.jpg,test\n")
-    assert parts(tmp_path) == {
+    manifest(tmp_path, "file,split\ntrain/abc.jpg,test\n")
+    assert splits(tmp_path) == {
         **{"abc.jpg": "train", "hello.jpg": "val", "hello2.jpg": "test"},
         "photo3.jpg": "test",  # by its hash: val/ is not directly below the folder
     }
@@ -84,41 +87,64 @@ def test_subfolders_decide_the_part_before_the_manifest_and_the_hash(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])  # the second is Excel's
 @pytest.mark.parametrize("column", ["file", "name"])
-def test_a_manifest_decides_the_part_before_the_hash(tmp_path, column, encoding):
+def test_a_manifest_decides_the_split_before_the_hash(tmp_path, column, encoding):
     touched(tmp_path, "a.jpg", "sub/abc.jpg", "hello.jpg")
-    text = f"{column},part,photographer\na.jpg,test,José\nsub/abc.jpg,train,\nhello.jpg,,\n"
+    text = f"{column},split,photographer\na.jpg,test,José\nsub/abc.jpg,train,\nhello.jpg,,\n"
     manifest(tmp_path, text, encoding)
-    assert parts(tmp_path) == {"a.jpg": "test", "abc.jpg": "train", "hello.jpg": "train"}
+    assert splits(tmp_path) == {"a.jpg": "test", "abc.jpg": "train", "hello.jpg": "train"}
     assert PhotoFolder(tmp_path).photos[0].photographer == "José"
 
 
 def test_the_hash_is_sha_256_on_every_machine():
     # First bytes by sha256sum: 2c.., ba.., ca97.., f9..; the borders are 9999.. and cccc..
-    known = {"hello": "train", "abc": "val", "a": "val", "photo3": "test"}
-    assert {key: split_of(key) for key in known} == known
-    found = Counter()
+    expected = {"hello": "train", "abc": "val", "a": "val", "photo3": "test"}
+    assert {key: split_of(key) for key in expected} == expected
+    counts = Counter()
     for i in range(10_000):
         key = f"photographer {i}"
         tenths = int(hashlib.sha256(key.encode()).hexdigest(), 16) * 10
-        part = "train" if tenths < 6 * 2**256 else "val" if tenths < 8 * 2**256 else "test"
-        assert split_of(key) == part
-        found[part] += 1
-    shares = [found[part] / 10_000 for part in ("train", "val", "test")]
+        split = "train" if tenths < 6 * 2**256 else "val" if tenths < 8 * 2**256 else "test"
+        assert split_of(key) == split
+        counts[split] += 1
+    shares = [counts[split] / 10_000 for split in ("train", "val", "test")]
     assert shares == pytest.approx([0.6, 0.2, 0.2], abs=0.015)
 
 
-def test_photos_of_one_photographer_share_a_part(tmp_path):
+def test_existing_folders_keep_their_splits(tmp_path):
+    """A golden list of 1,000 photos, half of them with a photographer, by version 0.1."""
+    ids = [f"photo-{i}" for i in range(1000)]
+    touched(tmp_path, *(f"{photo_id}.jpg" for photo_id in ids))
+    people = [f"person {i % 97}" if i % 2 else "" for i in range(1000)]
+    rows = "".join(f"{a}.jpg,{b}\n" for a, b in zip(ids, people, strict=True))
+    manifest(tmp_path, f"file,photographer\n{rows}")
+    by_id = {photo.id: photo.split for photo in PhotoFolder(tmp_path).photos}
+    result = [by_id[photo_id] for photo_id in ids]
+    assert result[:6] == ["val", "val", "train", "train", "train", "train"]
+    assert result[6:12] == ["train", "test", "val", "train", "train", "train"]
+    digest = hashlib.sha256(",".join(result).encode()).hexdigest()
+    assert digest == "ed90bb277d6680d3c63839cec077786bbee0580c436c7ae35fa1e5d9649f6ece"
+
+
+@pytest.mark.parametrize("column", ["split", "part"])  # the second is the name in version 0.1
+def test_the_column_of_splits_has_an_old_name(tmp_path, column):
+    touched(tmp_path, "a.jpg", "b.jpg")
+    manifest(tmp_path, f"file,{column},state\na.jpg,test,good\nb.jpg,val,grey\n")
+    assert splits(tmp_path) == {"a.jpg": "test", "b.jpg": "val"}
+    assert [photo.state for photo in PhotoFolder(tmp_path).photos] == ["good", "gray"]
+
+
+def test_photos_of_one_photographer_share_a_split(tmp_path):
     touched(tmp_path, *(f"{i}.jpg" for i in range(40)))
     rows = "".join(f"{i}.jpg,person {i % 8}\n" for i in range(40))
     manifest(tmp_path, f"file,photographer\n{rows}")
-    found = PhotoFolder(tmp_path).photos
-    assert {photo.part for photo in found} == {"train", "val", "test"}
-    assert all(photo.part == split_of(f"person {int(photo.id) % 8}") for photo in found)
+    photos = PhotoFolder(tmp_path).photos
+    assert {photo.split for photo in photos} == {"train", "val", "test"}
+    assert all(photo.split == split_of(f"person {int(photo.id) % 8}") for photo in photos)
 
 
 def test_other_photos_do_not_move_a_photo(tmp_path):
-    before = parts(touched(tmp_path, *(f"{i}.jpg" for i in range(20))))
-    after = parts(touched(tmp_path, *(f"new{i}.jpg" for i in range(20))))
+    before = splits(touched(tmp_path, *(f"{i}.jpg" for i in range(20))))
+    after = splits(touched(tmp_path, *(f"new{i}.jpg" for i in range(20))))
     assert {name: after[name] for name in before} == before
 
 
@@ -126,18 +152,18 @@ def test_a_file_name_may_be_any_bytes(tmp_path, photo):
     path = write_photo(photo, tmp_path / "train/a.jpg")
     path.rename(path.with_name(os.fsdecode(b"Jos\xe9.jpg")))
     assert len(PhotoFolder(tmp_path).select("train").photos) == 1
-    assert PhotoFolder(path.parent).photos[0].part in ("train", "val", "test")
+    assert PhotoFolder(path.parent).photos[0].split in ("train", "val", "test")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("picture;part\na.jpg;test\n", "no column `file` or `name` among picture;part"),
-        ("file,part\na.jpg,train\na.jpg,trian\n", r"line 3: part 'trian' is none of train, val"),
+        ("file,split\na.jpg,train\na.jpg,trian\n", r"line 3: split 'trian' is none of train, val"),
         ("file,width\na.jpg,wide\n", "line 2: .*'wide'"),
         ("", "no column"),
-        ("file,part\na.jpg,test\n./a.jpg,train\n", r"line 3: a\.jpg stands there twice"),
-        ("file,part\nA.jpg,test\na,test\n", r"2 of 2 rows are of no photo .* 'A\.jpg'; write .*'a"),
+        ("file,split\na.jpg,test\n./a.jpg,train\n", r"line 3: a\.jpg is listed twice"),
+        ("file,split\nA.jpg,test\na,test\n", r"2 of 2 rows match no photo .* 'A\.jpg'; write .*'a"),
     ],
 )
 def test_a_wrong_manifest_is_refused_by_file_and_place(tmp_path, text, message):
@@ -147,17 +173,17 @@ def test_a_wrong_manifest_is_refused_by_file_and_place(tmp_path, text, message):
     assert str(tmp_path / "manifest.csv") in str(caught.value)
 
 
-def test_a_row_is_found_by_its_path_and_a_row_of_no_photo_is_told(tmp_path):
-    manifest(touched(tmp_path, "a.jpg", "b.jpg"), "file,part\n./a.jpg ,test\nB.jpg,test\n,val\n")
-    with pytest.warns(UserWarning, match=r"1 of 2 rows are of no photo .*'B\.jpg'"):
-        found = parts(tmp_path)
-    assert found == {"a.jpg": "test", "b.jpg": split_of("b")}
+def test_rows_are_found_by_path_and_a_row_without_a_photo_is_reported(tmp_path):
+    manifest(touched(tmp_path, "a.jpg", "b.jpg"), "file,split\n./a.jpg ,test\nB.jpg,test\n,val\n")
+    with pytest.warns(UserWarning, match=r"1 of 2 rows match no photo .*'B\.jpg'"):
+        result = splits(tmp_path)
+    assert result == {"a.jpg": "test", "b.jpg": split_of("b")}
 
 
-def test_beside_judged_photos_one_without_a_line_is_left_out(tmp_path, photo):
+def test_beside_classified_photos_one_without_a_line_is_excluded(tmp_path, photo):
     for name in ("a", "b"):
         write_photo(photo, tmp_path / f"train/{name}.jpg")
-    manifest(tmp_path, "file,part,state\ntrain/a.jpg,train,good\n")
+    manifest(tmp_path, "file,split,state\ntrain/a.jpg,train,good\n")
     assert str(PhotoFolder(tmp_path).select("train")) == "1 train photos (left out: 1 new)"
 
 
@@ -174,29 +200,29 @@ def test_a_folder_that_is_missing_or_without_photos_is_refused(tmp_path):
         PhotoFolder(touched(tmp_path, "notes.txt"))
 
 
-# Which photos are of use.
+# Which photos are usable.
 
 
-def test_grey_unreadable_and_small_photos_are_left_out_with_a_count(mixed):
+def test_gray_unreadable_and_small_photos_are_left_out_with_a_count(mixed):
     (mixed / "train/nowhere.jpg").symlink_to(mixed / "gone.jpg")
     photos = PhotoFolder(mixed)
     selection = photos.select("train", min_side=32)
     assert names(selection.photos) == ["good.jpg"]
-    left_out = {reason: names(found) for reason, found in selection.left_out.items()}
+    left_out = {reason: names(photos) for reason, photos in selection.left_out.items()}
     assert left_out == {
         "unreadable": ["cut.jpg", "nowhere.jpg"],
-        "grey": ["grey.jpg"],
+        "gray": ["gray.jpg"],
         "smaller than 32 px": ["small.jpg"],
     }
     assert str(selection) == (
-        "1 train photos (left out: 2 unreadable, 1 grey, 1 smaller than 32 px)"
+        "1 train photos (left out: 2 unreadable, 1 gray, 1 smaller than 32 px)"
     )
     assert names(photos.select("train", min_side=20).photos) == ["good.jpg", "small.jpg"]
-    assert str(photos.select("train")) == "2 train photos (left out: 2 unreadable, 1 grey)"
+    assert str(photos.select("train")) == "2 train photos (left out: 2 unreadable, 1 gray)"
 
 
 @pytest.mark.parametrize(("chroma", "kept"), [(1.5, False), (2.5, True)])
-def test_a_photo_is_grey_below_a_mean_chroma_of_2(tmp_path, chroma, kept):
+def test_a_photo_is_gray_below_a_mean_chroma_of_2(tmp_path, chroma, kept):
     lightness = np.tile(np.linspace(20, 90, 64), (64, 1))
     lab = np.stack((lightness, np.full_like(lightness, chroma), 0 * lightness), axis=-1)
     photo = Image.fromarray(np.round(lab2rgb(lab) * 255).astype(np.uint8))
@@ -207,18 +233,18 @@ def test_a_photo_is_grey_below_a_mean_chroma_of_2(tmp_path, chroma, kept):
     if kept:
         assert len(photos.select("train").photos) == 1
     else:
-        with pytest.raises(ValueError, match=r"0 train photos \(left out: 1 grey\)"):
+        with pytest.raises(ValueError, match=r"0 train photos \(left out: 1 gray\)"):
             photos.select("train")
 
 
 def test_a_mean_chroma_of_exactly_2_is_color(tmp_path):
     rows = "a.jpg,train,9,9,2.0\nb.jpg,train,9,9,1.999\n"
-    manifest(touched(tmp_path, "a.jpg", "b.jpg"), f"file,part,width,height,mean_chroma\n{rows}")
+    manifest(touched(tmp_path, "a.jpg", "b.jpg"), f"file,split,width,height,mean_chroma\n{rows}")
     selection = PhotoFolder(tmp_path).select("train")
-    assert names(selection.photos) == ["a.jpg"] and names(selection.left_out["grey"]) == ["b.jpg"]
+    assert names(selection.photos) == ["a.jpg"] and names(selection.left_out["gray"]) == ["b.jpg"]
 
 
-def test_a_selection_that_cannot_be_is_refused_with_the_way_out(mixed):
+def test_an_impossible_selection_is_refused_with_a_remedy(mixed):
     photos = PhotoFolder(mixed)
     with pytest.raises(ValueError, match="train, val, test and all, got 'trian'"):
         photos.select("trian")
@@ -227,11 +253,11 @@ def test_a_selection_that_cannot_be_is_refused_with_the_way_out(mixed):
     assert str(mixed) in str(caught.value)
 
 
-def test_what_was_found_out_is_kept_and_used(mixed, monkeypatch):
+def test_inspections_are_kept_and_reused(mixed, monkeypatch):
     first = PhotoFolder(mixed)
     first.inspect(progress=False)
     rows = index_rows(mixed)
-    assert list(rows) == ["train/good.jpg", "train/grey.jpg", "train/small.jpg"]
+    assert list(rows) == ["train/good.jpg", "train/gray.jpg", "train/small.jpg"]
     assert (rows["train/small.jpg"]["width"], rows["train/small.jpg"]["height"]) == ("80", "20")
     (mixed / "train/cut.jpg").unlink()
     monkeypatch.setattr(Image, "open", forbidden)
@@ -239,23 +265,23 @@ def test_what_was_found_out_is_kept_and_used(mixed, monkeypatch):
     assert second.select("train").photos == first.select("train").photos
 
 
-def test_only_a_changed_or_an_unreadable_photo_is_looked_at_again(mixed, photo, monkeypatch):
+def test_only_a_changed_or_an_unreadable_photo_is_inspected_again(mixed, photo, monkeypatch):
     PhotoFolder(mixed).inspect(progress=False)
-    write_photo(photo.resize((100, 90)), mixed / "train/grey.jpg")
-    looked_at = []
+    write_photo(photo.resize((100, 90)), mixed / "train/gray.jpg")
+    inspected = []
 
-    def look(photo, look=folder_module._look):
-        looked_at.append(photo.path.name)
-        return look(photo)
+    def inspect(path, inspect=inspection.inspect_file):
+        inspected.append(path.name)
+        return inspect(path)
 
-    monkeypatch.setattr(folder_module, "_look", look)
+    monkeypatch.setattr(folder_module, "inspect_file", inspect)
     photos = PhotoFolder(mixed)
-    assert names(photos.select("train").photos) == ["good.jpg", "grey.jpg", "small.jpg"]
-    assert sorted(looked_at) == ["cut.jpg", "grey.jpg"]
-    assert [photo.width for photo in photos.photos if photo.id == "grey"] == [100]
+    assert names(photos.select("train").photos) == ["good.jpg", "gray.jpg", "small.jpg"]
+    assert sorted(inspected) == ["cut.jpg", "gray.jpg"]
+    assert [photo.width for photo in photos.photos if photo.id == "gray"] == [100]
 
 
-def test_a_photo_of_the_same_length_but_another_time_is_looked_at_again(tmp_path):
+def test_a_photo_of_the_same_length_but_another_time_is_inspected_again(tmp_path):
     for color in ((90, 90, 90), (99, 20, 20)):
         path = write_photo(Image.new("RGB", (32, 32), color), tmp_path / "train/a.png")
         path.write_bytes(path.read_bytes().ljust(300, b"\0"))
@@ -267,19 +293,19 @@ def test_a_photo_of_the_same_length_but_another_time_is_looked_at_again(tmp_path
 @pytest.mark.parametrize(
     "text", ["\x00\x01,,\n\n", "file,bytes\ntrain/good.jpg,9\n", "a,b,c,d,e,f\n"]
 )
-def test_a_damaged_index_costs_another_look_and_no_more(mixed, text):
+def test_a_damaged_index_costs_another_inspection_and_no_more(mixed, text):
     (mixed / INDEX).write_text(text)
     assert names(PhotoFolder(mixed).select("train").photos) == ["good.jpg", "small.jpg"]
     assert "train/good.jpg" in index_rows(mixed)
 
 
-def test_an_interrupted_look_keeps_what_it_knows(mixed, monkeypatch):
-    def look(photo, look=folder_module._look):
-        if photo.id == "grey":
+def test_an_interrupted_inspection_keeps_its_results(mixed, monkeypatch):
+    def inspect(path, inspect=inspection.inspect_file):
+        if path.stem == "gray":
             raise KeyboardInterrupt
-        return look(photo)
+        return inspect(path)
 
-    monkeypatch.setattr(folder_module, "_look", look)
+    monkeypatch.setattr(folder_module, "inspect_file", inspect)
     with pytest.raises(KeyboardInterrupt):
         PhotoFolder(mixed).inspect(progress=False)
     assert list(index_rows(mixed)) == ["train/good.jpg"]
@@ -289,7 +315,7 @@ def test_a_read_only_folder_is_fine(mixed, monkeypatch, capsys):
     def read_only(path):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(folder_module, "atomic_write", read_only)
+    monkeypatch.setattr(inspection, "atomic_write", read_only)
     assert len(PhotoFolder(mixed).select("train").photos) == 2
     assert not (mixed / INDEX).exists()
     assert "cannot be written" in "".join(capsys.readouterr())
@@ -298,29 +324,36 @@ def test_a_read_only_folder_is_fine(mixed, monkeypatch, capsys):
 # The embedded photos.
 
 
-def test_the_embedded_photos_are_all_there_with_author_licence_and_source():
+def test_every_embedded_photo_has_an_author_a_license_and_a_source():
     samples = load_samples()
     with (samples.root / "manifest.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == names(samples.photos)
     assert len(rows) == 25
     for row in rows:
-        assert all(row[key] for key in ("photographer", "title", "licence", "source"))
-        assert row["licence"].startswith(("CC0", "CC-BY", "public domain"))
-    assert Counter(row["part"] for row in rows) == {"train": 13, "val": 3, "test": 9}
-    assert len({(photo.photographer, photo.part) for photo in samples.photos}) == len(
+        assert all(row[key] for key in ("photographer", "title", "license", "source"))
+        assert row["license"].startswith(("CC0", "CC-BY", "public domain"))
+    assert Counter(row["split"] for row in rows) == {"train": 13, "val": 3, "test": 9}
+    assert len({(photo.photographer, photo.split) for photo in samples.photos}) == len(
         {photo.photographer for photo in samples.photos}
     )
     assert sum(path.stat().st_size for path in samples.root.iterdir()) < 4_000_000
 
 
-def test_the_embedded_photos_are_as_the_manifest_says(monkeypatch):
+def test_the_embedded_photos_match_their_manifest(monkeypatch):
     for photo in load_samples().photos:
-        looked = folder_module._look(photo)
-        assert (looked.width, looked.height) == (photo.width, photo.height)
-        assert min(looked.width, looked.height) == 320
-        assert looked.mean_chroma == pytest.approx(photo.mean_chroma, abs=0.05)
-    monkeypatch.setattr(Image, "open", forbidden)  # so nobody need look again
-    selections = [load_samples().select(part, 320) for part in ("train", "val", "test")]
+        measured = inspection.inspect_file(photo.path)
+        assert (measured.width, measured.height) == (photo.width, photo.height)
+        assert min(measured.width, measured.height) == 320
+        assert measured.mean_chroma == pytest.approx(photo.mean_chroma, abs=0.05)
+    monkeypatch.setattr(Image, "open", forbidden)  # so that no photo is inspected again
+    selections = [load_samples().select(split, 320) for split in ("train", "val", "test")]
     assert [len(selection.photos) for selection in selections] == [13, 3, 9]
     assert not (load_samples().root / INDEX).exists()
+
+
+def test_only_inspected_photos_have_a_size(mixed):
+    photos = PhotoFolder(mixed)
+    assert not any(isinstance(photo, InspectedPhoto) for photo in photos.photos)
+    photos.inspect(progress=False)
+    assert [photo.id for photo in photos.photos if not isinstance(photo, InspectedPhoto)] == ["cut"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from loopback import Loopback
+from fake_unsplash import FakeUnsplash
 
 from colorize.data.folder import split_of
 
@@ -110,7 +110,7 @@ def test_the_quick_notebook_runs_twice_without_a_network(tmp_path):
 @pytest.mark.slow
 def test_the_full_profile_runs_from_the_catalogue_on(tmp_path):
     """The card's main use, small: two steps of each attempt at 64 px, on photos made up."""
-    with Loopback(30) as servers:
+    with FakeUnsplash(30) as servers:
         people = [servers.row(photo_id)["photographer_username"] for photo_id in servers.ids]
         batch = sum(split_of(person) == "train" for person in people) // 2
         small = {"size": 64, "epochs": 1, "batch_size": batch}
@@ -137,7 +137,7 @@ def test_the_full_profile_runs_from_the_catalogue_on(tmp_path):
             command = [sys.executable, ROOT / "scripts" / "execute.py", source, tmp_path / name]
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr[-2000:]
-            asked = sum(servers.asked.values())
+            asked = sum(servers.requests.values())
             assert asked == 32  # the archive, where it really is, and each photo; once
     for name in ("autoencoder", "fcn", "unet_gan"):
         (line,) = (tmp_path / "runs/full" / name / "log.jsonl").read_text().splitlines()

@@ -18,12 +18,13 @@ from colorize.data import prepare as prepare_module
 from colorize.data.folder import PhotoFolder, load_samples
 from colorize.data.manifest import Manifest
 from colorize.data.prepare import prepare
+from colorize.data.sources import find_photos
 from colorize.io.image import PhotoError, photo_to_rgb, resize, rgb_to_photo, write_photo
 
 
 @pytest.fixture
 def album(tmp_path):
-    """An album of ten photos, two of them in a folder `test`, among other things."""
+    """A folder of ten photos, two of them in a folder `test`, and another file."""
     root = tmp_path / "album"
     for i in range(8):
         write_photo(blobs(i), root / f"2019/photo {i}.jpg")
@@ -50,7 +51,7 @@ def in_tar(path, members, kind="w"):
     return path
 
 
-def test_a_folder_becomes_ready_for_training_and_is_only_read(tmp_path, album):
+def test_a_folder_is_prepared_and_not_modified(tmp_path, album):
     before = {path: path.read_bytes() for path in album.rglob("*") if path.is_file()}
     manifest = prepare([album], tmp_path / "out", size=64, progress=False)
     assert {path: path.read_bytes() for path in album.rglob("*") if path.is_file()} == before
@@ -59,7 +60,7 @@ def test_a_folder_becomes_ready_for_training_and_is_only_read(tmp_path, album):
     assert len(folder.photos) == 10
     for photo in folder.photos:
         assert min(photo.width, photo.height) == 64
-        assert (photo.part == "test") >= ("/test/" in photo.path.as_posix())
+        assert (photo.split == "test") >= ("/test/" in photo.path.as_posix())
     entry = manifest.entries["album/2019/photo 3.jpg"]
     assert entry.file == "photos/album/2019/photo 3.jpg"
     with Image.open(tmp_path / "out" / entry.file) as small:
@@ -73,7 +74,7 @@ def test_a_folder_becomes_ready_for_training_and_is_only_read(tmp_path, album):
 def test_a_second_call_reads_no_photo_and_a_new_photo_is_added(tmp_path, album, monkeypatch):
     first = prepare([album], tmp_path / "out", progress=False)
     with monkeypatch.context() as patch:
-        patch.delattr(prepare_module, "examine")
+        patch.delattr(prepare_module, "photo_facts")
         assert prepare([album], tmp_path / "out", progress=False).entries == first.entries
     write_photo(blobs(77), album / "new.jpg")
     second = prepare([album], tmp_path / "out", progress=False)
@@ -81,7 +82,7 @@ def test_a_second_call_reads_no_photo_and_a_new_photo_is_added(tmp_path, album, 
     assert {k: second.entries[k] for k in first.entries} == first.entries
 
 
-def test_a_small_plain_jpeg_is_copied_byte_for_byte_and_all_else_made_one(tmp_path):
+def test_a_small_plain_jpeg_is_copied_and_everything_else_converted(tmp_path):
     root = tmp_path / "mixed"
     root.mkdir()
     (root / "plain.jpg").write_bytes(jpeg(blobs(1)))
@@ -104,38 +105,38 @@ def test_a_small_plain_jpeg_is_copied_byte_for_byte_and_all_else_made_one(tmp_pa
             assert photo.size == ((90, 120) if "turned" in name else (120, 90))
 
 
-def test_tar_files_are_read_and_names_of_tars_and_folders_decide_the_part(tmp_path):
+def test_names_of_tar_files_and_folders_decide_the_split(tmp_path):
     root = tmp_path / "all"
     root.mkdir()
     in_tar(root / "test-00.tar", {f"{i}.jpg": jpeg(blobs(i)) for i in range(3)})
     in_tar(root / "train-00.tar.gz", {f"x/{i}.jpg": jpeg(blobs(10 + i)) for i in range(3)}, "w:gz")
     in_tar(tmp_path / "more.tar", {"val/a.jpg": jpeg(blobs(20)), "b.jpg": jpeg(blobs(21))})
-    write_photo(blobs(30), root / "latest trains" / "engine.jpg")  # no part is named here
+    write_photo(blobs(30), root / "latest trains" / "engine.jpg")  # names no split
     manifest = prepare(
-        [root, tmp_path / "more.tar"], tmp_path / "out", part="train", progress=False
+        [root, tmp_path / "more.tar"], tmp_path / "out", split="train", progress=False
     )
-    parts = {entry.id: entry.part for entry in manifest.entries.values()}
-    assert parts == {
+    splits = {entry.id: entry.split for entry in manifest.entries.values()}
+    assert splits == {
         **{f"all/test-00.tar/{i}.jpg": "test" for i in range(3)},
         **{f"all/train-00.tar.gz/x/{i}.jpg": "train" for i in range(3)},
         **{"more/val/a.jpg": "val", "more/b.jpg": "train", "all/latest trains/engine.jpg": "train"},
     }
 
 
-def test_what_is_no_photo_is_noted_and_the_rest_goes_on(tmp_path, album):
+def test_bad_photos_are_recorded_and_the_others_prepared(tmp_path, album):
     (album / "cut.jpg").write_bytes(jpeg(blobs(50))[:800])
     (album / "text.png").write_text("hello")
-    write_photo(blobs(51).convert("L").convert("RGB"), album / "grey.jpg")
+    write_photo(blobs(51).convert("L").convert("RGB"), album / "gray.jpg")
     write_photo(blobs(0).resize((100, 75)), album / "twin.jpg")
     manifest = prepare([album], tmp_path / "out", progress=False)
-    assert manifest.counts() == {"good": 10, "bad": 2, "grey": 1, "duplicate": 1}
+    assert manifest.counts() == {"good": 10, "bad": 2, "gray": 1, "duplicate": 1}
     reasons = {entry.id: entry.reason for entry in manifest.entries.values() if entry.reason}
-    assert "damaged or cut short" in reasons["album/cut.jpg"]
-    assert "not a picture" in reasons["album/text.png"]
-    assert (tmp_path / "out" / manifest.entries["album/grey.jpg"].file).exists()  # not deleted
+    assert "damaged or truncated" in reasons["album/cut.jpg"]
+    assert "not an image" in reasons["album/text.png"]
+    assert (tmp_path / "out" / manifest.entries["album/gray.jpg"].file).exists()  # not deleted
 
 
-def test_nothing_outside_the_folder_is_written_whatever_a_tar_says(tmp_path):
+def test_a_hostile_tar_writes_nothing_outside_the_folder(tmp_path):
     good = jpeg(blobs(1))
     hostile = {"../up.jpg": good, "/abs.jpg": good, "a/../../b.jpg": good, "ok.jpg": good}
     hostile |= {"link.jpg": ("/etc/passwd",), "c:\\win.jpg": good, "dir.jpg/../x.jpg": good}
@@ -159,7 +160,7 @@ def test_a_file_name_may_be_any_bytes(tmp_path, album):
     assert prepare([album], tmp_path / "out", progress=False).entries == first.entries
 
 
-def test_a_damaged_tar_is_named_and_what_was_read_is_kept(tmp_path, album):
+def test_a_damaged_tar_is_named_and_its_readable_photos_kept(tmp_path, album):
     path = in_tar(tmp_path / "cut.tar", {f"{i}.jpg": jpeg(blobs(60 + i)) for i in range(20)})
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -171,14 +172,14 @@ def test_a_damaged_tar_is_named_and_what_was_read_is_kept(tmp_path, album):
     assert prepare([path], tmp_path / "out", progress=False).counts() == {"good": 20}
 
 
-def test_sources_that_cannot_be_are_refused(tmp_path, album):
+def test_invalid_sources_are_refused(tmp_path, album):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         prepare([tmp_path / "nowhere"], tmp_path / "out")
     other = tmp_path / "other" / "album"
     other.mkdir(parents=True)
     with pytest.raises(ValueError, match=r"would get one name, album: rename one"):
         prepare([album, other], tmp_path / "out")
-    with pytest.raises(ValueError, match="lie one in the other"):
+    with pytest.raises(ValueError, match="must not contain each other"):
         prepare([album], album / "prepared")
     assert not (album / "prepared").exists()
 
@@ -188,14 +189,14 @@ def test_the_command_prepares_and_sums_up(tmp_path, album, capsys):
     command = ["prepare", str(album), "-o", str(tmp_path / "out"), "--size", "64"]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "10 good" in out and "1 bad" in out and "bad: album/text.png: not a picture" in out
-    plain = tmp_path / "plain"  # whose path says nothing of a part
+    assert "10 good" in out and "1 bad" in out and "bad: album/text.png: not an image" in out
+    plain = tmp_path / "plain"  # whose path names no split
     for seed in range(6):
         write_photo(make_photo(90, 80, seed=seed), plain / f"{seed}.png")
-    options = ["-o", str(tmp_path / "b"), "--size", "64", "--part", "val"]
+    options = ["-o", str(tmp_path / "b"), "--size", "64", "--split", "val"]
     assert main(["prepare", str(plain), *options]) == 0
     entries = Manifest(tmp_path / "b").entries.values()
-    assert {(min(e.width, e.height), e.part) for e in entries} == {(64, "val")}
+    assert {(min(e.facts.width, e.facts.height), e.split) for e in entries} == {(64, "val")}
     assert main(["prepare", str(tmp_path / "x"), "-o", str(tmp_path / "y")]) == 2
     assert "no such folder or tar file" in capsys.readouterr().err
 
@@ -215,12 +216,19 @@ def test_the_command_names_five_bad_photos_and_counts_the_rest(tmp_path, album, 
 
 
 def test_the_command_writes_shards_of_a_prepared_folder(tmp_path, album, capsys):
-    prepare([album], tmp_path / "out", part="train", progress=False)
-    command = ["shard", str(tmp_path / "out"), "-o", str(tmp_path / "shards"), "--photos", "3"]
+    prepare([album], tmp_path / "out", split="train", progress=False)
+    command = [
+        "shard",
+        str(tmp_path / "out"),
+        "-o",
+        str(tmp_path / "shards"),
+        "--photos-per-shard",
+        "3",
+    ]
     assert main(command) == 0
     counts = re.search(r"(\d) train, (\d) val, (\d) test shards", capsys.readouterr().out)
     written = [path.name.split("-")[0] for path in (tmp_path / "shards").glob("*.tar")]
-    assert [written.count(part) for part in ("train", "val", "test")] == [
+    assert [written.count(split) for split in ("train", "val", "test")] == [
         *map(int, counts.groups())
     ]
     assert written.count("train") == 3 and written.count("test") == 1
@@ -230,7 +238,7 @@ def test_the_command_writes_shards_of_a_prepared_folder(tmp_path, album, capsys)
     assert "has no manifest.csv" in capsys.readouterr().err
 
 
-# Found by a stranger.
+# Reported by users.
 
 
 def test_a_full_disk_makes_no_photo_bad(tmp_path, album, monkeypatch):
@@ -248,7 +256,7 @@ def test_a_full_disk_makes_no_photo_bad(tmp_path, album, monkeypatch):
     assert prepare([album], tmp_path / "out", size=64, progress=False).counts() == {"good": 10}
 
 
-def test_what_cannot_be_read_now_is_tried_again(tmp_path, album):
+def test_unreadable_files_are_tried_again(tmp_path, album):
     (album / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     os.mkfifo(album / "pipe.jpg")
     (album / ("long" * 60 + ".jpg")).write_bytes(jpeg(blobs(40)))
@@ -260,7 +268,7 @@ def test_what_cannot_be_read_now_is_tried_again(tmp_path, album):
     assert prepare([album], tmp_path / "out", progress=False).counts()["good"] == 12
 
 
-def test_a_prepared_file_that_was_lost_is_made_again(tmp_path, album):
+def test_a_lost_prepared_file_is_made_again(tmp_path, album):
     first = prepare([album], tmp_path / "out", progress=False)
     lost = tmp_path / "out" / first.entries["album/2019/photo 2.jpg"].file
     whole = lost.read_bytes()
@@ -283,11 +291,11 @@ def test_two_photos_do_not_become_one_file(tmp_path):
     manifest = prepare([root], tmp_path / "out", progress=False)
     assert manifest.counts() == {"good": 3, "bad": 2}
     assert "another photo becomes" in manifest.entries["twins/a.png.jpg"].reason
-    assert "there twice" in manifest.entries["twins/b.tar/x.jpg (again)"].reason
+    assert "occurs twice" in manifest.entries["twins/b.tar/x.jpg (again)"].reason
     for entry in manifest.entries.values():
         if entry.file:
             data = (tmp_path / "out" / entry.file).read_bytes()
-            assert hashlib.sha256(data).hexdigest() == entry.sha256
+            assert hashlib.sha256(data).hexdigest() == entry.facts.sha256
 
 
 def test_another_folder_of_the_same_name_is_refused_later_too(tmp_path, album):
@@ -299,55 +307,55 @@ def test_another_folder_of_the_same_name_is_refused_later_too(tmp_path, album):
 
 
 @pytest.mark.parametrize(
-    ("folder", "part"),
+    ("folder", "split"),
     [
         *[("test", "test"), ("Training", "train"), ("train2017", "train"), ("validation", "val")],
         *[("test/train station", "test"), ("train/test", "test")],
         *[("Val d'Isere", ""), ("latest", "")],
     ],
 )
-def test_whole_names_of_folders_decide_the_part(tmp_path, folder, part):
+def test_whole_names_of_folders_decide_the_split(tmp_path, folder, split):
     root = tmp_path / "all"
     write_photo(blobs(1), root / folder / "a.jpg")
-    (source,) = prepare_module._photos_of("all", root, "")
-    assert source.part == part
+    (photo,) = find_photos(root)
+    assert (photo.id, photo.split) == (f"all/{folder}/a.jpg", split)
 
 
 def test_the_name_of_a_link_decides_too(tmp_path):
     write_photo(blobs(1), tmp_path / "vol7" / "a.jpg")
     (tmp_path / "test").symlink_to(tmp_path / "vol7")
     manifest = prepare([tmp_path / "test"], tmp_path / "out", progress=False)
-    assert manifest.entries["test/a.jpg"].part == "test"
+    assert manifest.entries["test/a.jpg"].split == "test"
 
 
-def test_a_sources_manifest_decides_and_beside_named_test_photos_no_other_becomes_one(tmp_path):
+def test_a_sources_manifest_decides_and_beside_named_test_photos_no_other_becomes_test(tmp_path):
     manifest = prepare([load_samples().root], tmp_path / "out", progress=False)
-    told = {photo.path.name: photo.part for photo in load_samples().photos}
-    assert {e.id.split("/")[1]: e.part for e in manifest.entries.values()} == told
+    expected = {photo.path.name: photo.split for photo in load_samples().photos}
+    assert {e.id.split("/")[1]: e.split for e in manifest.entries.values()} == expected
     assert all(entry.photographer for entry in manifest.entries.values())
     root = tmp_path / "mixed"
     for i in range(40):
         write_photo(blobs(i), root / ("test" if i < 4 else "more") / f"{i}.jpg")
-    found = prepare([root], tmp_path / "mixed out", progress=False).entries.values()
-    assert {e.part for e in found if "/more/" in e.id} == {"train", "val"}
+    entries = prepare([root], tmp_path / "mixed out", progress=False).entries.values()
+    assert {e.split for e in entries if "/more/" in e.id} == {"train", "val"}
 
 
 def test_a_sources_manifest_is_read_as_a_folder_of_photos_reads_it(tmp_path, album):
     rows = [
-        "file,part",
+        "file,split",
         "./2019/photo 0.jpg,test",
         " 2019/photo 1.jpg,val",
         "test/photo 8.jpg,train",
     ]
     (album / "manifest.csv").write_text("\n".join(rows) + "\n")
-    manifest = prepare([album], tmp_path / "out", part="train", progress=False)
-    told = {photo.path.name: photo.part for photo in PhotoFolder(album).photos}
-    found = {Path(entry.id).name: entry.part for entry in manifest.entries.values()}
+    manifest = prepare([album], tmp_path / "out", split="train", progress=False)
+    expected = {photo.path.name: photo.split for photo in PhotoFolder(album).photos}
+    result = {Path(entry.id).name: entry.split for entry in manifest.entries.values()}
     named = ("photo 0.jpg", "photo 1.jpg", "photo 8.jpg")  # the folder test/ decides before it
-    assert [found[name] for name in named] == [told[name] for name in named]
-    assert [told[name] for name in named] == ["test", "val", "test"]
-    (album / "manifest.csv").write_text("file,part\n2019/photo 0.jpg,Test\n")
-    with pytest.raises(ValueError, match="part 'Test' is none of"):
+    assert [result[name] for name in named] == [expected[name] for name in named]
+    assert [expected[name] for name in named] == ["test", "val", "test"]
+    (album / "manifest.csv").write_text("file,split\n2019/photo 0.jpg,Test\n")
+    with pytest.raises(ValueError, match="split 'Test' is none of"):
         prepare([album], tmp_path / "other", progress=False)
 
 
@@ -359,7 +367,7 @@ def test_a_source_without_photos_is_no_success(tmp_path, album):
     with pytest.raises(ValueError, match="neither a folder nor a tar file"):
         prepare([album / "notes.txt"], tmp_path / "out", progress=False)
     prepare([album], tmp_path / "fine", progress=False)
-    with pytest.raises(ValueError, match="lie one in the other"):
+    with pytest.raises(ValueError, match="must not contain each other"):
         prepare([tmp_path / "fine" / "photos"], tmp_path / "fine", progress=False)
 
 

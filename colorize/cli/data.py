@@ -12,67 +12,105 @@ if TYPE_CHECKING:
 
 
 def add(commands: argparse._SubParsersAction) -> None:
-    """Make the commands known."""
-    download = commands.add_parser(
-        "download",
-        help="fetch the Unsplash Lite data set; the same command again goes on",
-        description="Fetch the Unsplash Lite data set and make it ready for training.",
-    )
-    download.add_argument("-o", "--output", required=True, metavar="DIR", type=Path)
-    download.add_argument(
-        "--accept-terms", action="store_true", help="accept the terms of use, which are shown"
-    )
-    download.add_argument("--version", default="latest", help="such as 1.4.1 (latest)")
-    download.add_argument(
-        "--source", metavar="ZIP|DIR", type=Path, help="the archive, if you have it already"
-    )
-    download.add_argument(
-        "--size", type=positive, default=320, metavar="N", help="short side to ask for (320)"
-    )
-    download.add_argument(
-        "--limit", type=positive, metavar="N", help="only the first N photos of the catalogue"
-    )
-    download.add_argument("--workers", type=positive, default=8, metavar="N", help="at a time (8)")
-    download.add_argument(
-        "--retry", action="store_true", help="ask again for photos that were gone or bad"
-    )
-    download.set_defaults(command=_download)
+    """Add the commands to the parser."""
+    _add_download(commands)
+    _add_prepare(commands)
+    _add_shard(commands)
 
-    prepare = commands.add_parser(
+
+def _add_download(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "download",
+        help="fetch the Unsplash Lite data set; resumable",
+        description="Fetch the Unsplash Lite data set and prepare it for training. Resumable: "
+        "re-run the command, and completed photos are skipped.",
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="DIR", type=Path, help="folder of the data set"
+    )
+    parser.add_argument(
+        "--accept-terms", action="store_true", help="accept the terms of use, which are printed"
+    )
+    parser.add_argument(
+        "--version", default="latest", help="of the data set, such as 1.4.1 (default: latest)"
+    )
+    parser.add_argument(
+        "--source", metavar="ZIP|DIR", type=Path, help="the archive, if you already have it"
+    )
+    parser.add_argument(
+        "--size",
+        type=positive,
+        default=320,
+        metavar="N",
+        help="short side in pixels to request (default: 320)",
+    )
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="fetch only the first N photos of the catalog"
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=8,
+        metavar="N",
+        help="photos fetched at the same time (default: 8)",
+    )
+    parser.add_argument(
+        "--retry", action="store_true", help="request photos again that were gone or bad"
+    )
+    parser.set_defaults(command=_download)
+
+
+def _add_prepare(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
         "prepare",
-        help="make folders or tar files of your own photos ready for training",
-        description=(
-            "Copy photos, shrunk and judged, into a folder made for training. Folders and tar "
-            "files named train, val or test decide the parts. The same command again goes on."
-        ),
+        help="prepare folders or tar files of your own photos for training",
+        description="Copy photos, shrunk and classified, into a folder for training. Folders and "
+        "tar files named train, val or test decide the splits. Resumable: re-run the command, and "
+        "completed photos are skipped.",
     )
-    prepare.add_argument("sources", nargs="+", metavar="SOURCE", help="a folder or tar file")
-    prepare.add_argument("-o", "--output", required=True, metavar="DIR", type=Path)
-    prepare.add_argument(
-        "--size", type=positive, default=320, metavar="N", help="short side at most (320)"
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a folder or tar file")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="DIR", type=Path, help="the prepared folder"
     )
-    prepare.add_argument(
-        "--part",
+    parser.add_argument(
+        "--size",
+        type=positive,
+        default=320,
+        metavar="N",
+        help="largest short side in pixels (default: 320)",
+    )
+    parser.add_argument(
+        "--split",
         default="",
         choices=("train", "val", "test"),
-        help="of photos whose path does not say so (by hash: 60 / 20 / 20)",
+        help="of photos whose path does not name one (default: by a hash, 60 / 20 / 20)",
     )
-    prepare.set_defaults(command=_prepare)
+    parser.set_defaults(command=_prepare)
 
-    shard = commands.add_parser(
+
+def _add_shard(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
         "shard",
         help="write a prepared folder as tar shards, for data beyond one disk",
         description="Write the good photos of a prepared folder as tar shards (WebDataset).",
     )
-    shard.add_argument("folder", metavar="DIR", help="from `colorize download` or `prepare`")
-    shard.add_argument("-o", "--output", required=True, metavar="OUT", help="folder of the shards")
-    shard.add_argument(
-        "--photos", type=positive, default=1000, metavar="N", help="in a shard, at most (1000)"
+    parser.add_argument("folder", metavar="DIR", help="from `colorize download` or `prepare`")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder of the shards")
+    parser.add_argument(
+        "--photos-per-shard",
+        type=positive,
+        default=1000,
+        metavar="N",
+        help="largest number of photos in a shard (default: 1000)",
     )
-    shard.add_argument(
-        "--min-side", type=positive, default=1, metavar="N", help="leave smaller photos out"
+    parser.add_argument(
+        "--min-side",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="exclude photos with a side of fewer pixels (default: 1)",
     )
-    shard.set_defaults(command=_shard)
+    parser.set_defaults(command=_shard)
 
 
 def _download(args: argparse.Namespace) -> int:
@@ -87,30 +125,30 @@ def _download(args: argparse.Namespace) -> int:
             if input("Type yes to accept them: ").strip().lower() != "yes":
                 raise ValueError("the terms of use were not accepted; nothing was fetched")
         lite.accept_terms()
-    manifest = lite.download(args.version, args.source, args.limit, args.retry)
-    return _sum_up(manifest)
+    manifest = lite.download(args.version, args.source, args.limit, retry=args.retry)
+    return _print_summary(manifest)
 
 
 def _prepare(args: argparse.Namespace) -> int:
     from colorize.data.prepare import prepare
 
-    return _sum_up(prepare(args.sources, args.output, args.size, args.part))
+    return _print_summary(prepare(args.sources, args.output, args.size, args.split))
 
 
 def _shard(args: argparse.Namespace) -> int:
-    from colorize.data.webdataset import write_shards
+    from colorize.data.shard_writer import write_shards
 
-    shards = write_shards(args.folder, args.output, args.photos, args.min_side)
-    counts = ", ".join(f"{len(paths)} {part}" for part, paths in shards.items())
+    shards = write_shards(args.folder, args.output, args.photos_per_shard, args.min_side)
+    counts = ", ".join(f"{len(paths)} {split}" for split, paths in shards.items())
     print(f"{args.output}: {counts} shards")
     return 0
 
 
-def _sum_up(manifest: "Manifest") -> int:
+def _print_summary(manifest: "Manifest") -> int:
     """Print what became of the photos; 1 if some are to be tried again."""
     print(f"{manifest.path}: {manifest}")
     if manifest.damaged:
-        print(f"    {manifest.damaged} damaged lines were dropped, their photos looked at again")
+        print(f"    {manifest.damaged} damaged lines were dropped, their photos processed again")
     unusable = [entry for entry in manifest.entries.values() if entry.state in ("bad", "failed")]
     for entry in unusable[:5]:
         print(f"    {entry.state}: {entry.id}: {entry.reason}")
@@ -118,5 +156,5 @@ def _sum_up(manifest: "Manifest") -> int:
         print(f"    and {len(unusable) - 5} more; the reasons are in the manifest")
     failed = manifest.counts()["failed"]
     if failed:
-        print(f"colorize: {failed} photos failed; the same command tries them again")
+        print(f"colorize: {failed} photos failed; re-run the command to try them again")
     return 1 if failed else 0

@@ -1,7 +1,7 @@
-"""Photos to train on: folders, crops, batches, downloads, preparation.
+"""Data for training: folders and their splits, datasets and loaders, downloads, preparation.
 
-Names are imported when they are first used, so that reading a folder does not load what only a
-download needs.
+Names are imported on first use, so that reading a folder does not load what only a download
+needs.
 """
 
 import importlib
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from colorize.data.loaders import run_loaders as run_loaders
     from colorize.data.unsplash.download import UnsplashLite as UnsplashLite
 
-_HOMES = {
+_MODULES = {
     "LabDataset": "colorize.data.dataset",
     "PhotoFolder": "colorize.data.folder",
     "RgbDataset": "colorize.data.dataset",
@@ -23,10 +23,10 @@ _HOMES = {
     "load_samples": "colorize.data.folder",
     "run_loaders": "colorize.data.loaders",
 }
-__all__ = [*_HOMES]
+__all__ = [*_MODULES]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'colorize.data' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -1,35 +1,21 @@
-"""Which photos a folder holds, in which part of the split each lies, and which are of use."""
+"""Photo folders: which photos a folder holds, the split of each, and which are usable."""
 
-import csv
 import dataclasses
-import hashlib
-import io
 import os
-import posixpath
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
-from colorize.io.grayscale import GRAY_CHROMA, chroma_statistics
-from colorize.io.image import PhotoError, photo_size, read_rgb
-from colorize.utils.files import atomic_write
+from colorize.data.inspection import Inspection, inspect_file, read_index, write_index
+from colorize.data.splits import MANIFEST, SPLITS, ManifestRow, read_manifest, split_of
+from colorize.io.grayscale import GRAY_CHROMA
+from colorize.io.image import PhotoError
 
-SPLITS = ("train", "val", "test")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-MANIFEST = "manifest.csv"
-INDEX = ".colorize-index-2.csv"
-
-_LOOKED_AT = 256  # px; JPEGs are decoded no smaller than this to see whether they are grey
-_MANIFEST_COLUMNS = {
-    **{"part": str, "photographer": str, "state": str},
-    **{"width": int, "height": int, "mean_chroma": float},
-}
-_INDEX_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # file names can be any bytes
-_FACTS = ("file", "bytes", "mtime_ns", "width", "height", "mean_chroma")
 
 
 @dataclass(frozen=True)
@@ -39,152 +25,172 @@ class PhotoRecord:
     Attributes:
         path: the file.
         id: the name without folder and suffix; in Unsplash's data the photo id.
-        part: "train", "val" or "test".
-        photographer: who took it, "" if unknown; photos of one person share a part.
-        width, height, mean_chroma: None until somebody looked (`PhotoFolder.inspect`).
-        state: "good", or by what name `colorize.data.manifest` leaves it out.
-        error: why it cannot be read, "" if nothing is known against it.
+        split: "train", "val" or "test".
+        photographer: "" if unknown; photos of one photographer share a split.
+        state: "good", or why `colorize.data.manifest` excludes it.
+        error: why the file cannot be read, "" if no error is known.
     """
 
     path: Path
     id: str
-    part: str
+    split: str
     photographer: str = ""
-    width: int | None = None
-    height: int | None = None
-    mean_chroma: float | None = None
     state: str = "good"
     error: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class InspectedPhoto(PhotoRecord):
+    """A readable photo whose size and chroma are known.
+
+    Attributes:
+        width, height: of the upright photo, in pixels.
+        mean_chroma: mean CIELAB chroma.
+    """
+
+    width: int
+    height: int
+    mean_chroma: float
+
+    @property
+    def inspection(self) -> Inspection:
+        """Size and chroma as the index of the folder keeps them."""
+        return Inspection(self.width, self.height, self.mean_chroma)
+
+
 @dataclass(frozen=True)
 class Selection:
-    """The photos of one part that a run can use, and those left out by reason."""
+    """The usable photos of one split, and the excluded ones by reason."""
 
-    part: str
-    photos: tuple[PhotoRecord, ...]
+    split: str
+    photos: tuple[InspectedPhoto, ...]
     left_out: dict[str, tuple[PhotoRecord, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         reasons = [f"{len(photos)} {reason}" for reason, photos in self.left_out.items() if photos]
-        note = f" (left out: {', '.join(reasons)})" if reasons else ""
-        return f"{len(self.photos)} {self.part} photos{note}"
+        suffix = f" (left out: {', '.join(reasons)})" if reasons else ""
+        return f"{len(self.photos)} {self.split} photos{suffix}"
 
 
 class PhotoFolder:
-    """All photos below a folder, sorted by path, each with its part. Opens no photo.
+    """All photos below a folder, sorted by path, each with its split. Opens no photo.
 
-    The part of a photo is decided by, in this order:
+    The split of a photo is decided by, in this order:
 
     1. a subfolder `train/`, `val/` or `test/` directly below the folder;
-    2. the column `part` of `manifest.csv` in the folder. Its column `file` (or `name`) holds the
-       path below the folder, as spelled there; `photographer`, `width`, `height` and
-       `mean_chroma` are read where they stand there, and then need not be found out; a photo
-       with another `state` than good is left out;
-    3. a stable hash of the photographer, else of the photo's id: 60 / 20 / 20, the same on
-       every machine, whatever else lies in the folder.
+    2. the column `split` (or `part`, its name in version 0.1) of `manifest.csv` in the folder.
+       The column `file` (or `name`) holds the path below the folder. The columns `photographer`,
+       `width`, `height` and `mean_chroma` are optional and save the inspection of the photo;
+       a photo with a `state` other than good is excluded;
+    3. a stable hash of the photographer, or else of the photo's id: 60 / 20 / 20, the same on
+       every machine and independent of the other photos.
     """
 
     def __init__(self, root: str | os.PathLike):
-        """Find the photos.
+        """List the photos.
 
         Raises:
             FileNotFoundError: if the folder does not exist.
-            ValueError: if it holds no photo, or its manifest is not understood.
+            ValueError: if it holds no photo, or its manifest is invalid.
         """
         self.root = Path(root)
         if not self.root.is_dir():
             raise FileNotFoundError(f"no such folder of photos: {self.root}")
         rows = read_manifest(self.root / MANIFEST)
         names = find_names(self.root, PHOTO_SUFFIXES)
-        # Where the manifest tells states, a photo without one has not been judged: a download or
-        # preparation was killed, and will look at it again.
-        unknown = {"state": "new"} if any("state" in told for told in rows.values()) else {}
-        self.photos = tuple(_photo(self.root, name, unknown | rows.get(name, {})) for name in names)
+        # If the manifest has states, a photo without one was never classified: a download or
+        # preparation was killed and will process it on the next call.
+        state = "new" if any(row.state for row in rows.values()) else "good"
+        self.photos = tuple(
+            _record(self.root, name, rows.get(name, ManifestRow()), state) for name in names
+        )
         if not self.photos:
             kinds = ", ".join(sorted(s[1:] for s in PHOTO_SUFFIXES))
             raise ValueError(f"no photos ({kinds}) below {self.root}")
-        strangers = sorted(rows.keys() - set(names))
-        if strangers:
-            message = (
-                f"{self.root / MANIFEST}: {len(strangers)} of {len(rows)} rows are of no photo "
-                f"below the folder, such as {strangers[0]!r}"
-            )
-            if len(strangers) == len(rows):
-                raise ValueError(f"{message}; write paths below it, such as {names[0]!r}")
-            warnings.warn(message, stacklevel=2)
+        self._check_rows(rows, names)
 
     def inspect(self, progress: bool = True) -> None:
-        """Find out every photo's size and chroma.
+        """Measure the size and chroma of every photo.
 
-        Decodes, small, only what neither the manifest nor an earlier look tells. The result is
-        kept beside the photos, in `.colorize-index.csv`, where that folder can be written; what
-        could not be read is tried again the next time.
+        Photos are decoded at a reduced size, and only if neither the manifest nor the index of an
+        earlier inspection covers them. The index is written to `.colorize-index-2.csv` in the
+        folder if that is writable. Unreadable photos are tried again by the next inspection.
         """
-        index = _read_index(self.root / INDEX)
+        pending = [photo.path for photo in self.photos if not _is_settled(photo)]
+        index = read_index(self.root, pending)
         photos = [
-            photo
-            if _is_known(photo)
-            else dataclasses.replace(photo, **index.get(_key(self.root, photo), {}))
+            _with_inspection(photo, index[photo.path]) if photo.path in index else photo
             for photo in self.photos
         ]
-        todo = [i for i, photo in enumerate(photos) if not _is_known(photo)]
+        todo = [i for i, photo in enumerate(photos) if not _is_settled(photo)]
         if todo:
-            bar = tqdm(total=len(todo), desc="looking at photos", disable=not progress)
+            bar = tqdm(total=len(todo), desc="inspecting photos", disable=not progress)
             try:
                 with bar, ThreadPoolExecutor() as pool:
-                    looks = pool.map(_look, [photos[i] for i in todo])
-                    for i, photo in zip(todo, looks, strict=True):
+                    results = pool.map(_inspect, [photos[i] for i in todo])
+                    for i, photo in zip(todo, results, strict=True):
                         photos[i] = photo
                         bar.update()
-            finally:  # stopped half-way, the half that is known is kept
-                _write_index(
-                    self.root, [photo for photo in photos if photo.mean_chroma is not None]
-                )
+            finally:  # an interrupted inspection keeps its results
+                complete = [photo for photo in photos if isinstance(photo, InspectedPhoto)]
+                write_index(self.root, {photo.path: photo.inspection for photo in complete})
         self.photos = tuple(photos)
 
-    def select(self, part: str, min_side: int = 1) -> Selection:
-        """The photos of a part that are readable, in color, and large enough.
+    def select(self, split: str, min_side: int = 1) -> Selection:
+        """Select the photos of a split that are readable, in color, and large enough.
 
         Args:
-            part: "train", "val" or "test"; or "all".
+            split: "train", "val" or "test"; or "all".
             min_side: the smallest height and width in pixels.
 
         Raises:
-            ValueError: if the part is unknown, or no photo is left.
+            ValueError: if the split is unknown, or no photo is left.
         """
-        if part not in (*SPLITS, "all"):
-            raise ValueError(f"part must be one of {', '.join(SPLITS)} and all, got {part!r}")
-        if not all(map(_is_known, self.photos)):
+        if split not in (*SPLITS, "all"):
+            raise ValueError(f"split must be one of {', '.join(SPLITS)} and all, got {split!r}")
+        if not all(map(_is_settled, self.photos)):
             self.inspect()
         small = f"smaller than {min_side} px"
-        reasons: dict[str, list[PhotoRecord]] = {"unreadable": [], "grey": [], small: []}
-        good = []
+        excluded: dict[str, list[PhotoRecord]] = {"unreadable": [], "gray": [], small: []}
+        usable = []
         for photo in self.photos:
-            if part not in ("all", photo.part):
+            if split not in ("all", photo.split):
                 continue
             if photo.state != "good":
-                reasons.setdefault(photo.state, []).append(photo)
-            elif photo.error:
-                reasons["unreadable"].append(photo)
+                excluded.setdefault(photo.state, []).append(photo)
+            elif not isinstance(photo, InspectedPhoto):
+                excluded["unreadable"].append(photo)
             elif photo.mean_chroma < GRAY_CHROMA:
-                reasons["grey"].append(photo)
+                excluded["gray"].append(photo)
             elif min(photo.width, photo.height) < min_side:
-                reasons[small].append(photo)
+                excluded[small].append(photo)
             else:
-                good.append(photo)
-        left_out = {reason: tuple(photos) for reason, photos in reasons.items()}
-        selection = Selection(part, tuple(good), left_out)
-        if not good:
+                usable.append(photo)
+        left_out = {reason: tuple(photos) for reason, photos in excluded.items()}
+        selection = Selection(split, tuple(usable), left_out)
+        if not usable:
             raise ValueError(
-                f"{self.root}: {selection}. Put photos into {self.root / part}, or name their "
-                f"part in {self.root / MANIFEST}, or use a smaller size (--size)"
+                f"{self.root}: {selection}. Put photos into {self.root / split}, or name their "
+                f"split in {self.root / MANIFEST}, or use a smaller size (--size)"
             )
         return selection
 
+    def _check_rows(self, rows: Mapping[str, ManifestRow], names: Sequence[str]) -> None:
+        """Warn of manifest rows without a photo; if no row has one, their paths are wrong."""
+        unmatched = sorted(rows.keys() - set(names))
+        if not unmatched:
+            return
+        message = (
+            f"{self.root / MANIFEST}: {len(unmatched)} of {len(rows)} rows match no photo "
+            f"below the folder, such as {unmatched[0]!r}"
+        )
+        if len(unmatched) == len(rows):
+            raise ValueError(f"{message}; write paths below it, such as {names[0]!r}")
+        warnings.warn(message, stacklevel=3)
+
 
 def load_samples() -> PhotoFolder:
-    """The embedded demonstration photos; authors and licences: `samples/manifest.csv`.
+    """Open the embedded demo photos; authors and licenses: `samples/manifest.csv`.
 
     Example:
         >>> print(load_samples().select("test"))
@@ -193,126 +199,61 @@ def load_samples() -> PhotoFolder:
     return PhotoFolder(Path(__file__).parent / "samples")
 
 
-def split_of(key: str) -> str:
-    """The part that a photographer or photo id falls into: 60 / 20 / 20 by SHA-256."""
-    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-    fraction = int.from_bytes(digest[:8], "big") / 2**64
-    return "train" if fraction < 0.6 else "val" if fraction < 0.8 else "test"
-
-
-def find_names(root: Path, endings: tuple[str, ...]) -> list[str]:
-    """Paths of the files below root that end so, with forward slashes, sorted; no hidden ones."""
-    names, seen = [], set()
+def find_names(root: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """List the files below root with these suffixes: sorted POSIX paths, no hidden ones."""
+    names: list[str] = []
+    visited = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = Path(folder).resolve()
-        if real in seen:  # a link back up
+        if real in visited:  # a link back up
             folders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         names += [
             Path(folder, name).relative_to(root).as_posix()
             for name in files
-            if not name.startswith(".") and name.lower().endswith(endings)
+            if not name.startswith(".") and name.lower().endswith(suffixes)
         ]
     return sorted(names)
 
 
-def _photo(root: Path, name: str, told: dict) -> PhotoRecord:
+def _record(root: Path, name: str, row: ManifestRow, default_state: str) -> PhotoRecord:
     path = root / name
-    top = name.split("/")[0]
-    decided = {"part": top} if top in SPLITS and "/" in name else {}
-    by_hash = {"part": split_of(told.get("photographer") or path.stem)}
-    return PhotoRecord(path=path, id=path.stem, **(by_hash | told | decided))
-
-
-def read_manifest(path: Path) -> dict[str, dict]:
-    """What the manifest tells by file name, as arguments of `Photo`; nothing if there is none."""
-    if not path.exists():
-        return {}
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # Excel begins UTF-8 with a mark
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text: {error}") from error
-    reader = csv.DictReader(io.StringIO(text))
-    columns = reader.fieldnames or []
-    key = next((column for column in ("file", "name") if column in columns), None)
-    if key is None:
-        raise ValueError(f"{path}: no column `file` or `name` among {', '.join(columns)}")
-    rows = {}
-    for row in reader:
-        try:
-            told = _told_by(row)
-            if not row[key]:  # of a photo that is not there
-                continue
-            name = posixpath.normpath(row[key].strip())
-            if rows.setdefault(name, told) != told:
-                raise ValueError(f"{name} stands there twice, with different values")
-        except ValueError as error:
-            raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
-    return rows
-
-
-def _told_by(row: dict[str, str]) -> dict:
-    if row.get("part") and row["part"] not in SPLITS:
-        raise ValueError(f"part {row['part']!r} is none of {', '.join(SPLITS)}")
-    return {name: kind(row[name]) for name, kind in _MANIFEST_COLUMNS.items() if row.get(name)}
-
-
-def _is_known(photo: PhotoRecord) -> bool:
-    return bool(photo.error or photo.state != "good") or None not in (
-        photo.width,
-        photo.height,
-        photo.mean_chroma,
+    folder = name.split("/")[0]
+    split = folder if folder in SPLITS and "/" in name else row.split
+    record = PhotoRecord(
+        path=path,
+        id=path.stem,
+        split=split or split_of(row.photographer or path.stem),
+        photographer=row.photographer,
+        state=row.state or default_state,
     )
+    if row.width is None or row.height is None or row.mean_chroma is None:
+        return record
+    return _with_inspection(record, Inspection(row.width, row.height, row.mean_chroma))
 
 
-def _look(photo: PhotoRecord) -> PhotoRecord:
-    """Decode a photo small and note its size and chroma, or why that failed."""
+def _is_settled(photo: PhotoRecord) -> bool:
+    """Whether it is decided if the photo is usable, without opening it."""
+    return isinstance(photo, InspectedPhoto) or bool(photo.error) or photo.state != "good"
+
+
+def _inspect(photo: PhotoRecord) -> PhotoRecord:
     try:
-        width, height = photo_size(photo.path)
-        chroma, _ = chroma_statistics(read_rgb(photo.path, min_side=_LOOKED_AT))
+        return _with_inspection(photo, inspect_file(photo.path))
     except PhotoError as error:
         return dataclasses.replace(photo, error=str(error))
-    return dataclasses.replace(photo, width=width, height=height, mean_chroma=round(chroma, 3))
 
 
-def _key(root: Path, photo: PhotoRecord) -> tuple[str, str, str]:
-    """What must be unchanged for an earlier look to count: name, size and time of the file."""
-    name = photo.path.relative_to(root).as_posix()
-    try:
-        status = photo.path.stat()
-    except FileNotFoundError:  # a link to nowhere, or removed since it was found
-        return name, "", ""
-    return name, str(status.st_size), str(status.st_mtime_ns)
-
-
-def _read_index(path: Path) -> dict[tuple[str, str, str], dict[str, float]]:
-    """Facts by `_key`, as arguments of `Photo`."""
-    if not path.exists():
-        return {}
-    index = {}
-    with path.open(newline="", **_INDEX_TEXT) as file:
-        for row in csv.reader(file):
-            try:
-                name, size, time, width, height, chroma = row
-                facts = {"width": int(width), "height": int(height), "mean_chroma": float(chroma)}
-            except ValueError:  # the heading, or a damaged line: that photo is looked at again
-                continue
-            index[name, size, time] = facts
-    return index
-
-
-def _write_index(root: Path, photos: Sequence[PhotoRecord]) -> None:
-    try:
-        with (
-            atomic_write(root / INDEX) as part,
-            part.open("w", newline="", **_INDEX_TEXT) as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(_FACTS)
-            for photo in photos:
-                facts = (photo.width, photo.height, photo.mean_chroma)
-                writer.writerow((*_key(root, photo), *facts))
-    except OSError as error:  # a read-only folder is fine, it only costs the next run this time
-        tqdm.write(f"not kept for the next run, {root} cannot be written: {error}")
+def _with_inspection(photo: PhotoRecord, inspection: Inspection) -> InspectedPhoto:
+    return InspectedPhoto(
+        path=photo.path,
+        id=photo.id,
+        split=photo.split,
+        photographer=photo.photographer,
+        state=photo.state,
+        width=inspection.width,
+        height=inspection.height,
+        mean_chroma=inspection.mean_chroma,
+    )

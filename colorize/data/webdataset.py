@@ -1,393 +1,344 @@
-"""Prepared photos as tar shards in WebDataset's layout, and batches streamed out of them.
+"""Batches streamed out of tar shards, which `colorize.data.shard_writer` writes."""
 
-Beyond one machine's disk, a photo is no longer a file that is opened at random: shards of a
-thousand photos, already mixed, are read from front to back, each by the process that needs it.
-Layout: https://github.com/webdataset/webdataset
-"""
-
-import hashlib
 import io
 import itertools
 import json
 import os
 import random
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from urllib.parse import quote
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from tqdm import tqdm
 
 from colorize.config import TrainConfig
-from colorize.data.dataset import read_crop
-from colorize.data.folder import MANIFEST, SPLITS
+from colorize.data.dataset import (
+    Example,
+    ExampleSettings,
+    collate_examples,
+    make_example,
+    read_crop,
+)
 from colorize.data.loaders import make_loader
-from colorize.data.manifest import Manifest, ManifestEntry
+from colorize.data.shard_writer import SHARD_INDEX, id_digest
 from colorize.utils.distributed import rank_and_world_size, world_size
-from colorize.utils.files import atomic_write, file_sha256
-from colorize.utils.seed import derive_seed
+from colorize.utils.seed import derive_seed, seeded_generator
 
-SHARD_INDEX = "index.json"
+_SHUFFLE_BUFFER = 1000  # photos that a worker holds, undecoded, to draw the next one from
 
-_MIXED = 1000  # photos that a reading process holds, undecoded, to draw the next one from
-_TOLD = ("id", "photographer", "part", "width", "height", "sha256")  # of a photo, in its JSON
+Item = TypeVar("Item")
+Sample = dict[str, Any]  # of webdataset: the bytes `jpg` and `json`, and the address `__url__`
 
 
-def write_shards(
-    folder: str | os.PathLike,
-    out: str | os.PathLike,
-    photos_per_shard: int = 1000,
-    min_side: int = 1,
-    progress: bool = True,
-) -> dict[str, list[Path]]:
-    """Write the good photos of a prepared folder as tar shards, `train-000000.tar` and so on.
+class ShardDataset(IterableDataset[Item]):
+    """The share of one process in the photos of a split.
 
-    A photo is `KEY.jpg` and `KEY.json` (id, photographer, part, width, height, sha256), KEY its
-    id percent-encoded. The order within a part is that of a hash of the id, so that each shard is
-    a fair mixture. The same photos give the same bytes. `index.json`, written last, tells what
-    `shard_loader` needs to know of each shard. Stopped in whatever way, the same call goes on.
+    All photos form one line, shard after shard. A process takes a piece of the line, and each of
+    its workers a piece of that, in whole batches, whatever the number of shards. Where two pieces
+    meet within a shard, both processes read it.
 
-    Args:
-        folder: made by `colorize prepare` or `colorize download`; only read.
-        out: folder of the shards.
-        photos_per_shard: the last shard of a part holds what remains.
-        min_side: smaller photos are left out; crops of this size can be cut from all others.
-        progress: whether to draw a bar.
-
-    Returns:
-        The shards of each part.
-
-    Raises:
-        ValueError: if the folder is not prepared, or not to its end; a photo is not what the
-            manifest tells; there is no photo to write; or `out` holds shards of something else.
+    Processes are those of torch.distributed, or of `RANK` and `WORLD_SIZE` in the environment.
     """
-    folder, out = Path(folder), Path(out)
-    if photos_per_shard < 1:
-        raise ValueError(f"photos_per_shard must be at least 1, got {photos_per_shard}")
-    if not (folder / MANIFEST).is_file():  # looked for first: `Manifest` would make the folder
-        raise ValueError(f"{folder} has no {MANIFEST}: make it with `colorize prepare`")
-    manifest = Manifest(folder)
-    if unsettled := manifest.counts()["new"] + manifest.damaged:
-        raise ValueError(
-            f"{manifest.path}: {unsettled} photos are not yet judged: run `colorize prepare` or "
-            "`colorize download` again, to its end"
-        )
-    plan = _plan(manifest, photos_per_shard, min_side)
-    if not plan:
-        raise ValueError(f"{folder} holds no good photo of at least {min_side} px: {manifest}")
-    if strangers := sorted({path.name for path in out.glob("*.tar")} - plan.keys()):
-        raise ValueError(
-            f"{out} holds {len(strangers)} other tar files, such as {strangers[0]}: remove them, "
-            "or choose another folder"
-        )
-    (out / SHARD_INDEX).unlink(missing_ok=True)  # an index is a promise that all is there
-    shards: dict[str, list[Path]] = {part: [] for part in SPLITS}
-    facts = []
-    total = sum(map(len, plan.values()))
-    with tqdm(total=total, desc="sharding", unit=" photos", disable=not progress) as bar:
-        for name, entries in plan.items():
-            path, part = out / name, entries[0].part
-            _write_shard(path, entries, folder)
-            shards[part].append(path)
-            smallest = min(min(entry.width, entry.height) for entry in entries)
-            told = {"part": part, "photos": len(entries), "min_side": smallest}
-            facts.append({"name": name, **told, "sha256": file_sha256(path)})
-            bar.update(len(entries))
-    with atomic_write(out / SHARD_INDEX) as beside:
-        beside.write_text(json.dumps({"shards": facts}, indent=1) + "\n", encoding="utf-8")
-    return shards
+
+    def __init__(self, shards: str | os.PathLike, split: str, size: int, batch_size: int):
+        """Read the index and compute this process's share; the photos are not read.
+
+        Args:
+            shards: the folder that `write_shards` wrote, or its URL, such as https://host/folder,
+                which curl must be able to read. An `index.json` above several such folders can
+                list the shards of all; the names in it are paths below its own folder.
+            split: "train", "val" or "test".
+            size: side of the crops in pixels.
+            batch_size: of each process.
+
+        Raises:
+            ImportError: if the library webdataset is not installed.
+            ValueError: if the index cannot be read; there is no such split; a photo is smaller
+                than the crops; or the photos do not fill a batch.
+        """
+        self.size, self.batch_size = size, batch_size
+        self.shards = _read_index(shards, split, size)
+        self.total = sum(photos for _, photos in self.shards)
+        self.rank, self.world_size = rank_and_world_size()
+        self.first, self.last = self._share()
+
+    def __len__(self) -> int:
+        """Return the photos of this process in an epoch, for the length of a DataLoader."""
+        return self.last - self.first
+
+    def _share(self) -> tuple[int, int]:
+        first, last = (self.total * k // self.world_size for k in (self.rank, self.rank + 1))
+        return first, last
+
+    def _worker_batches(self, workers: int) -> list[int]:
+        """Share out the batches over the workers: where each begins, and the end of the last."""
+        batches = -(-len(self) // self.batch_size)
+        return [batches * k // workers for k in range(workers + 1)]
+
+    def _photos_of_batches(self, first: int, last: int) -> tuple[int, int]:
+        """Convert a range of this process's batches to one of photos in the line."""
+        begin, end = (self.first + batch * self.batch_size for batch in (first, last))
+        return min(begin, self.last), min(end, self.last)
+
+    def _crop(
+        self, sample: Sample, augment: bool = False, generator: torch.Generator | None = None
+    ) -> Tensor:
+        facts = json.loads(sample["json"])
+        file = io.BytesIO(sample["jpg"])
+        file.name = f"{facts['id']} in {sample['__url__']}"  # for the errors of `read_photo`
+        return read_crop(file, facts["width"], facts["height"], self.size, augment, generator)
 
 
-def shard_loader(
-    shards: str | os.PathLike,
-    part: str,
-    size: int,
-    batch_size: int,
-    augment: bool = False,
-    seed: int = 0,
-    workers: int = 0,
-    accumulate: int = 1,
-) -> DataLoader:
-    """Batches of square uint8 crops (N, 3, size, size), streamed out of shards.
+class EvalShards(ShardDataset[Tensor]):
+    """The largest centered squares in the order of the shards, uint8 (3, size, size).
 
-    The photos are shared out evenly over the processes of torch.distributed, or of `RANK` and
-    `WORLD_SIZE` in the environment, and within each over its reading processes, whatever the
-    number of shards; where two shares meet within a shard, both read it.
-
-    Augmented, for training: shards and photos are in another order in each epoch, which
-    `loader.sampler.set_epoch` sets; crops are random and follow from (seed, epoch, id). Every
-    process gets equally many full batches, as processes that learn together must; the rest, fewer
-    photos than a batch of each process, is dropped, another one in each epoch. No photo is seen
-    twice; where there is no rest, each is seen exactly once.
-
-    Else, for evaluation: the largest centered squares in the order of the shards, each photo
-    exactly once over all processes and reading processes. Processes may get different numbers of
-    photos and batches: exchange sums at the end, not at every batch.
-
-    Args:
-        shards: the folder that `write_shards` wrote, or the URL where it lies, such as
-            https://host/folder, which curl must be able to read. Of several such folders, one
-            `index.json` above them can tell: the names in it are paths below its own folder.
-        part: "train", "val" or "test".
-        size: of the crops.
-        batch_size: of each process.
-        augment: whether to train on the photos.
-        seed: of orders and crops.
-        workers: reading processes; the order of the photos depends on their number.
-        accumulate: batches in a step, as of the run's settings.
-
-    Raises:
-        ImportError: if the library webdataset is not installed.
-        ValueError: if photos marked test are to be trained on; the index cannot be read; there is
-            no such part; a photo is smaller than the crops; or the photos do not fill a batch.
+    Each photo comes exactly once over all processes and workers. Processes may get different
+    numbers of photos and batches: exchange sums at the end, not after every batch.
     """
-    dataset = ShardDataset(shards, part, size, batch_size, augment, seed, accumulate)
-    loader = make_loader(dataset, batch_size, workers)
-    # Trainers ask the sampler for an epoch; torch gives a stream one that knows of none.
-    loader.sampler.set_epoch = dataset.set_epoch
-    return loader
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield the crops of this worker.
+
+        Raises:
+            PhotoError: if a photo cannot be read.
+            ValueError: if a shard holds fewer photos than the index lists.
+        """
+        worker, workers = _worker_and_count()
+        bounds = self._worker_batches(workers)
+        first, last = self._photos_of_batches(bounds[worker], bounds[worker + 1])
+        return map(self._crop, _read_photos(self.shards, first, last))
 
 
-def run_shard_loaders(
-    shards: str | os.PathLike, config: TrainConfig, workers: int = 0
-) -> tuple[DataLoader, DataLoader]:
-    """The training and the validation batches out of shards that some settings ask for.
+class TrainingShards(ShardDataset[Example]):
+    """Random crops as `Example`s; shards and photos come in another order in each epoch.
 
-    As `colorize.data.loaders.run_loaders` makes them of a folder.
-
-    Raises:
-        ImportError, ValueError: as of `shard_loader`.
-    """
-    each = config.batch_size // config.grad_accum_steps // world_size()
-    how = {"seed": config.seed, "workers": workers, "accumulate": config.grad_accum_steps}
-    return (
-        shard_loader(shards, "train", config.crop_size, each, augment=True, **how),
-        shard_loader(shards, "val", config.crop_size, each, workers=workers),
-    )
-
-
-def has_shards(place: str | os.PathLike) -> bool:
-    """Whether shards lie there: a URL, or a folder whose `index.json` tells of some."""
-    if "://" in str(place):
-        return True
-    index = Path(place, SHARD_INDEX)
-    try:
-        told = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else None
-    except ValueError:  # of something else
-        return False
-    return isinstance(told, dict) and "shards" in told
-
-
-class ShardDataset(IterableDataset):
-    """The share of one process in the crops of a part; see `shard_loader`.
-
-    All photos stand in one line, shard after shard. A process takes a piece of it, and each of
-    its reading processes a piece of that, of whole batches.
+    Everything random follows from (seed, epoch, id). Every process gets equally many full batches,
+    as distributed training requires. The rest, fewer photos than a batch of each process, is
+    dropped, another one in each epoch. No photo comes twice in an epoch.
     """
 
     def __init__(
         self,
         shards: str | os.PathLike,
-        part: str,
         size: int,
         batch_size: int,
-        augment: bool = False,
+        *,
+        split: str = "train",
         seed: int = 0,
-        accumulate: int = 1,
+        grad_accum_steps: int = 1,
+        settings: ExampleSettings = ExampleSettings(),  # noqa: B008 - it is frozen
     ):
-        """Read the index and find this process's share; the photos are not touched."""
-        if augment and part == "test":
-            raise ValueError("photos marked test must not be trained on: use the part train")
-        self.size, self.batch_size, self.augment, self.seed = size, batch_size, augment, seed
-        self.accumulate = accumulate
-        self.shards = _read_index(shards, part, size)
-        # Shared with reading processes, which live on from epoch to epoch.
+        """As of `ShardDataset`.
+
+        Args:
+            shards: likewise.
+            size: likewise.
+            batch_size: of a micro-batch of each process.
+            split: not "test".
+            seed: of orders, crops and random inputs.
+            grad_accum_steps: micro-batches in a step.
+            settings: what the examples hold beside their crops.
+        """
+        if split == "test":
+            raise ValueError("photos marked test must not be trained on: use the split train")
+        super().__init__(shards, split, size, batch_size)
+        self.seed, self.grad_accum_steps, self.settings = seed, grad_accum_steps, settings
+        # Shared with workers, which live on from epoch to epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._start = torch.zeros((), dtype=torch.int64).share_memory_()
-        self.total = sum(photos for _, photos in self.shards)
-        self.rank, world = rank_and_world_size()
-        if augment:
-            share = self.total // (world * batch_size) * batch_size
-            if not share:
-                raise ValueError(
-                    f"{self.total} training photos do not fill a batch of {batch_size} in each of "
-                    f"{world} processes: use a batch size of at most {self.total // world}"
-                )
-            self.first, self.last = self.rank * share, (self.rank + 1) * share
-        else:
-            self.first, self.last = (self.total * k // world for k in (self.rank, self.rank + 1))
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """The epoch of the next iteration, counted from 0, and how many steps are behind it."""
+        """Choose the epoch of the next iteration, counted from 0, and the steps to skip in it."""
         self._epoch.fill_(epoch)
-        self._start.fill_(start * self.accumulate)
+        self._start.fill_(start * self.grad_accum_steps)
 
-    def __len__(self) -> int:
-        """Photos of this process in an epoch, for the length of a DataLoader."""
-        return self.last - self.first
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """The crops of this reading process.
+    def __iter__(self) -> Iterator[Example]:
+        """Yield the examples of this worker.
 
         Raises:
             PhotoError: if a photo cannot be read.
-            ValueError: if a shard holds fewer photos than the index tells.
+            ValueError: if a shard holds fewer photos than the index lists.
         """
         epoch = int(self._epoch)
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        batches = -(-len(self) // self.batch_size)
-        ends = [batches * k // workers for k in range(workers + 1)]
-        seen, turn = _behind(int(self._start), [b - a for a, b in itertools.pairwise(ends)])
-        # Batches are asked of the readers in turn: who goes on begins with the one that is next.
-        worker = (worker + turn) % workers
-        first, last = (
-            min(self.first + end * self.batch_size, self.last) for end in ends[worker : worker + 2]
+        worker, workers = _worker_and_count()
+        bounds = self._worker_batches(workers)
+        shares = [end - begin for begin, end in itertools.pairwise(bounds)]
+        skipped, next_worker = _after_batches(int(self._start), shares)
+        # A DataLoader takes batches from its workers in turn, from the first one on: that one must
+        # continue the piece whose batch is next.
+        worker = (worker + next_worker) % workers
+        first, last = self._photos_of_batches(bounds[worker], bounds[worker + 1])
+        shuffle = _webdataset().filters.shuffle(
+            _SHUFFLE_BUFFER,
+            initial=_SHUFFLE_BUFFER,
+            rng=random.Random(derive_seed(self.seed, epoch, self.rank, worker)),
         )
-        samples = self._samples(first, last, epoch)
-        if self.augment:
-            rng = random.Random(derive_seed(self.seed, epoch, self.rank, worker))
-            samples = _webdataset().filters.shuffle(_MIXED, initial=_MIXED, rng=rng)(samples)
-        rest = itertools.islice(samples, seen[worker] * self.batch_size, None)
-        return (self._crop(sample, epoch) for sample in rest)
+        samples = shuffle(self._read_epoch(first, last, epoch))
+        remaining = itertools.islice(samples, skipped[worker] * self.batch_size, None)
+        return (self._example(sample, epoch) for sample in remaining)
 
-    def _samples(self, first: int, last: int, epoch: int) -> Iterator[dict]:
-        """The photos from the first to before the last of an epoch's line."""
-        line, at = list(self.shards), 0
-        if self.augment:
-            rng = random.Random(derive_seed(self.seed, epoch))
-            rng.shuffle(line)
-            # The line is closed to a circle and opened anywhere, lest the rest that is dropped be
-            # the end of a shard each time.
-            at = -rng.randrange(self.total)
-        for url, photos in line * 2:
-            begin, end = max(first - at, 0), min(last - at, photos)
-            if begin < end:
-                yield from _read_shard(url, begin, end)
-            at += photos
+    def _share(self) -> tuple[int, int]:
+        share = self.total // (self.world_size * self.batch_size) * self.batch_size
+        if not share:
+            raise ValueError(
+                f"{self.total} training photos do not fill a batch of {self.batch_size} in each of "
+                f"{self.world_size} processes: use a batch size of at most "
+                f"{self.total // self.world_size}"
+            )
+        return self.rank * share, (self.rank + 1) * share
 
-    def _crop(self, sample: dict, epoch: int) -> Tensor:
-        told = json.loads(sample["json"])
-        generator = None
-        if self.augment:
-            number = int.from_bytes(_hash(told["id"])[:8], "big")
-            generator = torch.Generator().manual_seed(derive_seed(self.seed, epoch, number))
-        file = io.BytesIO(sample["jpg"])
-        file.name = f"{told['id']} in {sample['__url__']}"  # for what `read_photo` may have to say
-        return read_crop(file, told["width"], told["height"], self.size, self.augment, generator)
+    def _read_epoch(self, first: int, last: int, epoch: int) -> Iterator[Sample]:
+        """Read a range of photos from an epoch's line of shuffled shards."""
+        line = list(self.shards)
+        rng = random.Random(derive_seed(self.seed, epoch))
+        rng.shuffle(line)
+        # The line is closed to a circle and cut at random, lest the rest that is dropped be the
+        # end of a shard each time.
+        offset = rng.randrange(self.total)
+        return _read_photos(line * 2, first + offset, last + offset)
+
+    def _example(self, sample: Sample, epoch: int) -> Example:
+        number = int.from_bytes(id_digest(json.loads(sample["json"])["id"])[:8], "big")
+        generator = seeded_generator(self.seed, epoch, number)
+        rgb = self._crop(sample, augment=True, generator=generator)
+        return make_example(rgb, self.settings, generator)
 
 
-def _behind(start: int, shares: Sequence[int]) -> tuple[list[int], int]:
-    """How many batches each reader has given when `start` are behind, and whose turn it is."""
-    given, turn = [0] * len(shares), 0
-    for _ in range(min(start, sum(shares))):
-        while given[turn] == shares[turn]:
-            turn = (turn + 1) % len(shares)
-        given[turn] += 1
-        turn = (turn + 1) % len(shares)
-    return given, turn
+class ShardLoader:
+    """Micro-batches of random crops from shards, see `colorize.data.loaders.EpochLoader`."""
+
+    fingerprint: str | None = None  # the index does not list the photos
+
+    def __init__(self, dataset: TrainingShards, workers: int = 0):
+        """Load the dataset with so many worker processes."""
+        self.dataset = dataset
+        self._loader = make_loader(dataset, dataset.batch_size, workers, collate=collate_examples)
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch of the next iteration, counted from 0, and the steps to skip in it."""
+        self.dataset.set_epoch(epoch, start)
+
+    def describe(self, step: int) -> list[str]:
+        """Return nothing: the photos of a step are not known before they are read."""
+        return []
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self._loader)
 
 
-def _plan(
-    manifest: Manifest, photos_per_shard: int, min_side: int
-) -> dict[str, list[ManifestEntry]]:
-    """The photos of each shard, by its name."""
-    plan = {}
-    for part in SPLITS:
-        entries = [
-            entry
-            for entry in manifest.entries.values()
-            if (entry.state, entry.part) == ("good", part)
-            and min(entry.width, entry.height) >= min_side
-        ]
-        entries.sort(key=lambda entry: _hash(entry.id))
-        for first in range(0, len(entries), photos_per_shard):
-            name = f"{part}-{first // photos_per_shard:06d}.tar"
-            plan[name] = entries[first : first + photos_per_shard]
-    return plan
+def shard_eval_loader(
+    shards: str | os.PathLike, split: str, size: int, batch_size: int, workers: int = 0
+) -> DataLoader[Tensor]:
+    """Load batches of `EvalShards`, uint8 (n, 3, size, size), with so many worker processes."""
+    return make_loader(EvalShards(shards, split, size, batch_size), batch_size, workers)
 
 
-def _write_shard(path: Path, entries: Sequence[ManifestEntry], folder: Path) -> None:
-    """Write a shard, unless it is there already."""
-    told = [json.dumps({name: getattr(entry, name) for name in _TOLD}) for entry in entries]
-    # All that is in a shard follows from these lines; their hash stands in its first header.
-    recipe = hashlib.sha256("\n".join(told).encode()).hexdigest()
-    if _recipe_of(path) == recipe:
-        return
-    header = {"format": tarfile.PAX_FORMAT, "pax_headers": {"comment": recipe}}
-    with atomic_write(path) as beside, tarfile.open(beside, "w", **header) as tar:
-        for entry, line in zip(entries, told, strict=True):
-            # WebDataset takes what follows the first dot for the kind of file.
-            key = quote(entry.id, safe="").replace(".", "%2E")
-            for kind, data in (("jpg", _photo(folder, entry)), ("json", line.encode())):
-                member = tarfile.TarInfo(f"{key}.{kind}")  # nobody's, mode 644, of time 0
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
+def run_shard_loaders(
+    shards: str | os.PathLike, config: TrainConfig, workers: int = 0
+) -> tuple[ShardLoader, DataLoader[Tensor]]:
+    """Load the training and the validation photos of shards, by the settings of a run.
+
+    As `colorize.data.loaders.run_loaders` does with a folder.
+
+    Raises:
+        ImportError, ValueError: as of `ShardDataset`.
+    """
+    batch_size = config.batch_size // config.grad_accum_steps // world_size()
+    dataset = TrainingShards(
+        shards,
+        config.crop_size,
+        batch_size,
+        seed=config.seed,
+        grad_accum_steps=config.grad_accum_steps,
+        settings=ExampleSettings.from_config(config),
+    )
+    val = shard_eval_loader(shards, "val", config.crop_size, batch_size, workers)
+    return ShardLoader(dataset, workers), val
 
 
-def _recipe_of(path: Path) -> str | None:
+def has_shards(location: str | os.PathLike) -> bool:
+    """Whether shards are to be read: from a URL, or a folder whose `index.json` lists some."""
+    if "://" in str(location):
+        return True
+    index = Path(location, SHARD_INDEX)
     try:
-        with tarfile.open(path) as tar:
-            return tar.pax_headers.get("comment")
-    except (FileNotFoundError, tarfile.ReadError):
-        return None
+        content = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else None
+    except ValueError:  # of something else
+        return False
+    return isinstance(content, dict) and "shards" in content
 
 
-def _photo(folder: Path, entry: ManifestEntry) -> bytes:
-    path = folder / entry.file
-    data = path.read_bytes() if path.is_file() else None
-    if data is None or hashlib.sha256(data).hexdigest() != entry.sha256:
-        found = "missing" if data is None else f"another file, of {len(data)} bytes"
-        raise ValueError(
-            f"{path} is {found}; the manifest tells of {entry.bytes} bytes. Bring it back, or take "
-            f"the line of {entry.id} out of {folder / MANIFEST}, and run `colorize prepare` or "
-            "`colorize download` again"
-        )
-    return data
+def _worker_and_count() -> tuple[int, int]:
+    info = get_worker_info()
+    return (info.id, info.num_workers) if info else (0, 1)
 
 
-def _read_index(shards: str | os.PathLike, part: str, size: int) -> list[tuple[str, int]]:
-    """The address and the number of photos of each shard of a part."""
+def _after_batches(done: int, shares: Sequence[int]) -> tuple[list[int], int]:
+    """Return the batches each worker has delivered after `done` in total, and whose turn it is."""
+    delivered, turn = [0] * len(shares), 0
+    for _ in range(min(done, sum(shares))):
+        while delivered[turn] == shares[turn]:
+            turn = (turn + 1) % len(shares)
+        delivered[turn] += 1
+        turn = (turn + 1) % len(shares)
+    return delivered, turn
+
+
+def _read_index(shards: str | os.PathLike, split: str, size: int) -> list[tuple[str, int]]:
+    """Read the address and the number of photos of each shard of a split."""
     root = str(shards)
     if "://" not in root:
         root = Path(shards).absolute().as_uri()  # Windows' C: would be taken for a scheme
     index = f"{root.rstrip('/')}/{SHARD_INDEX}"
     try:
         with _webdataset().gopen(index) as file:
-            told = [row for row in json.load(file)["shards"] if row["part"] == part]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            rows = json.load(file)["shards"]
+        # Indices of version 0.1 have `part` for `split`.
+        rows = [row for row in rows if (row.get("split") or row["part"]) == split]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{index} cannot be read ({error}): name a folder that `colorize shard` has written"
         ) from error
-    if not told:
-        raise ValueError(f"{index}: no photos of the part {part!r}")
-    smallest = min(row["min_side"] for row in told)
-    if smallest < size:
+    if not rows:
+        raise ValueError(f"{index}: no photos of the split {split!r}")
+    min_side = min(row["min_side"] for row in rows)
+    if min_side < size:
         raise ValueError(
-            f"{index}: a photo of part {part} has a side of {smallest} px, too small for a crop of "
-            f"{size} px: write the shards anew with `colorize shard --min-side {size}` (Python: "
+            f"{index}: a photo of split {split} has a side of {min_side} px, too small for a crop "
+            f"of {size} px: write the shards anew with `colorize shard --min-side {size}` (Python: "
             "min_side), or use a smaller size"
         )
-    return [(f"{root.rstrip('/')}/{row['name']}", row["photos"]) for row in told]
+    return [(f"{root.rstrip('/')}/{row['name']}", row["photos"]) for row in rows]
 
 
-def _read_shard(url: str, begin: int, end: int) -> Iterator[dict]:
-    """Some photos of a shard: dicts with the bytes `jpg` and `json`."""
+def _read_photos(line: Sequence[tuple[str, int]], first: int, last: int) -> Iterator[Sample]:
+    """Read the photos from `first` to before `last` of a line of shards."""
+    position = 0
+    for url, photos in line:
+        begin, end = max(first - position, 0), min(last - position, photos)
+        if begin < end:
+            yield from _read_shard(url, begin, end)
+        position += photos
+
+
+def _read_shard(url: str, begin: int, end: int) -> Iterator[Sample]:
     webdataset = _webdataset()
-    found = 0
+    count = 0
     with webdataset.gopen(url) as stream:
         files = webdataset.tariterators.tar_file_expander([{"url": url, "stream": stream}])
-        for found, sample in enumerate(webdataset.tariterators.group_by_keys(files), 1):
-            if found > begin:
+        for count, sample in enumerate(webdataset.tariterators.group_by_keys(files), 1):
+            if count > begin:
                 yield sample
-            if found == end:
+            if count == end:
                 break
-    if found < end:  # unnoticed, processes that learn together would wait for each other for ever
-        raise ValueError(f"{url} holds {found} photos, fewer than {SHARD_INDEX} tells")
+    if count < end:  # unnoticed, the processes of a training would wait for each other for ever
+        raise ValueError(f"{url} holds {count} photos, fewer than {SHARD_INDEX} lists")
 
 
 def _webdataset() -> ModuleType:
@@ -398,7 +349,3 @@ def _webdataset() -> ModuleType:
             f"shards are read by a library ({error}): pip install 'colorize-photos[shards]'"
         ) from error
     return webdataset
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()

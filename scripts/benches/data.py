@@ -1,4 +1,4 @@
-"""The data road: prepared photos and originals to batches, and a download."""
+"""Benchmarks of the data pipeline: photo files to batches, and a download."""
 
 import functools
 import itertools
@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import requests
 import torch
-from loopback import Loopback
 from PIL import Image, ImageOps
 from skimage.color import rgb2lab
 from torch.utils.data import DataLoader, Dataset
@@ -27,9 +26,13 @@ from colorize.data.manifest import Manifest
 from colorize.data.prepare import prepare
 from colorize.data.unsplash.download import Hosts, UnsplashLite
 
+TESTS = Path(__file__).parents[2] / "tests"
+sys.path.append(str(TESTS))  # for the fake server
+from fake_unsplash import FakeUnsplash  # noqa: E402
+
 
 class PlainPairs(Dataset):
-    """The plain way to (lightness, ab): Pillow, torchvision on Pillow, scikit-image in float64."""
+    """The baseline to (lightness, ab): Pillow, torchvision on Pillow, scikit-image in float64."""
 
     def __init__(self, paths: Sequence[Path], size: int):
         self.paths = paths
@@ -50,8 +53,8 @@ class PlainPairs(Dataset):
 def prepared() -> dict:
     """A prepared folder (320 px) to batches of (lightness, ab) at 256 px, on the CPU.
 
-    Plain: `PlainPairs` on the photos of 1080 px that were prepared, since the plain way has no
-    such step; DataLoader without workers, batch 8. Ours: as the trainers do it, `train_loader`
+    Plain: `PlainPairs` on the photos of 1080 px that were prepared, since the plain pipeline has
+    no such step; DataLoader without workers, batch 8. Ours: as the trainers do it, `train_loader`
     with 2 workers, batch 16, and `rgb_to_lab` of each batch in 1 thread.
     """
     return _bench_folder(originals_folder(), prepared_folder(), rgb_to_lab)
@@ -66,12 +69,12 @@ def prepared_u8() -> dict:
 
 
 def prepared_same() -> dict:
-    """As `prepared`, but the plain way reads the prepared files too."""
+    """As `prepared`, but the plain pipeline reads the prepared files too."""
     return _bench_folder(prepared_folder(), prepared_folder(), rgb_to_lab)
 
 
 def originals() -> dict:
-    """Photos of 1080 px to batches of (lightness, ab) at 256 px, their index known.
+    """Photos of 1080 px to batches of (lightness, ab) at 256 px, with an index.
 
     Plain and ours: as for `prepared`, both on the photos of 1080 px.
     """
@@ -79,21 +82,21 @@ def originals() -> dict:
 
 
 def download() -> dict:
-    """Photos a second from a server on loopback that takes 50 ms, 8 at a time: a download of 600.
+    """Photos per second of a download of 600, 8 at a time, from a local server that takes 50 ms.
 
-    Plain: 8 threads and `requests.get`, each body kept in memory, nothing looked at. Ours: the
-    whole of `UnsplashLite.download`: decoded, judged, hashed, written, noted.
+    Plain: 8 threads and `requests.get`, each body kept in memory, nothing decoded. Ours: the
+    whole of `UnsplashLite.download`: decoded, classified, hashed, and written with a manifest.
     """
     times: dict[str, list[float]] = {"plain": [], "ours": []}
     count = 600
-    twin = Loopback(count)  # knows the catalogue; a process of its own serves
-    command = [sys.executable, Path(__file__).parents[1] / "loopback.py", str(count), "0.05"]
+    fake = FakeUnsplash(count)  # for its catalog; another process serves
+    command = [sys.executable, TESTS / "fake_unsplash.py", str(count), "0.05"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-        twin.origin = server.stdout.readline().decode().strip()
-        hosts = Hosts("", (), twin.origin)
+        fake.origin = server.stdout.readline().decode().strip()
+        hosts = Hosts("", (), fake.origin)
         urls = [
-            f"{twin.origin}/photo-{name}?w={480 if number % 3 else 320}"
-            for number, name in enumerate(twin.ids)
+            f"{fake.origin}/photo-{name}?w={480 if number % 3 else 320}"
+            for number, name in enumerate(fake.ids)
         ]
         for _ in range(3):
             start = time.perf_counter()
@@ -104,14 +107,14 @@ def download() -> dict:
                 lite = UnsplashLite(folder, hosts=hosts)
                 lite.accept_terms()
                 source = Path(folder, "photos.tsv000")
-                source.write_text(twin.catalogue(), encoding="utf-8")
+                source.write_text(fake.catalog(), encoding="utf-8")
                 start = time.perf_counter()
                 manifest = lite.download(source=source, progress=False)
                 times["ours"].append(time.perf_counter() - start)
             if len(bodies) != count or manifest.counts() != {"good": count}:
-                raise AssertionError(f"not all photos came: {manifest}")
+                raise AssertionError(f"photos are missing: {manifest}")
         server.stdin.close()
-    plain, ours = (count / statistics.median(taken) for taken in times.values())
+    plain, ours = (count / statistics.median(seconds) for seconds in times.values())
     # A rate: here more is better, and the ratio is ours over plain.
     return {"plain": plain, "ours": ours, "unit": "photos/s", "ratio": ours / plain}
 
@@ -126,17 +129,16 @@ def _bench_folder(theirs: Path, mine: Path, convert: Callable) -> dict:
     plain = DataLoader(PlainPairs(paths, 256), 8, shuffle=True)
     torch.set_num_threads(1)  # beside two workers on two cores
     ours = train_loader(photos, 256, 16, workers=2)
-    times: dict[DataLoader, list[float]] = {plain: [], ours: []}
+    times: dict[str, list[float]] = {"plain": [], "ours": []}
     for epoch in range(4):
-        for batches, taken in times.items():
-            start = time.perf_counter()
-            if batches is ours:
-                ours.sampler.set_epoch(epoch)
-                seen = sum(len(convert(batch)[0]) for batch in batches)
-            else:  # a sixth is enough to time it
-                some = itertools.islice(batches, max(1, len(batches) // 6))
-                seen = sum(len(lightness) for lightness, _ in some)
-            taken.append((time.perf_counter() - start) * 1000 / seen)
+        start = time.perf_counter()
+        # A sixth is enough to time it.
+        count = sum(len(pair[0]) for pair in itertools.islice(plain, max(1, len(plain) // 6)))
+        times["plain"].append((time.perf_counter() - start) * 1000 / count)
+        ours.set_epoch(epoch)
+        start = time.perf_counter()
+        count = sum(len(convert(example.rgb)[0]) for example in ours)
+        times["ours"].append((time.perf_counter() - start) * 1000 / count)
     slow, fast = (statistics.median(taken[1:]) for taken in times.values())  # one to warm up
     return {"plain": slow, "ours": fast, "unit": "ms/photo", "ratio": slow / fast}
 
@@ -164,15 +166,15 @@ def originals_folder() -> Path:
 
 @functools.cache
 def prepared_folder() -> Path:
-    """The same photos as a download would give them: short side 320, quality 85."""
+    """The same photos as a download provides them: short side 320, quality 85."""
     small = _folder("small")
     small.mkdir(parents=True)
     for path in sorted(originals_folder().rglob("*.jpg")):
         with Image.open(path) as photo:
             photo.resize((480, 320), Image.Resampling.LANCZOS).save(small / path.name, quality=85)
     folder = _folder("prepared")
-    prepare([small], folder, part="train", progress=False)
-    manifest = Manifest(folder)  # all of them in one part, for the clock's sake
+    prepare([small], folder, split="train", progress=False)
+    manifest = Manifest(folder)  # all of them in one split, so that both sides read the same
     text = manifest.path.read_text()
     manifest.path.write_text(text.replace(",val,good,", ",train,good,"))
     return folder

@@ -1,1 +1,1 @@
-"""Unsplash Lite: its catalog, and the download of its photos."""
+"""The Unsplash Lite data set: its archive, its catalog, and the download of its photos."""

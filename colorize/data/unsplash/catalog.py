@@ -1,29 +1,30 @@
-"""The Unsplash catalogue: a row for each photo, in an archive or a folder."""
+"""The Unsplash catalog: a row for each photo, in an archive or a folder."""
 
 import csv
 import io
 import re
+import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from colorize.utils.files import atomic_write
 
 _CATALOG = re.compile(r"photos\.[ct]sv\d*")
-_NEEDED = ("photo_id", "photo_image_url", "photographer_username")
+_REQUIRED = ("photo_id", "photo_image_url", "photographer_username")
 _LARGEST_CATALOG = 4 * 2**30  # bytes, unpacked; Lite's has some 15 million
 
 
 class CatalogError(ValueError):
-    """A catalogue or archive that is not what it should be; the message says what to do."""
+    """An invalid catalog or archive; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class CatalogPhoto:
-    """A row of the catalogue: what is needed to fetch a photo and to credit it."""
+    """A row of the catalog: what is needed to fetch a photo and to credit it."""
 
     id: str
     url: str
@@ -35,55 +36,54 @@ class CatalogPhoto:
 
 
 def read_catalog(source: Path) -> tuple[list[CatalogPhoto], list[str]]:
-    """The photos of a catalogue, each id once, and notes on rows that were passed over.
+    """Read a catalog.
 
     Args:
         source: the data set's archive (zip), its unpacked folder, or one of its `photos` files.
 
+    Returns:
+        The photos, each id once, and warnings about skipped rows.
+
     Raises:
-        CatalogError: if there is no catalogue, a column is missing, or it ends half-way.
+        CatalogError: if there is no catalog, a column is missing, or it is truncated.
     """
     if not source.exists():
         raise CatalogError(f"no such archive or folder: {source}")
-    rows: dict[str, CatalogPhoto] = {}
-    twice = broken = 0
+    photos: dict[str, CatalogPhoto] = {}
+    repeated = malformed = 0
     for name, file in _open_catalogs(source):
-        for row in _rows(f"{source}: {name}", file):
-            if row is None:
-                broken += 1
-            elif rows.setdefault(row.id, row) is not row:
-                twice += 1
-    notes = [f"{twice} rows repeat an id"] * bool(twice)
-    notes += [f"{broken} rows have another number of columns"] * bool(broken)
-    if not rows:
-        raise CatalogError(f"{source}: the catalogue is empty")
-    return list(rows.values()), notes
+        for photo in _parse(f"{source}: {name}", file):
+            if photo is None:
+                malformed += 1
+            elif photos.setdefault(photo.id, photo) is not photo:
+                repeated += 1
+    warnings = []
+    if repeated:
+        warnings.append(f"{repeated} rows repeat an id")
+    if malformed:
+        warnings.append(f"{malformed} rows have another number of columns")
+    if not photos:
+        raise CatalogError(f"{source}: the catalog is empty")
+    return list(photos.values()), warnings
 
 
-def unpack_catalog(archive: Path, place: Path) -> None:
-    """Copy the catalogue's parts out; the folder gets its name when all are there."""
+def unpack_catalog(archive: Path, folder: Path) -> None:
+    """Copy the catalog's files out of an archive; `folder` appears once all are complete."""
     read_catalog(archive)
-    new = place.with_name(f".{place.name}.new")
+    new = folder.with_name(f".{folder.name}.new")
     for number, (name, file) in enumerate(_open_catalogs(archive)):
-        ending = name.rsplit(".", 1)[-1].rstrip("0123456789")
-        with (
-            atomic_write(new / f"photos.{ending}{number:03}") as part,
-            part.open("wb") as copy,
-        ):
-            for chunk in iter(lambda file=file: file.read(2**20), b""):
-                copy.write(chunk)
-    new.rename(place)
+        suffix = name.rsplit(".", 1)[-1].rstrip("0123456789")
+        with atomic_write(new / f"photos.{suffix}{number:03}") as tmp, tmp.open("wb") as copy:
+            shutil.copyfileobj(file, copy, 2**20)
+    new.rename(folder)
 
 
-def _open_catalogs(source: Path) -> Iterator[tuple[str, BinaryIO]]:
-    """The catalogue's parts, sorted by name, wherever they lie in an archive or folder."""
-    missing = CatalogError(
-        f"{source}: no photos.tsv or photos.csv in it; is it the Lite data set's archive?"
-    )
+def _open_catalogs(source: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Open the catalog's files, sorted by name, wherever they are in an archive or folder."""
     if source.is_dir():
         paths = [path for path in source.rglob("photos.*") if _CATALOG.fullmatch(path.name)]
         if not paths:
-            raise missing
+            raise _no_catalog(source)
         for path in sorted(paths):
             with path.open("rb") as file:
                 yield path.name, file
@@ -93,45 +93,55 @@ def _open_catalogs(source: Path) -> Iterator[tuple[str, BinaryIO]]:
     else:
         try:
             with zipfile.ZipFile(source) as archive:
-                members = [
-                    info
-                    for info in archive.infolist()
-                    if _CATALOG.fullmatch(info.filename.rsplit("/", 1)[-1])
-                ]
-                if not members:
-                    raise missing
-                if sum(info.file_size for info in members) > _LARGEST_CATALOG:
-                    raise CatalogError(
-                        f"{source}: its catalogue would unpack to more than "
-                        f"{_LARGEST_CATALOG >> 30} GB, which it never has"
-                    )
-                for info in sorted(members, key=lambda info: info.filename):
-                    with archive.open(info) as file:
-                        yield info.filename, file
+                for member in _catalog_members(source, archive):
+                    with archive.open(member) as file:
+                        yield member.filename, file
         except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
             raise CatalogError(
                 f"{source}: a damaged zip archive ({error}); remove it and fetch it again"
             ) from error
 
 
-def _rows(name: str, file: BinaryIO) -> Iterator[CatalogPhoto | None]:
-    """The rows of one part; None for one with another number of columns."""
+def _catalog_members(source: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    members = [
+        member
+        for member in archive.infolist()
+        if _CATALOG.fullmatch(member.filename.rsplit("/", 1)[-1])
+    ]
+    if not members:
+        raise _no_catalog(source)
+    if sum(member.file_size for member in members) > _LARGEST_CATALOG:
+        raise CatalogError(
+            f"{source}: its catalog would unpack to more than {_LARGEST_CATALOG >> 30} GB, "
+            "which it never has"
+        )
+    return sorted(members, key=lambda member: member.filename)
+
+
+def _no_catalog(source: Path) -> CatalogError:
+    return CatalogError(
+        f"{source}: no photos.tsv or photos.csv in it; is it the Lite data set's archive?"
+    )
+
+
+def _parse(name: str, file: IO[bytes]) -> Iterator[CatalogPhoto | None]:
+    """Parse the rows of one file; None for one with another number of columns."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     csv.field_size_limit(2**24)
     try:
         heading = text.readline()
-        reader = csv.reader(text, delimiter="\t" if "\t" in heading else ",")
-        columns = next(csv.reader([heading], delimiter=reader.dialect.delimiter), [])
-        lacking = [column for column in _NEEDED if column not in columns]
-        if lacking:
+        delimiter = "\t" if "\t" in heading else ","
+        columns = next(csv.reader([heading], delimiter=delimiter), [])
+        missing = [column for column in _REQUIRED if column not in columns]
+        if missing:
             raise CatalogError(
-                f"{name}: no column {', '.join(lacking)} in its heading; there are "
+                f"{name}: no column {', '.join(missing)} in its heading; there are "
                 f"{', '.join(columns)[:300] or 'none'}"
             )
         cells: list[str] = columns
-        for cells in filter(None, reader):
-            told = dict(zip(columns, cells, strict=False))
-            yield _photo(told) if len(cells) == len(columns) else None
+        for cells in filter(None, csv.reader(text, delimiter=delimiter)):
+            is_complete = len(cells) == len(columns)
+            yield _photo(dict(zip(columns, cells, strict=True))) if is_complete else None
         if len(cells) < len(columns):
             raise CatalogError(f"{name}: ends in the middle of a row; fetch it again")
     except csv.Error as error:
@@ -144,16 +154,16 @@ def _rows(name: str, file: BinaryIO) -> Iterator[CatalogPhoto | None]:
         text.detach()
 
 
-def _photo(told: dict[str, str]) -> CatalogPhoto:
-    names = (told.get(f"photographer_{which}_name", "") for which in ("first", "last"))
+def _photo(row: Mapping[str, str]) -> CatalogPhoto:
+    names = (row.get("photographer_first_name"), row.get("photographer_last_name"))
     return CatalogPhoto(
-        id=told["photo_id"],
-        url=told["photo_image_url"],
-        photographer=told["photographer_username"],
-        name=" ".join(filter(None, names)) or told["photographer_username"],
-        page=told.get("photo_url", ""),
-        width=_number(told.get("photo_width")),
-        height=_number(told.get("photo_height")),
+        id=row["photo_id"],
+        url=row["photo_image_url"],
+        photographer=row["photographer_username"],
+        name=" ".join(filter(None, names)) or row["photographer_username"],
+        page=row.get("photo_url", ""),
+        width=_number(row.get("photo_width")),
+        height=_number(row.get("photo_height")),
     )
 
 

@@ -1,15 +1,15 @@
-"""Requests that are polite and whole: few origins, growing pauses, bodies of the said length."""
+"""HTTP requests with an allow-list of origins, backoff, and complete bodies."""
 
-import itertools
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import BinaryIO, TypeVar
+from typing import IO, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from requests import Response
 from tqdm import tqdm
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
@@ -17,19 +17,21 @@ from urllib3.util import Retry
 import colorize
 
 _TRIES, _TRIES_DAMAGED = 6, 3
-_BACK_OFF = 1.0  # seconds, doubled each time, with full jitter
-_LONGEST_WAIT = 3600.0  # seconds that a server may ask us to wait; beyond, the next call tries
-_CONNECT_TIMEOUT, _STALL_TIMEOUT = 10.0, 30.0
-_REDIRECTS = 5
-_LATER = (408, 425, 429, 500, 502, 503, 504)
+_BACKOFF = 1.0  # seconds, doubled each time, with full jitter
+_MAX_WAIT = 3600.0  # seconds; if a server asks for a longer wait, the request fails
+_CONNECT_TIMEOUT, _STALL_TIMEOUT = 10.0, 30.0  # seconds
+_MAX_REDIRECTS = 5
+_RETRYABLE_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 
 T = TypeVar("T")
 
 
 class RetryableError(Exception):
-    """An answer worth another try, after the seconds that the server asks for, if it does.
+    """A failure worth another try.
 
-    `state` is what the photo is in the manifest when all tries end so.
+    Attributes:
+        wait: seconds that the server asks to wait, if it does.
+        state: of the photo in the manifest if the last try fails like this.
     """
 
     def __init__(self, reason: str, wait: float | None = None, state: str = "failed"):
@@ -38,7 +40,11 @@ class RetryableError(Exception):
 
 
 class PermanentError(Exception):
-    """An answer that will not change: a state of the manifest, and why."""
+    """A failure that another try will not change.
+
+    Attributes:
+        state: of the photo in the manifest.
+    """
 
     def __init__(self, state: str, reason: str):
         super().__init__(reason)
@@ -46,21 +52,21 @@ class PermanentError(Exception):
 
 
 class HttpClient:
-    """Connections to servers, shared by threads.
+    """A client that threads share.
 
     Attributes:
-        stopped: once it is set, nobody waits any longer.
+        stopped: once it is set, no thread waits any longer.
     """
 
     def __init__(self, connections: int, purpose: str):
-        """Ask nothing yet.
+        """Open no connection yet.
 
         Args:
             connections: kept open to a server.
-            purpose: told to servers.
+            purpose: sent to servers in the user agent.
         """
         self.stopped = threading.Event()
-        self._not_before = 0.0  # of the monotonic clock: all wait when one is asked to
+        self._not_before = 0.0  # on the monotonic clock: all threads wait if one is asked to
         self._session = requests.Session()
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=connections)
         for scheme in ("https://", "http://"):
@@ -69,9 +75,16 @@ class HttpClient:
         self._session.headers["Accept-Encoding"] = "identity"
 
     def retrying(self, attempt: Callable[[], T]) -> T:
-        """Call until it succeeds, with growing random pauses, or as long as the server asks."""
-        for tried in itertools.count(1):
+        """Call until success, with random exponential backoff or the wait that a server requests.
+
+        Raises:
+            PermanentError: at once.
+            RetryableError: after the last try, or once `stopped` is set.
+        """
+        tried = 0
+        while True:
             self._sleep(self._not_before - time.monotonic())
+            tried += 1
             try:
                 return attempt()
             except (requests.RequestException, HTTPError, RetryableError) as error:
@@ -79,11 +92,11 @@ class HttpClient:
                     error if isinstance(error, RetryableError) else RetryableError(_reason(error))
                 )
                 tries = _TRIES if failure.state == "failed" else _TRIES_DAMAGED
-                too_long = (failure.wait or 0) > _LONGEST_WAIT
+                too_long = (failure.wait or 0) > _MAX_WAIT
                 if tried >= tries or too_long or self.stopped.is_set():
                     raise failure from error
             if failure.wait is None:
-                self._sleep(random.uniform(0, _BACK_OFF * 2**tried))
+                self._sleep(random.uniform(0, _BACKOFF * 2**tried))
             else:
                 self._not_before = max(self._not_before, time.monotonic() + failure.wait)
 
@@ -92,11 +105,20 @@ class HttpClient:
             raise RetryableError("stopped")
 
     @contextmanager
-    def answer(
-        self, url: str, origins: tuple[str, ...], headers: dict | None = None
-    ) -> Iterator[requests.Response]:
-        """A good answer, its body not yet read; redirects are followed within `origins` only."""
-        for _ in range(_REDIRECTS):
+    def get(
+        self, url: str, origins: tuple[str, ...], headers: Mapping[str, str] | None = None
+    ) -> Iterator[Response]:
+        """Request a URL and yield the response, its body not yet read.
+
+        Args:
+            url: what to request.
+            origins: the only ones to which redirects are followed, such as "https://host".
+            headers: sent besides the client's own.
+
+        Raises:
+            PermanentError, RetryableError: if the status is no success, or a redirect is refused.
+        """
+        for _ in range(_MAX_REDIRECTS):
             response = self._session.get(
                 url,
                 headers=headers,
@@ -105,57 +127,72 @@ class HttpClient:
                 timeout=(_CONNECT_TIMEOUT, _STALL_TIMEOUT),
             )
             with response:
-                if response.is_redirect:
-                    try:
-                        url = urljoin(url, response.headers["Location"])
-                        origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
-                    except ValueError as error:
-                        raise PermanentError(
-                            "bad", f"redirected to no address ({error})"
-                        ) from error
-                    if origin not in origins:
-                        raise PermanentError("bad", f"redirected to {origin}, which is not asked")
-                    continue
-                _check_status(response)
-                yield response
-                return
-        raise PermanentError("bad", f"more than {_REDIRECTS} redirects")
+                if not response.is_redirect:
+                    _check_status(response)
+                    yield response
+                    return
+                url = _redirect_target(url, response, origins)
+        raise PermanentError("bad", f"more than {_MAX_REDIRECTS} redirects")
+
+
+def _redirect_target(url: str, response: Response, origins: tuple[str, ...]) -> str:
+    try:
+        target = urljoin(url, response.headers["Location"])
+        parts = urlsplit(target)
+    except ValueError as error:
+        raise PermanentError("bad", f"redirected to no address ({error})") from error
+    origin = f"{parts.scheme}://{parts.netloc}"
+    if origin not in origins:
+        raise PermanentError("bad", f"redirected to {origin}, which is not allowed")
+    return target
 
 
 def save_body(
-    response: requests.Response,
-    file: BinaryIO,
-    largest: int,
+    response: Response,
+    file: IO[bytes],
+    max_bytes: int,
     deadline: float = float("inf"),
     bar: tqdm | None = None,
 ) -> None:
-    """Copy an answer's body to a file as it comes, and see that it is whole."""
+    """Write the body of a response to a file as it arrives, and check that it is complete.
+
+    Args:
+        response: its body not yet read.
+        file: opened for writing.
+        max_bytes: a longer body is refused.
+        deadline: on the monotonic clock, in seconds.
+        bar: updated by the bytes written.
+
+    Raises:
+        PermanentError: if the body is too long.
+        RetryableError: if it is shorter than announced, or late.
+    """
     copied, length = 0, response.headers.get("Content-Length")
-    # read1 answers with what has come; read would wait for more, however slowly it drips.
+    # read1 returns what has arrived; read would wait for more, however slowly it drips.
     while chunk := response.raw.read1(2**16):
         file.write(chunk)
         copied += len(chunk)
         if bar is not None:
             bar.update(len(chunk))
-        if copied > largest:
-            raise PermanentError("bad", f"larger than {largest} bytes")
+        if copied > max_bytes:
+            raise PermanentError("bad", f"larger than {max_bytes} bytes")
         if time.monotonic() > deadline:
-            raise RetryableError("came too slowly")
+            raise RetryableError("arrived too slowly")
     if length is not None and copied < int(length):
         raise RetryableError(f"cut after {copied} of {length} bytes")
 
 
-def _check_status(response: requests.Response) -> None:
+def _check_status(response: Response) -> None:
     status = response.status_code
     if status in (404, 410):
         raise PermanentError("gone", f"answered {status}")
-    if status in _LATER:
+    if status in _RETRYABLE_STATUSES:
         raise RetryableError(f"answered {status}", _retry_after(response))
     if status not in (200, 206, 416):
         raise PermanentError("bad", f"answered {status}")
 
 
-def _retry_after(response: requests.Response) -> float | None:
+def _retry_after(response: Response) -> float | None:
     text = response.headers.get("Retry-After")
     if text is None:
         return None
@@ -166,7 +203,7 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def _reason(error: Exception) -> str:
-    """A network error in a few words: they nest, and name our objects."""
+    """Describe a network error in a few words; its own text nests, and names our objects."""
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return "timed out"
     if isinstance(error, requests.ConnectionError):

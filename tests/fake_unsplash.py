@@ -1,9 +1,9 @@
-"""A stand-in for the servers of the Unsplash data set, on loopback, that misbehaves on purpose.
+"""A fake of the Unsplash servers, on the loopback interface, that misbehaves on purpose.
 
-    python scripts/loopback.py COUNT LATENCY    prints its address, serves until its input ends
+    python tests/fake_unsplash.py COUNT LATENCY    prints its address, serves until stdin ends
 
-Used by the tests, `bench.py` and `soak.py`. No photo of anybody is in it: the pictures are random
-blobs of color, made when asked for.
+Used by the tests, the benchmarks and the stress test of resuming. It holds no real photo: images
+are random color blobs, generated on request.
 """
 
 import csv
@@ -26,19 +26,25 @@ from PIL import Image, ImageOps
 from colorize.data.unsplash.download import Hosts
 
 COLUMNS = (
-    *("photo_id", "photo_url", "photo_image_url", "photo_width", "photo_height"),
-    *("photo_description", "photographer_username"),
-    *("photographer_first_name", "photographer_last_name"),
+    "photo_id",
+    "photo_url",
+    "photo_image_url",
+    "photo_width",
+    "photo_height",
+    "photo_description",
+    "photographer_username",
+    "photographer_first_name",
+    "photographer_last_name",
 )
 
 
 @functools.cache
-def picture(seed: str, width: int, height: int, kind: str = "good") -> bytes:
-    """A JPEG of random blobs; the same for the same arguments."""
+def make_jpeg(seed: str, width: int, height: int, kind: str = "good") -> bytes:
+    """Encode a JPEG of random blobs; the same for the same arguments."""
     rng = np.random.default_rng(int.from_bytes(seed.encode(), "big"))
     coarse = Image.fromarray(rng.integers(0, 256, (8, 12, 3), dtype=np.uint8))
     photo = coarse.resize((width, height), Image.Resampling.BICUBIC)
-    if kind == "grey":
+    if kind == "gray":
         photo = photo.convert("L").convert("RGB")
     if kind == "toned":
         photo = ImageOps.colorize(photo.convert("L"), (30, 15, 5), (255, 240, 205))
@@ -49,29 +55,30 @@ def picture(seed: str, width: int, height: int, kind: str = "good") -> bytes:
     return file.getvalue()
 
 
-class Loopback:
+class FakeUnsplash:
     """The servers, in threads of this process; a context manager.
 
     Attributes:
-        kinds: what is special about a photo, by id: "grey", "toned", "mirrored:ID", or a fault,
-            see `_Handler`.
-        asked: how often each path was asked for.
-        at_once: the most requests under way at a time.
+        kinds: what is special about a photo, by id: "gray", "toned", "mirrored:ID", or a fault,
+            see `_Handler._photo`.
+        requests: number of requests by path.
+        max_concurrent: the largest number of requests in progress at a time.
+        archive_fault: what is wrong with the archive: "cut", "tenth", "no range".
     """
 
     def __init__(self, count: int, kinds: Mapping[str, str] | None = None, latency: float = 0.0):
         self.ids = [f"id-{number:05}" for number in range(count)]
         self.kinds, self.latency = dict(kinds or {}), latency
-        self.asked: Counter[str] = Counter()
-        self.at_once = self._under_way = 0
+        self.requests: Counter[str] = Counter()
+        self.max_concurrent = self._in_progress = 0
         self.archive_fault = ""
         self._lock = threading.Lock()
         self.server = _Server(("127.0.0.1", 0), _Handler)
-        self.server.loopback = self
+        self.server.fake = self
         self.origin = f"http://127.0.0.1:{self.server.server_address[1]}"
         self.hosts = Hosts(self.origin + "/data/{version}", (self.origin,), self.origin)
 
-    def __enter__(self) -> "Loopback":
+    def __enter__(self) -> "FakeUnsplash":
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -80,7 +87,7 @@ class Loopback:
         self.server.server_close()
 
     def row(self, photo_id: str) -> dict[str, str]:
-        """A row of the catalogue; the description is one of the difficult ones."""
+        """Make a row of the catalog, with a description that is hard to parse."""
         number = int(photo_id[-5:])
         return {
             "photo_id": photo_id,
@@ -94,8 +101,8 @@ class Loopback:
             "photographer_last_name": str(number % 97),
         }
 
-    def catalogue(self, delimiter: str = "\t", columns: tuple[str, ...] = COLUMNS) -> str:
-        """The whole catalogue as text."""
+    def catalog(self, delimiter: str = "\t", columns: tuple[str, ...] = COLUMNS) -> str:
+        """Format the whole catalog as text."""
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, extrasaction="ignore", delimiter=delimiter)
         writer.writeheader()
@@ -104,18 +111,18 @@ class Loopback:
 
     @functools.cached_property
     def archive(self) -> bytes:
-        """The data set's archive, with other files around the catalogue."""
+        """The data set's archive, with other files around the catalog."""
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("lite/keywords.tsv000", "photo_id\tkeyword\n")
-            archive.writestr("lite/photos.tsv000", self.catalogue())
+            archive.writestr("lite/photos.tsv000", self.catalog())
             archive.writestr("lite/TERMS.md", random.Random(0).randbytes(300_000))
         return file.getvalue()
 
-    def photos_asked(self) -> Counter[str]:
-        """How often each photo was asked for, by id."""
-        found = ((re.fullmatch(r"/photo-(.+)", path), n) for path, n in self.asked.items())
-        return Counter({match[1]: n for match, n in found if match})
+    def photo_requests(self) -> Counter[str]:
+        """Count the requests for each photo, by id."""
+        matches = ((re.fullmatch(r"/photo-(.+)", path), n) for path, n in self.requests.items())
+        return Counter({match[1]: n for match, n in matches if match})
 
 
 class _Server(ThreadingHTTPServer):
@@ -127,7 +134,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers; what a photo's kind means stands in `_photo`."""
+    """Serves the archive and the photos."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # headers and body are two writes
@@ -136,36 +143,36 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        here = self.server.loopback
+        fake = self.server.fake
         path = urlsplit(self.path).path
-        with here._lock:
-            here.asked[path] += 1
-            here._under_way += 1
-            here.at_once = max(here.at_once, here._under_way)
+        with fake._lock:
+            fake.requests[path] += 1
+            fake._in_progress += 1
+            fake.max_concurrent = max(fake.max_concurrent, fake._in_progress)
         try:
-            time.sleep(here.latency)
+            time.sleep(fake.latency)
             if path.startswith("/data/"):
                 self._send(b"", 302, {"Location": "/archive.zip"})
             elif path == "/archive.zip":
-                self._archive(here)
+                self._archive(fake)
             else:
                 photo_id = path.removeprefix("/photo-").removeprefix("/moved-")
-                self._photo(here, photo_id, here.asked[path])
+                self._photo(fake, photo_id, fake.requests[path])
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
         finally:
-            with here._lock:
-                here._under_way -= 1
+            with fake._lock:
+                fake._in_progress -= 1
 
-    def _photo(self, here: Loopback, photo_id: str, times: int) -> None:
-        kind, _, argument = here.kinds.get(photo_id, "good").partition(":")
+    def _photo(self, fake: FakeUnsplash, photo_id: str, times: int) -> None:
+        kind, _, argument = fake.kinds.get(photo_id, "good").partition(":")
         query = parse_qs(urlsplit(self.path).query)
         width = int(query["w"][0])
         landscape = int(photo_id[-5:]) % 3
         height = width * 2 // 3 if landscape else width * 3 // 2
         jpeg = {"Content-Type": "image/jpeg"}
         seed = argument if kind == "mirrored" else photo_id
-        body = picture(seed, width, height, kind)
+        body = make_jpeg(seed, width, height, kind)
         if kind == "busy" and times == 1:
             self._send(b"", 429, {"Retry-After": argument or "1"})
         elif kind == "heals" and times <= 2:
@@ -200,8 +207,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(body, 200, jpeg)
 
-    def _archive(self, here: Loopback) -> None:
-        body, fault = here.archive, here.archive_fault
+    def _archive(self, fake: FakeUnsplash) -> None:
+        body, fault = fake.archive, fake.archive_fault
         zipped = {"Content-Type": "application/zip", "ETag": '"one"'}
         begin = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if self.headers.get("If-Range", '"one"') != '"one"' or "no range" in fault:
@@ -212,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(b"", 416, {"Content-Range": f"bytes */{len(body)}"})
             return
         rest = body[first:]
-        # Each answer ends after a third, or a tenth, of the whole.
+        # Each response ends after a third, or a tenth, of the whole.
         pieces = 3 if "cut" in fault else 10 if "tenth" in fault else 1
         sent = rest[: len(body) // pieces + 1]
         self._send(sent, 206 if begin else 200, zipped, length=len(rest))
@@ -237,8 +244,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    with Loopback(int(sys.argv[1]), latency=float(sys.argv[2])) as servers:
-        for number, name in enumerate(servers.ids):
-            picture(name, *((480, 320) if number % 3 else (320, 480)))  # made before they are asked
-        print(servers.origin, flush=True)
+    with FakeUnsplash(int(sys.argv[1]), latency=float(sys.argv[2])) as fake:
+        for number, name in enumerate(fake.ids):
+            make_jpeg(name, *((480, 320) if number % 3 else (320, 480)))  # before any request
+        print(fake.origin, flush=True)
         sys.stdin.read()

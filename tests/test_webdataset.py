@@ -1,4 +1,4 @@
-"""Shards: what is in them, and who reads which photo."""
+"""Shards: their contents, and which process reads which photo."""
 
 import dataclasses
 import hashlib
@@ -26,12 +26,14 @@ from colorize.data.dataset import RgbDataset, read_crop
 from colorize.data.folder import PhotoRecord
 from colorize.data.manifest import Manifest
 from colorize.data.prepare import prepare
+from colorize.data.shard_writer import write_shards
 from colorize.data.webdataset import (
-    ShardDataset,
+    EvalShards,
+    ShardLoader,
+    TrainingShards,
     has_shards,
     run_shard_loaders,
-    shard_loader,
-    write_shards,
+    shard_eval_loader,
 )
 from colorize.io.image import write_photo
 from colorize.presets import PRESETS
@@ -49,11 +51,11 @@ def made(tmp_path_factory):
     """A prepared folder with photos of odd names, and its shards of at most five photos."""
     root = tmp_path_factory.mktemp("made")
     number = 0
-    for part, count in COUNTS.items():
+    for split, count in COUNTS.items():
         names = [*ODD, *(f"{i:02d}.jpg" for i in range(count))][:count]
         for name in names:
             number += 1
-            write_photo(make_photo(seed=number), root / "source" / part / name)
+            write_photo(make_photo(seed=number), root / "source" / split / name)
     prepare([root / "source"], root / "prepared", progress=False)
     write_shards(root / "prepared", root / "shards", photos_per_shard=5, progress=False)
     return root
@@ -69,10 +71,10 @@ def webdataset():
     return pytest.importorskip("webdataset")
 
 
-def good(made, part):
-    """The photos of a part in the order of the shards."""
+def good(made, split):
+    """The photos of a split in the order of the shards."""
     entries = Manifest(made / "prepared").entries.values()
-    entries = [entry for entry in entries if (entry.state, entry.part) == ("good", part)]
+    entries = [entry for entry in entries if (entry.state, entry.split) == ("good", split)]
     return sorted(entries, key=lambda entry: hashlib.sha256(entry.id.encode()).hexdigest())
 
 
@@ -95,10 +97,10 @@ def digest(crop):
 
 
 def test_shards_are_plain_tars_in_webdatasets_layout(made):
-    for part, sizes in (("train", [5, 5, 5, 5, 4]), ("val", [5, 2]), ("test", [3])):
-        entries = good(made, part)
-        paths = [made / "shards" / f"{part}-{number:06d}.tar" for number in range(len(sizes))]
-        assert len(entries) == COUNTS[part] == sum(sizes)
+    for split, sizes in (("train", [5, 5, 5, 5, 4]), ("val", [5, 2]), ("test", [3])):
+        entries = good(made, split)
+        paths = [made / "shards" / f"{split}-{number:06d}.tar" for number in range(len(sizes))]
+        assert len(entries) == COUNTS[split] == sum(sizes)
         for path, size in zip(paths, sizes, strict=True):
             with tarfile.open(path) as tar:
                 members = tar.getmembers()
@@ -111,8 +113,8 @@ def test_shards_are_plain_tars_in_webdatasets_layout(made):
                 assert not {".", "/"} & set(key) and unquote(key) == entry.id
                 assert data[2 * number] == (made / "prepared" / entry.file).read_bytes()
                 assert json.loads(data[2 * number + 1]) == {
-                    **{"id": entry.id, "photographer": "", "part": part},
-                    **{"width": 80, "height": 60, "sha256": entry.sha256},
+                    **{"id": entry.id, "photographer": "", "split": split},
+                    **{"width": 80, "height": 60, "sha256": entry.facts.sha256},
                 }
                 for member in (jpg, about):
                     assert (member.mtime, member.uid, member.gid, member.uname) == (0, 0, 0, "")
@@ -120,18 +122,18 @@ def test_shards_are_plain_tars_in_webdatasets_layout(made):
             del entries[:size]
 
 
-def test_the_index_tells_of_every_shard(made):
+def test_the_index_lists_every_shard(made):
     rows = json.loads((made / "shards" / "index.json").read_text())["shards"]
     files = contents(made / "shards")
-    assert [row["name"] for row in rows] == sorted(files.keys() - {"index.json"}, key=by_part)
+    assert [row["name"] for row in rows] == sorted(files.keys() - {"index.json"}, key=by_split)
     for row in rows:
         assert row["sha256"] == hashlib.sha256(files[row["name"]]).hexdigest()
-        assert row["min_side"] == 60 and row["name"].startswith(row["part"])
-    for part, count in COUNTS.items():
-        assert sum(row["photos"] for row in rows if row["part"] == part) == count
+        assert row["min_side"] == 60 and row["name"].startswith(row["split"])
+    for split, count in COUNTS.items():
+        assert sum(row["photos"] for row in rows if row["split"] == split) == count
 
 
-def by_part(name):
+def by_split(name):
     return list(COUNTS).index(name.split("-")[0]), name
 
 
@@ -143,11 +145,15 @@ def test_the_same_photos_give_the_same_bytes(made, prepared, tmp_path):
     (prepared / "manifest.csv").write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
     paths = write_shards(prepared, tmp_path / "again", photos_per_shard=5, progress=False)
     assert contents(tmp_path / "again") == contents(made / "shards")
-    assert {part: len(names) for part, names in paths.items()} == {"train": 5, "val": 2, "test": 1}
+    assert {split: len(names) for split, names in paths.items()} == {
+        "train": 5,
+        "val": 2,
+        "test": 1,
+    }
     assert all(path.is_file() for names in paths.values() for path in names)
 
 
-def test_a_stopped_run_goes_on_and_only_writes_what_is_missing_or_another(made, tmp_path):
+def test_an_interrupted_call_resumes_and_only_writes_missing_or_different_shards(made, tmp_path):
     out = copytree(made / "shards", tmp_path / "shards")
     (out / "index.json").unlink()
     (out / "train-000001.tar").unlink()
@@ -161,14 +167,14 @@ def test_a_stopped_run_goes_on_and_only_writes_what_is_missing_or_another(made, 
     assert kept == contents(out).keys() - written - {"index.json"}
 
 
-def test_a_photo_that_is_missing_or_another_is_named(prepared, tmp_path):
+def test_a_missing_or_changed_photo_is_named(prepared, tmp_path):
     path = prepared / "photos" / "source" / "val" / "a.b.c.jpg"
     data = path.read_bytes()
     out = tmp_path / "shards"
     write_shards(prepared, out, photos_per_shard=5, progress=False)
     (out / "val-000000.tar").unlink(), (out / "val-000001.tar").unlink()
     for change, reason in (
-        (path.unlink, "is missing; the manifest tells of"),
+        (path.unlink, "is missing; the manifest lists"),
         (partial(path.write_bytes, data[:-1]), f"is another file, of {len(data) - 1} bytes"),
         (partial(path.write_bytes, data[:-1] + b"?"), f"is another file, of {len(data)} bytes"),
     ):
@@ -182,39 +188,43 @@ def test_a_photo_that_is_missing_or_another_is_named(prepared, tmp_path):
     assert (out / "index.json").exists()
 
 
-def test_only_a_settled_folder_becomes_shards(prepared, tmp_path):
+def test_only_a_finalized_folder_becomes_shards(prepared, tmp_path):
     path, out = prepared / "manifest.csv", tmp_path / "shards"
     text = path.read_text()
-    unjudged = text.replace(",train,good,", ",train,new,", 2)
+    unclassified = text.replace(",train,good,", ",train,new,", 2)
     damaged = text.replace(",train,good,", ",train,splendid,", 1)
-    for changed, count in ((unjudged, 2), (damaged, 1)):
+    for changed, count in ((unclassified, 2), (damaged, 1)):
         assert changed != text
         path.write_text(changed)
-        with pytest.raises(ValueError, match=rf"{count} photos are not yet judged.*prepare"):
+        with pytest.raises(ValueError, match=rf"{count} photos are not yet classified.*prepare"):
             write_shards(prepared, out)
     with pytest.raises(ValueError, match=r"nowhere has no manifest\.csv.*colorize prepare"):
         write_shards(tmp_path / "nowhere", out)
-    path.write_text(text.replace(",good,", ",grey,"))
-    with pytest.raises(ValueError, match=r"no good photo .*34 grey"):
+    path.write_text(text.replace(",good,", ",gray,"))
+    with pytest.raises(ValueError, match=r"no good photo .*34 gray"):
         write_shards(prepared, out)
     assert not out.exists() and not (tmp_path / "nowhere").exists()
 
 
-def test_what_is_not_good_and_what_is_too_small_is_left_out(prepared, tmp_path):
+def test_photos_that_are_not_good_or_too_small_are_excluded(prepared, tmp_path):
     path, out = prepared / "manifest.csv", tmp_path / "shards"
     path.write_text(path.read_text().replace(",test,good,", ",,duplicate,"))
     (prepared / "photos" / "source" / "train" / "00.jpg").unlink()
     small = path.read_text().replace("train/00.jpg,80,60,", "train/00.jpg,80,59,")
     path.write_text(small)
     shards = write_shards(prepared, out, min_side=60, progress=False)
-    assert {part: len(paths) for part, paths in shards.items()} == {"train": 1, "val": 1, "test": 0}
+    assert {split: len(paths) for split, paths in shards.items()} == {
+        "train": 1,
+        "val": 1,
+        "test": 0,
+    }
     with tarfile.open(out / "train-000000.tar") as tar:
         assert len(tar.getnames()) == 2 * 23
     with pytest.raises(ValueError, match="no good photo of at least 61 px"):
         write_shards(prepared, tmp_path / "none", min_side=61)
 
 
-def test_shards_of_something_else_are_neither_mixed_in_nor_removed(made, tmp_path):
+def test_shards_of_other_photos_are_neither_mixed_in_nor_removed(made, tmp_path):
     out = copytree(made / "shards", tmp_path / "shards")
     with pytest.raises(ValueError, match=r"holds 5 other tar files, such as train-000001\.tar"):
         write_shards(made / "prepared", out, photos_per_shard=1000, progress=False)
@@ -227,13 +237,13 @@ def test_shards_of_something_else_are_neither_mixed_in_nor_removed(made, tmp_pat
 
 
 def test_evaluation_batches_equal_those_of_the_folder(made, webdataset):
-    for part, count in COUNTS.items():
+    for split, count in COUNTS.items():
         photos = [
-            PhotoRecord(made / "prepared" / entry.file, entry.id, part)
-            for entry in good(made, part)
+            PhotoRecord(made / "prepared" / entry.file, entry.id, split)
+            for entry in good(made, split)
         ]
         for size in (SIZE, 60):
-            loader = shard_loader(made / "shards", part, size, batch_size=4)
+            loader = shard_eval_loader(made / "shards", split, size, batch_size=4)
             batches = list(loader)
             assert len(loader) == len(batches) == -(-count // 4)
             assert all(len(batch) == 4 for batch in batches[:-1])
@@ -245,23 +255,26 @@ READER = f"""
 import hashlib, json, os, sys
 os.cpu_count = lambda: 2  # even where there is but one
 import torch
-from colorize.data.shards import shard_loader
+from colorize.data.webdataset import ShardLoader, TrainingShards, shard_eval_loader
 
-def seen(loader, epoch):
-    loader.sampler.set_epoch(epoch)
-    batches = [batch for batch in loader]
-    assert len(batches) == len(loader)
+def digests(batches):
     crops = [hashlib.sha256(crop.numpy().tobytes()).hexdigest() for b in batches for crop in b]
     return [[len(batch) for batch in batches], crops]
 
-train = shard_loader(sys.argv[1], "train", {SIZE}, 3, augment=True, seed=5, workers=2)
-val = shard_loader(sys.argv[1], "val", {SIZE}, 2, workers=2)
-assert train.num_workers == val.num_workers == 2
-print(json.dumps([seen(train, 0), seen(train, 1), seen(train, 0), seen(val, 0)]))
+def read_epoch(epoch):
+    train.set_epoch(epoch)
+    batches = [example.rgb for example in train]
+    assert len(batches) == len(train)
+    return digests(batches)
+
+train = ShardLoader(TrainingShards(sys.argv[1], {SIZE}, 3, seed=5), workers=2)
+val = shard_eval_loader(sys.argv[1], "val", {SIZE}, 2, workers=2)
+assert train._loader.num_workers == val.num_workers == 2
+print(json.dumps([read_epoch(0), read_epoch(1), read_epoch(0), digests(list(val))]))
 """
 
 
-def test_two_processes_of_two_workers_see_each_photo_exactly_once_an_epoch(made, webdataset):
+def test_two_processes_of_two_workers_read_each_photo_exactly_once_an_epoch(made, webdataset):
     command = [sys.executable, "-c", READER, str(made / "shards")]
     readers = [
         subprocess.Popen(
@@ -272,12 +285,12 @@ def test_two_processes_of_two_workers_see_each_photo_exactly_once_an_epoch(made,
         )
         for rank in range(2)
     ]
-    seen = [json.loads(reader.communicate(timeout=120)[0]) for reader in readers]
+    results = [json.loads(reader.communicate(timeout=120)[0]) for reader in readers]
     orders = []
     for number, epoch in enumerate((0, 1, 0)):
         # Each photo has one crop in an epoch, whoever cuts it: a crop tells its photo.
         names = {digest(crop_of(made, entry, 5, epoch)): entry.id for entry in good(made, "train")}
-        batches, crops = zip(*(told[number] for told in seen), strict=True)
+        batches, crops = zip(*(epochs[number] for epochs in results), strict=True)
         assert list(batches) == [[3] * 4] * 2
         orders.append([[names[crop] for crop in share] for share in crops])
         together = [name for share in orders[-1] for name in share]
@@ -285,7 +298,7 @@ def test_two_processes_of_two_workers_see_each_photo_exactly_once_an_epoch(made,
     assert orders[0] == orders[2]
     assert set(orders[0][0]) != set(orders[1][0]), "a process sees other photos in other epochs"
     val = [read_crop(made / "prepared" / entry.file, 80, 60, SIZE) for entry in good(made, "val")]
-    assert Counter(map(digest, val)) == Counter(crop for told in seen for crop in told[3][1])
+    assert Counter(map(digest, val)) == Counter(crop for epochs in results for crop in epochs[3][1])
 
 
 def crop_of(made, entry, seed, epoch):
@@ -299,24 +312,38 @@ class Readers:
 
     def __init__(self, made, monkeypatch):
         self.made, self.patch = made, monkeypatch
-        id_of = lambda self, sample, epoch: json.loads(sample["json"])["id"]  # noqa: E731
-        monkeypatch.setattr(ShardDataset, "_crop", id_of)
+        read_id = lambda self, sample, *args: json.loads(sample["json"])["id"]  # noqa: E731
+        monkeypatch.setattr(TrainingShards, "_example", read_id)
+        monkeypatch.setattr(EvalShards, "_crop", read_id)
 
-    def read(self, processes, workers, batch_size, epoch=0, part="train", augment=True, seed=0):
-        """The ids by process and worker."""
+    def train(self, processes, workers, batch_size, epoch=0, seed=0):
+        """The ids by process and worker, in training."""
+
+        def make():
+            dataset = TrainingShards(self.made / "shards", SIZE, batch_size, seed=seed)
+            dataset.set_epoch(epoch)
+            return dataset
+
+        return self._read(processes, workers, make)
+
+    def val(self, processes, workers, batch_size):
+        """The ids by process and worker, in validation."""
+        make = lambda: EvalShards(self.made / "shards", "val", SIZE, batch_size)  # noqa: E731
+        return self._read(processes, workers, make)
+
+    def _read(self, processes, workers, make):
         self.patch.setenv("WORLD_SIZE", str(processes))
-        seen = []
+        ids = []
         for rank in range(processes):
             self.patch.setenv("RANK", str(rank))
-            dataset = ShardDataset(self.made / "shards", part, SIZE, batch_size, augment, seed)
-            dataset.set_epoch(epoch)
-            seen.append([])
+            dataset = make()
+            ids.append([])
             for worker in range(workers):
                 info = SimpleNamespace(id=worker, num_workers=workers)
                 self.patch.setattr(module, "get_worker_info", lambda info=info: info)
-                seen[-1].append(list(dataset))
-            assert sum(map(len, seen[-1])) == len(dataset)
-        return seen
+                ids[-1].append(list(dataset))
+            assert sum(map(len, ids[-1])) == len(dataset)
+        return ids
 
 
 @pytest.fixture
@@ -329,12 +356,10 @@ def readers(made, monkeypatch, webdataset):
 def test_processes_get_equal_batches_and_no_photo_comes_twice(readers, processes, workers):
     ids = {entry.id for entry in good(readers.made, "train")}
     for batch_size in (1, 2, 3, 4):
-        seen = readers.read(processes, workers, batch_size)
-        share = 24 // (processes * batch_size) * batch_size
-        assert [sum(map(len, rank_and_world_size)) for rank_and_world_size in seen] == [
-            share
-        ] * processes
-        pieces = [piece for rank_and_world_size in seen for piece in rank_and_world_size]
+        shares = readers.train(processes, workers, batch_size)
+        expected = 24 // (processes * batch_size) * batch_size
+        assert [sum(map(len, share)) for share in shares] == [expected] * processes
+        pieces = [piece for share in shares for piece in share]
         assert all(len(piece) % batch_size == 0 for piece in pieces), "only full batches"
         together = [name for piece in pieces for name in piece]
         assert len(together) == len(set(together)) and set(together) <= ids
@@ -344,19 +369,17 @@ def test_processes_get_equal_batches_and_no_photo_comes_twice(readers, processes
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 9])
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_evaluation_sees_each_photo_exactly_once_whatever_the_numbers(readers, processes, workers):
+def test_evaluation_reads_each_photo_exactly_once_whatever_the_numbers(readers, processes, workers):
     for batch_size in (1, 2, 4, 30):
-        seen = readers.read(processes, workers, batch_size, part="val", augment=False)
-        together = [
-            name for rank_and_world_size in seen for piece in rank_and_world_size for name in piece
-        ]
+        shares = readers.val(processes, workers, batch_size)
+        together = [name for share in shares for piece in share for name in piece]
         assert together == [entry.id for entry in good(readers.made, "val")]
 
 
 def test_each_epoch_has_its_order_and_drops_another_rest(readers):
-    orders = [readers.read(1, 1, 5, epoch)[0][0] for epoch in range(40)]
-    assert orders[3] == readers.read(1, 1, 5, epoch=3)[0][0]
-    assert orders[3] != readers.read(1, 1, 5, epoch=3, seed=1)[0][0]
+    orders = [readers.train(1, 1, 5, epoch)[0][0] for epoch in range(40)]
+    assert orders[3] == readers.train(1, 1, 5, epoch=3)[0][0]
+    assert orders[3] != readers.train(1, 1, 5, epoch=3, seed=1)[0][0]
     assert len(set(map(tuple, orders))) == 40
     ids = {entry.id for entry in good(readers.made, "train")}
     dropped = Counter(name for order in orders for name in ids - set(order))
@@ -374,16 +397,16 @@ def test_each_epoch_has_its_order_and_drops_another_rest(readers):
 
 
 def test_each_epoch_has_its_order_of_shards(readers, monkeypatch):
-    monkeypatch.setattr(module, "_MIXED", 1)  # photos in the order in which they are read
+    monkeypatch.setattr(module, "_SHUFFLE_BUFFER", 1)  # photos in the order in which they are read
     line = [entry.id for entry in good(readers.made, "train")]
     followers = set()
     for epoch in range(40):
-        shards = [line.index(name) // 5 for name in readers.read(1, 1, 1, epoch)[0][0]]
+        shards = [line.index(name) // 5 for name in readers.train(1, 1, 1, epoch)[0][0]]
         followers |= {(before, after) for before, after in pairwise(shards) if before != after}
     assert len(followers) > 10, "of 20; were the order the same, there would be 5"
 
 
-def test_torchs_process_group_is_asked_first(monkeypatch):
+def test_torchs_process_group_takes_precedence(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert rank_and_world_size() == (1, 2)
@@ -397,40 +420,43 @@ def test_torchs_process_group_is_asked_first(monkeypatch):
 
 
 def test_a_trainer_learns_from_shards(made, tmp_path, webdataset):
-    settings = {"model_kwargs": {"depth": 3, "base_channels": 4}, "size": SIZE, "batch_size": 4}
+    settings = {
+        "model_kwargs": {"depth": 3, "base_channels": 4},
+        "crop_size": SIZE,
+        "batch_size": 4,
+    }
     config = dataclasses.replace(PRESETS["unet_gan"], epochs=2, **settings)
     trainer = open_run(config, tmp_path, "cpu")
-    train = shard_loader(made / "shards", "train", SIZE, 4, augment=True)
-    history = trainer.fit(train, shard_loader(made / "shards", "val", SIZE, 4), progress=False)
+    train = ShardLoader(TrainingShards(made / "shards", SIZE, 4))
+    history = trainer.fit(train, shard_eval_loader(made / "shards", "val", SIZE, 4), progress=False)
     assert [record["steps"] for record in history] == [6, 12]
     assert int(train.dataset._epoch) == 1, "the trainer sets the epoch"
 
 
-@pytest.mark.parametrize("preset", ["unet_gan", "colorful"])
+@pytest.mark.parametrize("preset", ["unet_gan", "zhang2016"])
 def test_the_command_trains_on_shards_as_python_does(made, tmp_path, webdataset, preset, capsys):
-    args = {"size": SIZE, "batch_size": 4, "grad_accum_steps": 2, "seed": 3, "epochs": 2}
+    args = {"crop_size": SIZE, "batch_size": 4, "grad_accum_steps": 2, "seed": 3, "epochs": 2}
     network = {"depth": 3, "base_channels": 4}
-    if preset == "colorful":
+    if preset == "zhang2016":
         network = {"encoder_name": "resnet18", "width": 8, "encoder_weights": None}
     words = ["--workers=0", "--device=cpu"]
     words += [f"--{name.replace('_', '-')}={value}" for name, value in args.items()]
     words += [f"--model-arg={name}={json.dumps(value)}" for name, value in network.items()]
-    places = ["--data", str(made / "shards"), "--out", str(tmp_path / "a")]
+    places = ["--data", str(made / "shards"), "-o", str(tmp_path / "a")]
     assert main(["train", preset, *places, *words]) == 0
     assert "colorize evaluate" in capsys.readouterr().out
 
     network = PRESETS[preset].model_kwargs | network
     config = dataclasses.replace(PRESETS[preset], model_kwargs=network, **args)
     trainer = open_run(config, tmp_path / "b", "cpu")
-    how = {"augment": True, "seed": 3, "grad_accum_steps": 2}
-    train = shard_loader(made / "shards", "train", SIZE, 2, **how)
-    trainer.fit(train, shard_loader(made / "shards", "val", SIZE, 2), progress=False)
+    train = ShardLoader(TrainingShards(made / "shards", SIZE, 2, seed=3, grad_accum_steps=2))
+    trainer.fit(train, shard_eval_loader(made / "shards", "val", SIZE, 2), progress=False)
     theirs = torch.load(tmp_path / "a" / "last.pt", weights_only=True)["model"]
     for name, ours in trainer.model.state_dict().items():
         assert torch.equal(ours, theirs[name]), name
 
 
-def test_the_batches_of_a_run_are_shared_out(made, webdataset, monkeypatch):
+def test_the_batches_of_a_run_are_shared_among_processes(made, webdataset, monkeypatch):
     monkeypatch.setattr(module, "world_size", lambda: 2)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
@@ -438,8 +464,8 @@ def test_the_batches_of_a_run_are_shared_out(made, webdataset, monkeypatch):
         PRESETS["unet_gan"], crop_size=SIZE, batch_size=8, grad_accum_steps=2
     )
     train, val = run_shard_loaders(made / "shards", config)
-    assert train.batch_size == val.batch_size == 2
-    train.sampler.set_epoch(0, 1)  # a step, of two batches, is behind
+    assert train.dataset.batch_size == val.batch_size == 2
+    train.set_epoch(0, 1)  # a step, of two batches, is skipped
     assert len(list(train)) == len(train) - 2
 
 
@@ -453,57 +479,53 @@ def test_a_folder_with_another_index_is_a_folder_of_photos(tmp_path, text):
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker")
 @pytest.mark.parametrize("workers", [0, 2, 3])
-def test_an_epoch_that_goes_on_gives_the_batches_that_are_left(
-    made, webdataset, workers, monkeypatch
-):
+def test_a_resumed_epoch_yields_the_remaining_batches(made, webdataset, workers, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    loader = shard_loader(made / "shards", "train", SIZE, 3, True, workers=workers)
-    loader.sampler.set_epoch(1)
-    whole = list(loader)
+    loader = ShardLoader(TrainingShards(made / "shards", SIZE, 3), workers)
+    loader.set_epoch(1)
+    whole = [example.rgb for example in loader]
     assert len(whole) == 8  # which three readers share as 2, 3 and 3
     for start in range(9):
-        loader.sampler.set_epoch(1, start)
-        rest = list(loader)
+        loader.set_epoch(1, start)
+        rest = [example.rgb for example in loader]
         assert len(rest) == 8 - start
         assert all(torch.equal(a, b) for a, b in zip(rest, whole[start:], strict=True))
-    twofold = shard_loader(made / "shards", "train", SIZE, 3, True, workers=workers, accumulate=2)
-    twofold.sampler.set_epoch(1, 3)
-    assert torch.equal(torch.cat(list(twofold)), torch.cat(whole[6:]))
+    twofold = ShardLoader(TrainingShards(made / "shards", SIZE, 3, grad_accum_steps=2), workers)
+    twofold.set_epoch(1, 3)
+    assert torch.equal(torch.cat([example.rgb for example in twofold]), torch.cat(whole[6:]))
 
 
 def test_photos_marked_test_are_refused_in_training(made, webdataset):
-    for make in (shard_loader, ShardDataset):
-        with pytest.raises(ValueError, match="marked test must not be trained on"):
-            make(made / "shards", "test", SIZE, 1, augment=True)
-    assert len(shard_loader(made / "shards", "test", SIZE, 1)) == 3
+    with pytest.raises(ValueError, match="marked test must not be trained on"):
+        TrainingShards(made / "shards", SIZE, 1, split="test")
+    assert len(shard_eval_loader(made / "shards", "test", SIZE, 1)) == 3
 
 
-def test_what_cannot_be_read_is_said_before_the_first_batch(
-    made, tmp_path, monkeypatch, webdataset
-):
+def test_invalid_shards_are_refused_before_the_first_batch(made, tmp_path, monkeypatch, webdataset):
     shards = made / "shards"
     for arguments, message in (
-        ((shards, "vla", SIZE, 1), "no photos of the part 'vla'"),
+        ((shards, "vla", SIZE, 1), "no photos of the split 'vla'"),
         ((shards, "val", 61, 1), r"a side of 60 px, too small for a crop of 61 px: .*min_side"),
         ((tmp_path, "val", SIZE, 1), r"index\.json cannot be read .*colorize shard"),
         (("nothing://here", "val", SIZE, 1), r"index\.json cannot be read .*colorize shard"),
-        ((shards, "train", SIZE, 25, True), r"24 training photos .* a batch of 25 .*at most 24"),
     ):
         with pytest.raises(ValueError, match=message):
-            shard_loader(*arguments)
+            shard_eval_loader(*arguments)
+    with pytest.raises(ValueError, match=r"24 training photos .* a batch of 25 .*at most 24"):
+        TrainingShards(shards, SIZE, 25)
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ValueError, match=r"a batch of 9 in each of 3 processes: .*at most 8"):
-        shard_loader(shards, "train", SIZE, 9, augment=True)
+        TrainingShards(shards, SIZE, 9)
     monkeypatch.setitem(sys.modules, "webdataset", None)
     with pytest.raises(ImportError, match=r"pip install 'colorize-photos\[shards\]'"):
-        shard_loader(shards, "val", SIZE, 1)
+        shard_eval_loader(shards, "val", SIZE, 1)
 
 
-def test_a_shard_with_too_few_photos_or_a_broken_one_is_named(made, tmp_path, webdataset):
+def test_a_shard_with_too_few_or_broken_photos_is_named(made, tmp_path, webdataset):
     out = copytree(made / "shards", tmp_path / "shards")
     edit_index(out, lambda row: row.update(photos=row["photos"] + 1))
     with pytest.raises(ValueError, match=r"val-000000\.tar holds 5 photos, fewer than index\.json"):
-        list(shard_loader(out, "val", SIZE, 4))
+        list(shard_eval_loader(out, "val", SIZE, 4))
     with tarfile.open(out / "test-000000.tar") as tar:
         at, key = tar.getmembers()[0].offset_data, unquote(tar.getnames()[0])
     edit_index(out, lambda row: row.update(photos=row["photos"] - 1))
@@ -511,24 +533,24 @@ def test_a_shard_with_too_few_photos_or_a_broken_one_is_named(made, tmp_path, we
     data[at : at + 600] = bytes(600)
     (out / "test-000000.tar").write_bytes(data)
     with pytest.raises(ValueError, match=rf"{key.removesuffix('.jpg')}.* in file:.*test-000000"):
-        list(shard_loader(out, "test", SIZE, 4))
+        list(shard_eval_loader(out, "test", SIZE, 4))
 
 
 def test_a_folder_may_have_any_name(made, tmp_path, webdataset):
     out = copytree(made / "shards", tmp_path / "pipe: 100% #1?" / "ü")
-    batches = [list(shard_loader(shards, "val", SIZE, 7)) for shards in (out, made / "shards")]
+    batches = [list(shard_eval_loader(shards, "val", SIZE, 7)) for shards in (out, made / "shards")]
     assert torch.equal(*map(torch.cat, batches))
 
 
-def test_one_index_can_tell_of_several_folders(made, tmp_path, webdataset):
+def test_one_index_can_list_several_folders(made, tmp_path, webdataset):
     rows = []
     for name in ("one", "two"):
         copytree(made / "shards", tmp_path / name)
         edit_index(tmp_path / name, lambda row, name=name: row.update(name=f"{name}/{row['name']}"))
         rows += json.loads((tmp_path / name / "index.json").read_text())["shards"]
     (tmp_path / "index.json").write_text(json.dumps({"shards": rows}))
-    batches = list(shard_loader(tmp_path, "val", SIZE, 7))
-    (single,) = shard_loader(made / "shards", "val", SIZE, 7)
+    batches = list(shard_eval_loader(tmp_path, "val", SIZE, 7))
+    (single,) = shard_eval_loader(made / "shards", "val", SIZE, 7)
     assert len(batches) == 2 and all(torch.equal(batch, single) for batch in batches)
 
 
@@ -542,8 +564,15 @@ def test_shards_are_read_from_a_url(made, webdataset):
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        there = torch.cat(list(shard_loader(f"{url}/shards/", "val", SIZE, 4)))
+        there = torch.cat(list(shard_eval_loader(f"{url}/shards/", "val", SIZE, 4)))
         with pytest.raises(ValueError, match=r"index\.json cannot be read"):
-            shard_loader(f"{url}/nowhere", "val", SIZE, 4)
+            shard_eval_loader(f"{url}/nowhere", "val", SIZE, 4)
         server.shutdown()
-    assert torch.equal(there, torch.cat(list(shard_loader(made / "shards", "val", SIZE, 4))))
+    assert torch.equal(there, torch.cat(list(shard_eval_loader(made / "shards", "val", SIZE, 4))))
+
+
+def test_an_index_with_old_names_is_read(made, tmp_path, webdataset):
+    out = copytree(made / "shards", tmp_path / "shards")
+    edit_index(out, lambda row: row.update(part=row.pop("split")))  # as version 0.1 wrote it
+    batches = [list(shard_eval_loader(shards, "val", SIZE, 7)) for shards in (out, made / "shards")]
+    assert torch.equal(*map(torch.cat, batches))

@@ -1,4 +1,4 @@
-"""Color black-and-white photos: every classic method, trained, measured and shown alike."""
+"""Colorize black-and-white photos: classic methods, trained and evaluated alike."""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from colorize.presets import PRESETS as PRESETS
     from colorize.trainers import open_run as open_run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Loaded when first used, so that `import colorize` and `colorize --help` are quick.
 _HOMES = {

@@ -13,12 +13,12 @@ from torchvision.models import ResNet, ResNet18_Weights
 from torchvision.models._api import register_model
 from torchvision.models.resnet import BasicBlock
 
-import colorize.data.unsplash.catalog as catalogue
+import colorize.data.unsplash.catalog as catalog
 import colorize.data.unsplash.download as unsplash
 from colorize.data.folder import PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.io.image import write_photo
-from colorize.models import create_model, pretrained
+from colorize.models import ColorizationModel, create_model, pretrained
 from colorize.trainers import open_run
 
 
@@ -49,7 +49,7 @@ def _repeatable():
     torch.set_num_threads(1)
 
 
-class Fake(nn.Module):
+class Fake(ColorizationModel):
     """A network that paints by a rule and remembers what it was shown."""
 
     size_divisibility, supports_hints = 8, False
@@ -76,11 +76,11 @@ def photo():
 
 
 def make_folder(root, **counts):
-    """So many photos of 80x60 px in the folder of each part."""
-    for part, count in counts.items():
+    """Make so many photos of 80x60 px in the folder of each split."""
+    for split, count in counts.items():
         for i in range(count):
-            photo = make_photo(seed=100 * len(part) + i)
-            write_photo(photo, root / part / f"{part}{i}.jpg")
+            photo = make_photo(seed=100 * len(split) + i)
+            write_photo(photo, root / split / f"{split}{i}.jpg")
     return root
 
 
@@ -95,7 +95,7 @@ def loaders(tmp_path_factory):
     """Makes the loaders of training and of validation of such a folder, in batches of two."""
     root = tmp_path_factory.mktemp("shared") / "photos"
     photos = PhotoFolder(make_folder(root, train=6, val=3, test=2)).photos
-    train, val = ([p for p in photos if p.part == part] for part in ("train", "val"))
+    train, val = ([p for p in photos if p.split == split] for split in ("train", "val"))
     return lambda seed=0, workers=0: (
         train_loader(train, 32, 2, seed, workers),
         eval_loader(val, 32, 2, workers),
@@ -115,21 +115,21 @@ class Stopped(Exception):
 
 def fit_until_killed(trainer, steps, *loaders, **options):
     """Let a trainer take so many steps, and then be killed."""
-    learn = trainer._learn
+    training_step = trainer.training_step
 
-    def until_killed(*args):
-        if trainer.steps == steps:
+    def until_killed(micro_batches):
+        if trainer.global_step == steps:
             raise Stopped
-        learn(*args)
+        return training_step(micro_batches)
 
-    trainer._learn = until_killed
+    trainer.training_step = until_killed
     with pytest.raises(Stopped):
         trainer.fit(*loaders, progress=False, **options)
 
 
 @contextlib.contextmanager
 def disk_full_at(name):
-    """The download cannot write the file of that name."""
+    """Let the download fail to write the file of that name."""
     write = unsplash.atomic_write
 
     def full(path):
@@ -138,7 +138,7 @@ def disk_full_at(name):
         return write(path)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (catalogue, unsplash):
+        for module in (catalog, unsplash):
             patch.setattr(module, "atomic_write", full)
         yield
 

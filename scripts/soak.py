@@ -22,7 +22,7 @@ from tqdm import tqdm
 from colorize.data.manifest import Manifest
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from fake_unsplash import FakeUnsplash, make_jpeg  # noqa: E402
+from fake_unsplash import FakeUnsplash, make_jpeg
 
 # A process that downloads from the servers whose address and folder it is given.
 DOWNLOAD = """

@@ -1,104 +1,114 @@
-"""The color road: conversions, a file to a pair, a painting to a photo."""
+"""Benchmarks of color: conversions, a file to lightness and ab, ab to a full-size photo."""
+
+from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from skimage.color import lab2rgb, rgb2lab
 
-from benches.timing import compare
+from benches.timing import Row, compare, sized
 from colorize.color.curves import to_uint8
 from colorize.color.lab import lab_to_rgb, rgb_to_lab
 from colorize.data.dataset import LabDataset
 from colorize.data.folder import load_samples
-from colorize.inference.guided_upsampling import guided_upsample as paint
+from colorize.inference.guided_upsampling import guided_upsample
 
 
-def lab() -> dict:
+def lab() -> Row:
     """RGB to LAB, 16 photos of 256x256, uint8, 1 thread.
 
     Plain: for each photo `skimage.color.rgb2lab(photo / 255)` in float64, scaled, to float32.
     """
     torch.set_num_threads(1)
-    photos = torch.randint(0, 256, (16, 3, 256, 256), dtype=torch.uint8)
+    photos = _random_photos()
     arrays = photos.permute(0, 2, 3, 1).numpy()
 
-    def plain():
+    def plain() -> np.ndarray:
         labs = np.stack([rgb2lab(array / 255) for array in arrays])
         return (labs / [50, 110, 110] - [1, 0, 0]).astype(np.float32)
 
-    def ours():
+    def ours() -> np.ndarray:
         return torch.cat(rgb_to_lab(photos), dim=1).permute(0, 2, 3, 1).numpy()
 
-    return compare(plain, ours, per=16, unit="ms/photo", tolerance=1e-5)
+    return compare(plain, ours, per=len(photos), unit="ms/photo", tolerance=1e-5)
 
 
-def rgb() -> dict:
+def rgb() -> Row:
     """LAB to RGB, 16 photos of 256x256, channels clipped, rounded to uint8, 1 thread.
 
     Plain: for each photo `skimage.color.lab2rgb` in float64 and rounding.
     """
     torch.set_num_threads(1)
-    lightness, ab = rgb_to_lab(torch.randint(0, 256, (16, 3, 256, 256), dtype=torch.uint8))
+    lightness, ab = rgb_to_lab(_random_photos())
     labs = torch.cat(((lightness + 1) * 50, ab * 110), dim=1).permute(0, 2, 3, 1).double().numpy()
 
-    def plain():
+    def plain() -> np.ndarray:
         return np.stack([np.round(lab2rgb(lab) * 255).astype(np.uint8) for lab in labs])
 
-    def ours():
+    def ours() -> np.ndarray:
         rgb = to_uint8(lab_to_rgb(lightness, ab, gamut="clip"))
         return rgb.permute(0, 2, 3, 1).numpy()
 
-    return compare(plain, ours, per=16, unit="ms/photo", tolerance=0)
+    return compare(plain, ours, per=len(labs), unit="ms/photo", tolerance=0)
 
 
-def pair() -> dict:
+def pair() -> Row:
     """From a file to (lightness, ab), the embedded photos, centered squares of 256x256, 1 thread.
 
-    Plain: Pillow decodes, crops, shrinks by BILINEAR; scikit-image converts in float64.
+    Plain: Pillow decodes, crops, shrinks by BILINEAR; scikit-image converts in float64. Where the
+    margin is odd, both crop at the whole pixel to which Python rounds.
     """
     torch.set_num_threads(1)
     photos = load_samples().photos
+    photos = photos[: sized(len(photos), 3)]
     dataset = LabDataset(photos, 256)
 
-    def plain_one(path):
+    def load_plainly(path: Path) -> np.ndarray:
         photo = Image.open(path).convert("RGB")
         side = min(photo.size)
-        left, top = (photo.width - side) / 2, (photo.height - side) / 2
-        box = (left, top, left + side, top + side)
-        lab = rgb2lab(np.asarray(photo.resize((256, 256), Image.Resampling.BILINEAR, box)) / 255)
-        return (lab / [50, 110, 110] - [1, 0, 0]).astype(np.float32)
+        left, top = round((photo.width - side) / 2), round((photo.height - side) / 2)
+        square = photo.crop((left, top, left + side, top + side))
+        square = square.resize((256, 256), Image.Resampling.BILINEAR)
+        return (rgb2lab(np.asarray(square) / 255) / [50, 110, 110] - [1, 0, 0]).astype(np.float32)
 
-    def plain():
-        return np.stack([plain_one(photo.path) for photo in photos])
+    def plain() -> np.ndarray:
+        return np.stack([load_plainly(photo.path) for photo in photos])
 
-    def ours():
+    def ours() -> np.ndarray:
         pairs = [torch.cat(dataset[i]) for i in range(len(dataset))]
         return torch.stack(pairs).permute(0, 2, 3, 1).numpy()
 
-    # Of the resized photo's bytes some differ by one level.
+    # Some bytes of the resized photo differ by one level.
     return compare(plain, ours, per=len(photos), unit="ms/photo", tolerance=0.03)
 
 
-def join() -> dict:
-    """A 4000x3000 photo and 192x256 ab to the painted photo, all threads of torch.
+def upsample() -> Row:
+    """A 4000x3000 photo and ab of 192x256 to the colorized photo, all threads of torch.
 
     Plain: `torch.nn.functional.interpolate`, scikit-image in float64 on the whole photo. All
-    painted colors exist, so that both are the same function.
+    colors are in gamut, so that both are the same function.
     """
-    rgb = torch.randint(80, 180, (3, 300, 400), dtype=torch.uint8).repeat_interleave(10, 1)
-    rgb = rgb.repeat_interleave(10, 2)
+    scale = sized(10, 1)
+    rgb = torch.randint(80, 180, (3, 300, 400), dtype=torch.uint8).repeat_interleave(scale, 1)
+    rgb = rgb.repeat_interleave(scale, 2)
     ab = torch.rand(2, 192, 256) * 0.2 - 0.1
 
-    def plain():
+    def plain() -> np.ndarray:
         lab = rgb2lab(rgb.permute(1, 2, 0).numpy() / 255)
-        wide = torch.nn.functional.interpolate(ab[None], rgb.shape[1:], mode="bilinear")[0]
+        wide = F.interpolate(ab[None], rgb.shape[1:], mode="bilinear")[0]
         lab[..., 1:] = wide.permute(1, 2, 0).double().numpy() * 110
         return np.round(lab2rgb(lab) * 255).astype(np.uint8)
 
-    def ours():
-        return paint(rgb, ab).permute(1, 2, 0).numpy()
+    def ours() -> np.ndarray:
+        return guided_upsample(rgb, ab).permute(1, 2, 0).numpy()
 
     return compare(plain, ours, per=1, unit="ms", tolerance=1, repeats=3)
 
 
-ROWS = {row.__name__: row for row in (lab, rgb, pair, join)}
+def _random_photos() -> torch.Tensor:
+    return torch.randint(0, 256, (sized(16, 2), 3, 256, 256), dtype=torch.uint8)
+
+
+ROWS = {row.__name__: row for row in (lab, rgb, pair, upsample)}

@@ -9,7 +9,7 @@ import torch
 from make_sample_video import camera, gray, write_video
 from torch import Tensor
 
-from benches.infer import plain_painting
+from benches.infer import colorize_plainly
 from benches.timing import in_turn
 from colorize import Colorizer, load_samples
 from colorize.color.lab import rgb_to_lab
@@ -86,7 +86,7 @@ def _colorize_plainly(colorizer: Colorizer, source: Path, target: Path) -> None:
         new = output.add_stream("libx264", rate=stream.average_rate, options={"crf": "16"})
         new.width, new.height, new.pix_fmt = stream.width, stream.height, "yuv420p"
         for frame in container.decode(stream):
-            colorized = plain_painting(colorizer, frame.to_image())
+            colorized = colorize_plainly(colorizer, frame.to_image())
             output.mux(new.encode(av.VideoFrame.from_image(colorized)))
         output.mux(new.encode())
 

@@ -15,6 +15,7 @@ from torchvision.models.resnet import BasicBlock
 
 import colorize.data.unsplash.catalog as catalog
 import colorize.data.unsplash.download as unsplash
+from colorize.data.dataset import PLAIN, ExampleSettings
 from colorize.data.folder import PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
 from colorize.io.image import write_photo
@@ -96,8 +97,8 @@ def loaders(tmp_path_factory):
     root = tmp_path_factory.mktemp("shared") / "photos"
     photos = PhotoFolder(make_folder(root, train=6, val=3, test=2)).photos
     train, val = ([p for p in photos if p.split == split] for split in ("train", "val"))
-    return lambda seed=0, workers=0: (
-        train_loader(train, 32, 2, seed, workers),
+    return lambda seed=0, workers=0, settings=PLAIN: (
+        train_loader(train, 32, 2, seed, workers, settings=settings),
         eval_loader(val, 32, 2, workers),
     )
 
@@ -152,7 +153,9 @@ def unbroken(tmp_path_factory, loaders):
         key = json.dumps(dataclasses.asdict(config), sort_keys=True)
         if key not in runs:
             runs[key] = tmp_path_factory.mktemp("unbroken")
-            open_run(config, runs[key], "cpu").fit(*loaders(), progress=False)
+            settings = ExampleSettings.from_config(config)
+            trainer = open_run(config, runs[key], "cpu")
+            trainer.fit(*loaders(settings=settings), progress=False)
         return runs[key]
 
     return find

@@ -5,7 +5,13 @@ from PIL import Image, ImageDraw
 
 from colorize.color.lab import rgb_to_lab
 from colorize.config import TrainConfig
-from colorize.data.dataset import LabDataset, RgbDataset
+from colorize.data.dataset import (
+    ExampleSettings,
+    LabDataset,
+    RgbDataset,
+    TrainingDataset,
+    collate_examples,
+)
 from colorize.data.folder import PhotoFolder, PhotoRecord
 from colorize.data.loaders import EpochSampler, eval_loader, run_loaders, train_loader
 from colorize.io.image import PhotoError, write_photo
@@ -37,7 +43,7 @@ def test_constructing_opens_no_photo(folder, monkeypatch):
         raise AssertionError("a photo was opened")
 
     monkeypatch.setattr(Image, "open", forbidden)
-    photos = [photo for photo in PhotoFolder(folder).photos if photo.part == "train"]
+    photos = [photo for photo in PhotoFolder(folder).photos if photo.split == "train"]
     for kind in (RgbDataset, LabDataset):
         assert len(kind(photos, size=32, augment=True)) == 6
     train_loader(photos, size=32, batch_size=2), eval_loader(photos, size=32, batch_size=2)
@@ -48,9 +54,9 @@ def test_constructing_opens_no_photo(folder, monkeypatch):
 def test_a_lab_pair_is_made_of_the_rgb_crop(folder):
     photos = PhotoFolder(folder).select("train").photos
     for augment in (False, True):
-        rgb = RgbDataset(photos, 32, augment, seed=3)[1, 2]
+        rgb = RgbDataset(photos, 32, augment=augment, seed=3)[1, 2]
         assert (rgb.dtype, rgb.shape) == (torch.uint8, (3, 32, 32))
-        lightness, ab = LabDataset(photos, 32, augment, seed=3)[1, 2]
+        lightness, ab = LabDataset(photos, 32, augment=augment, seed=3)[1, 2]
         assert (lightness.shape, ab.shape) == ((1, 32, 32), (2, 32, 32))
         for ours, expected in zip((lightness, ab), rgb_to_lab(rgb), strict=True):
             assert ours.dtype == torch.float32
@@ -127,7 +133,7 @@ def test_random_crops_use_all_of_the_photo_and_at_least_half_its_short_side(tmp_
 def test_a_circle_stays_a_circle(tmp_path, augment):
     photo = Image.new("RGB", (960, 640))
     ImageDraw.Draw(photo).ellipse((400, 240, 560, 400), fill="white")
-    dataset = RgbDataset(of(write_photo(photo, tmp_path / "circle.jpg")), 96, augment)
+    dataset = RgbDataset(of(write_photo(photo, tmp_path / "circle.jpg")), 96, augment=augment)
     measured = 0
     for epoch in range(20):
         white = dataset[epoch, 0][0] > 128
@@ -147,7 +153,9 @@ def test_crops_of_a_jpeg_decoded_small_lie_where_they_should(tmp_path):
     large.transpose(Image.Transpose.ROTATE_90).save(turned, quality=95, subsampling=0, exif=exif)
     for augment in (False, True):
         jpeg, png, upright = (
-            torch.stack([RgbDataset(photos, 64, augment)[epoch, 0].float() for epoch in range(10)])
+            torch.stack(
+                [RgbDataset(photos, 64, augment=augment)[epoch, 0].float() for epoch in range(10)]
+            )
             for photos in (*kinds, of(turned))
         )
         # A decoder's averages of whole blocks are a little sharper than ours.
@@ -174,7 +182,7 @@ def test_a_jpeg_is_decoded_no_smaller_than_the_crop(tmp_path, monkeypatch):
 
 def test_test_photos_are_refused_in_training(folder):
     photos = PhotoFolder(folder).photos
-    tested = [photo for photo in photos if photo.part == "test"]
+    tested = [photo for photo in photos if photo.split == "test"]
     for make in (
         lambda: RgbDataset(photos, 32, augment=True),
         lambda: LabDataset(tested, 32, augment=True),
@@ -208,23 +216,56 @@ def test_each_epoch_is_another_order_of_all_photos():
     assert len({tuple(order) for order in (*orders, range(50))}) == 4
 
 
+RANDOM_INPUTS = ExampleSettings(degradation_prob=0.8, hints=True, hint_dropout=0.1)
+
+
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12, on forks
-def test_worker_processes_change_no_batch(folder):
+@pytest.mark.parametrize("settings", [ExampleSettings(), RANDOM_INPUTS])
+def test_worker_processes_change_no_batch(folder, settings):
     photos = PhotoFolder(folder).select("train").photos
     for epoch in (0, 1):
-        batches = []
+        epochs = []
         for workers in (0, 2):
-            loader = train_loader(photos, 32, batch_size=2, seed=4, workers=workers)
-            loader.sampler.set_epoch(epoch)
-            batches.append(torch.stack(list(loader)))
-        assert batches[0].shape == (3, 2, 3, 32, 32)
-        assert torch.equal(*batches)
+            loader = train_loader(photos, 32, 2, seed=4, workers=workers, settings=settings)
+            loader.set_epoch(epoch)
+            epochs.append(list(loader))
+        for alone, read in zip(*epochs, strict=True):
+            assert alone.rgb.shape == (2, 3, 32, 32) and torch.equal(alone.rgb, read.rgb)
+            if settings is RANDOM_INPUTS:
+                assert torch.equal(alone.lightness, read.lightness)
+                assert torch.equal(alone.hints, read.hints)
+            else:
+                assert read.lightness is read.hints is None
+
+
+def test_random_inputs_follow_from_seed_epoch_and_number_and_leave_the_crop_as_it_is(folder):
+    photos = PhotoFolder(folder).select("train").photos[:1] * 20
+    kinds = {
+        "first": (TrainingDataset(photos, 32, seed=0, settings=RANDOM_INPUTS), 0),
+        "again": (TrainingDataset(photos, 32, seed=0, settings=RANDOM_INPUTS), 0),
+        "other epoch": (TrainingDataset(photos, 32, seed=0, settings=RANDOM_INPUTS), 1),
+        "other seed": (TrainingDataset(photos, 32, seed=1, settings=RANDOM_INPUTS), 0),
+        "plain": (TrainingDataset(photos, 32, seed=0), 0),
+    }
+    examples = {
+        name: collate_examples([dataset[epoch, index] for index in range(20)])
+        for name, (dataset, epoch) in kinds.items()
+    }
+    first, plain = examples["first"], examples["plain"]
+    assert first.lightness.shape == (20, 1, 32, 32) and first.hints.shape == (20, 3, 32, 32)
+    assert torch.equal(first.rgb, plain.rgb)
+    assert torch.equal(first.lightness, examples["again"].lightness)
+    assert torch.equal(first.hints, examples["again"].hints)
+    for name in ("other epoch", "other seed"):
+        assert not torch.equal(first.lightness, examples[name].lightness)
+        assert not torch.equal(first.hints, examples[name].hints)
+    assert len({hints.numpy().tobytes() for hints in first.hints if hints.any()}) > 10
 
 
 def test_the_seed_of_a_loader_decides_the_crops_too(folder):
     photos = PhotoFolder(folder).select("train").photos[:1]
     first, again, other = (
-        next(iter(train_loader(photos, 32, batch_size=1, seed=seed))) for seed in (0, 0, 1)
+        next(iter(train_loader(photos, 32, batch_size=1, seed=seed))).rgb for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -245,6 +286,19 @@ def test_evaluation_sees_each_photo_once_in_order(folder):
     assert torch.equal(torch.cat(batches), torch.stack(list(RgbDataset(photos, 32))))
 
 
+def test_a_loader_describes_its_batches_and_knows_its_photos(folder):
+    photos = PhotoFolder(folder).select("train").photos
+    loader = train_loader(photos, 32, 2, seed=3)
+    loader.set_epoch(1, 2)
+    (last,) = loader
+    crops = RgbDataset(photos, 32, augment=True, seed=3)
+    indices = [[str(photo.path) for photo in photos].index(name) for name in loader.describe(2)]
+    assert torch.equal(last.rgb, torch.stack([crops[1, index] for index in indices]))
+    assert loader.fingerprint == train_loader(photos, 32, 3).fingerprint
+    assert loader.fingerprint != train_loader(photos[1:], 32, 2).fingerprint
+    assert loader.fingerprint.startswith("6 photos, ")
+
+
 def test_the_photos_of_a_batch_are_those_that_the_loader_gives():
     sampler = EpochSampler(11, seed=3, batch_size=4)
     sampler.set_epoch(2)
@@ -255,4 +309,7 @@ def test_the_photos_of_a_batch_are_those_that_the_loader_gives():
 def test_photos_are_validated_as_many_at_a_time_as_are_learned_from(folder):
     config = TrainConfig("unet", crop_size=32, batch_size=4, grad_accum_steps=2)
     train, val = run_loaders(PhotoFolder(folder), config)
-    assert [len(batch) for batch in train] == [2, 2] and [len(batch) for batch in val] == [2, 1]
+    assert [len(example.rgb) for example in train] == [2, 2] and [len(batch) for batch in val] == [
+        2,
+        1,
+    ]

@@ -17,13 +17,14 @@ from PIL import Image
 from torch import nn
 
 from colorize.config import TrainConfig
+from colorize.data.dataset import Example
 from colorize.data.loaders import eval_loader, train_loader
-from colorize.models import create_model
+from colorize.models import ColorizationModel, create_model
 from colorize.models.pretrained import load
 from colorize.presets import PRESETS
 from colorize.trainers import create_trainer, open_run
 from colorize.trainers.ema import ExponentialMovingAverage
-from colorize.trainers.train_state import DivergedError
+from colorize.trainers.errors import DivergedError
 from colorize.utils.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 RESNET = {"encoder_name": "resnet_narrow", "encoder_weights": None}
@@ -40,7 +41,7 @@ def tiny(preset, **changes):
     return dataclasses.replace(PRESETS[preset], **changes)
 
 
-class Toy(nn.Module):
+class Toy(ColorizationModel):
     """The smallest network: a linear function of lightness."""
 
     size_divisibility = 1
@@ -51,27 +52,35 @@ class Toy(nn.Module):
         super().__init__()
         self.encoder, self.color = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 2, 1)
 
+    def encoder_parameters(self):
+        return self.encoder.parameters()
+
     def forward(self, lightness, hints=None):
         return self.color(self.encoder(lightness))
 
 
 class Batches(list):
-    """Batches made by hand, with a loader's face; notes the epochs it was told of."""
+    """Batches made by hand, as an `EpochLoader`; records the epochs it was set to."""
+
+    fingerprint = None
 
     def __init__(self, *args):
         super().__init__(*args)
         self.epochs = []
 
-    @property
-    def sampler(self):
-        return self
-
     def set_epoch(self, epoch, start=0):
         self.epochs.append(epoch)
 
+    def describe(self, step):
+        return []
+
+
+def toy_photos(count=2):
+    return [torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8) for _ in range(count)]
+
 
 def toy_batches(count=2):
-    return Batches(torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8) for _ in range(count))
+    return Batches(Example(rgb) for rgb in toy_photos(count))
 
 
 def toy_trainer(out, losses=None, **changes):
@@ -120,7 +129,10 @@ def test_a_stopped_run_goes_on_to_the_same_end_as_an_unbroken_one(
     torch.manual_seed(99)  # a new process starts with other random numbers
     open_run(config, tmp_path / "broken", "cpu").fit(*loaders(), progress=False)
     whole, resumed = outcome(unbroken(config)), outcome(tmp_path / "broken")
-    assert whole["last"]["steps"] == 6 and [record["epoch"] for record in whole["log"]] == [1, 2]
+    assert whole["last"]["global_step"] == 6 and [record["epoch"] for record in whole["log"]] == [
+        1,
+        2,
+    ]
     assert same(whole, resumed)
 
 
@@ -140,16 +152,14 @@ def test_the_run_folder_holds_settings_log_and_two_checkpoints(tmp_path, loaders
     config = tiny("unet_gan", epochs=3)
     history = open_run(config, tmp_path / "run", "cpu").fit(*loaders(), progress=False)
     files = {path.name for path in (tmp_path / "run").iterdir()}
-    assert files == {
-        *("config.json", "log.jsonl", "last.pt", "previous.pt", "best.pt", "paintings")
-    }
-    paintings = tmp_path / "run" / "paintings"
-    assert {path.name for path in paintings.iterdir()} == {
+    assert files == {*("config.json", "log.jsonl", "last.pt", "previous.pt", "best.pt", "samples")}
+    samples = tmp_path / "run" / "samples"
+    assert {path.name for path in samples.iterdir()} == {
         *(f"epoch-{epoch:04}.jpg" for epoch in (1, 2, 3)),
-        "strip.jpg",
+        "progress.jpg",
     }
-    with Image.open(paintings / "strip.jpg") as strip:
-        assert strip.size == (3 * 32, 4 * 32)  # three photos; three epochs and the truth
+    with Image.open(samples / "progress.jpg") as progress:
+        assert progress.size == (3 * 32, 4 * 32)  # three photos; three epochs and the ground truth
     assert TrainConfig.load(tmp_path / "run" / "config.json") == config
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == history
@@ -162,8 +172,8 @@ def test_the_run_folder_holds_settings_log_and_two_checkpoints(tmp_path, loaders
 
 def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path):
     trainer = toy_trainer(tmp_path, [5.0, 3.0, 4.0, 3.0, 3.5], epochs=5)
-    states, keep = [], trainer._keep
-    trainer._keep = lambda record: (states.append(state_of(trainer.model)), keep(record))
+    states, save = [], trainer._save_epoch
+    trainer._save_epoch = lambda record: (states.append(state_of(trainer.model)), save(record))
     trainer.fit(toy_batches(), None, progress=False)
     best, last = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("best", "last"))
     assert best["epoch"] == 2 and same(dict(best["model"]), states[1])
@@ -254,13 +264,13 @@ def test_the_learning_rates_of_each_epoch_follow_the_schedule(tmp_path):
     slow_encoder = {"encoder_lr_mult": 0.1, "model_kwargs": {"encoder_weights": "some"}}
     settings = {"epochs": 4, "lr": 0.5, "lr_schedule": "linear"} | slow_encoder
     trainer = toy_trainer(tmp_path, [1.0] * 4, **settings)
-    step, used = trainer.step, []
+    step, used = trainer.training_step, []
 
     def watched(*args):
         used.append([group["lr"] for group in trainer.train_state.optimizers["model"].param_groups])
         return step(*args)
 
-    trainer.step = watched
+    trainer.training_step = watched
     history = trainer.fit(toy_batches(1), None, progress=False)
     encoder, rest = zip(*used, strict=True)
     assert rest == pytest.approx([0.5, 0.5, 0.5 * 2 / 3, 0.5 / 3])
@@ -270,7 +280,7 @@ def test_the_learning_rates_of_each_epoch_follow_the_schedule(tmp_path):
 
 def test_the_losses_of_an_epoch_are_the_means_of_its_own_steps(tmp_path):
     trainer = toy_trainer(tmp_path, [1.0] * 3, epochs=3)
-    trainer.step = lambda batches: {"loss": torch.tensor(float(trainer.steps))}
+    trainer.training_step = lambda _: {"loss": torch.tensor(float(trainer.global_step))}
     history = trainer.fit(toy_batches(2), None, progress=False)
     assert [record["train"]["loss"] for record in history] == [0.5, 2.5, 4.5]
 
@@ -292,21 +302,22 @@ def test_a_run_that_was_asked_to_stop_goes_on_bitwise(
 ):
     config = full(tiny(preset))
     broken = open_run(config, tmp_path / "broken", "cpu")
-    learn = broken._learn
+    training_step = broken.training_step
 
-    def until_asked(*args):
-        learn(*args)
-        if broken.steps + 1 == stop_after:
+    def until_asked(micro_batches):
+        losses = training_step(micro_batches)
+        if broken.global_step + 1 == stop_after:
             os.kill(os.getpid(), signal.SIGTERM)
+        return losses
 
-    broken._learn = until_asked
+    broken.training_step = until_asked
     with pytest.raises(SystemExit) as ended:
         broken.fit(*loaders(), progress=False)
     assert ended.value.code == 143
-    assert f"saved after step {stop_after}; the same command" in capsys.readouterr().err
+    assert f"saved after step {stop_after}; run the same command" in capsys.readouterr().err
     torch.manual_seed(99)
     resumed = open_run(config, tmp_path / "broken", "cpu")
-    assert resumed.steps == stop_after
+    assert resumed.global_step == stop_after
     resumed.fit(*loaders(), progress=False)
     assert same(outcome(unbroken(config)), outcome(tmp_path / "broken"))
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -317,7 +328,7 @@ def test_a_run_killed_inside_an_epoch_goes_back_to_what_it_saved_there(tmp_path,
     killed = open_run(config, tmp_path / "broken", "cpu")
     fit_until_killed(killed, 5, *loaders(workers=1), save_minutes=0)
     resumed = open_run(config, tmp_path / "broken", "cpu")
-    assert (resumed.steps, resumed.done) == (5, 2)
+    assert (resumed.global_step, resumed.epoch_step) == (5, 2)
     resumed.fit(*loaders(workers=1), progress=False)
     assert same(outcome(unbroken(config)), outcome(tmp_path / "broken"))
 
@@ -331,13 +342,14 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     last = run / "last.pt"
     last.write_bytes(last.read_bytes()[:1000])
     resumed = open_run(config, run, "cpu")
-    told = "".join(capsys.readouterr())
-    assert f"{last} is damaged" in told and "going on from" in told and "after step 3" in told
+    message = "".join(capsys.readouterr())
+    assert f"{last} is damaged" in message
+    assert "continuing from" in message and "after step 3" in message
     resumed.fit(*loaders(), progress=False)
     assert same(outcome(run), whole)
     assert (run / "damaged.pt").stat().st_size == 1000
     (run / "last.pt").unlink()  # killed between two renamings
-    assert open_run(config, run, "cpu").steps == 3
+    assert open_run(config, run, "cpu").global_step == 3
 
 
 def test_a_full_disk_keeps_what_was_saved_and_says_so(tmp_path, loaders, monkeypatch):
@@ -350,13 +362,13 @@ def test_a_full_disk_keeps_what_was_saved_and_says_so(tmp_path, loaders, monkeyp
 
     save = torch.save
     monkeypatch.setattr(
-        torch, "save", lambda *args: full_disk(*args) if trainer.steps > 3 else save(*args)
+        torch, "save", lambda *args: full_disk(*args) if trainer.global_step > 3 else save(*args)
     )
-    with pytest.raises(CheckpointError, match=r"is the disk full\? .*saved before is kept"):
+    with pytest.raises(CheckpointError, match=r"is the disk full\? .*last checkpoint is kept"):
         trainer.fit(*loaders(), progress=False)
     monkeypatch.undo()
     assert not list((tmp_path / "run").glob(".*"))
-    assert open_run(config, tmp_path / "run", "cpu").steps == 3
+    assert open_run(config, tmp_path / "run", "cpu").global_step == 3
 
 
 def test_a_flipped_bit_is_noticed_and_the_checkpoint_before_it_used(
@@ -375,11 +387,11 @@ def test_a_flipped_bit_is_noticed_and_the_checkpoint_before_it_used(
 
 def test_a_run_goes_on_in_other_pieces(tmp_path, loaders):
     config = full(tiny("autoencoder"))
-    open_run(dataclasses.replace(config, epochs=1), tmp_path, "cpu").fit(*loaders(), False)
+    open_run(dataclasses.replace(config, epochs=1), tmp_path, "cpu").fit(*loaders(), progress=False)
     photos = loaders()[0].dataset.photos
-    pieces = train_loader(photos, 32, 2, accumulate=2), eval_loader(photos, 32, 1)
+    pieces = train_loader(photos, 32, 2, grad_accum_steps=2), eval_loader(photos, 32, 1)
     history = open_run(dataclasses.replace(config, grad_accum_steps=2), tmp_path, "cpu").fit(
-        *pieces, False
+        *pieces, progress=False
     )
     assert len(history) == 2
     assert {path.name for path in tmp_path.glob(".*")} == set()
@@ -388,16 +400,16 @@ def test_a_run_goes_on_in_other_pieces(tmp_path, loaders):
 def test_other_photos_are_noticed(tmp_path, loaders):
     config = full(tiny("autoencoder"))
     train, val = loaders()
-    open_run(dataclasses.replace(config, epochs=1), tmp_path, "cpu").fit(train, val, False)
+    open_run(dataclasses.replace(config, epochs=1), tmp_path, "cpu").fit(train, val, progress=False)
     fewer = train_loader(train.dataset.photos[1:], 32, 2)
-    with pytest.raises(ValueError, match=r"begun with other training photos \(\d+ photos, .*; now"):
-        open_run(config, tmp_path, "cpu").fit(fewer, val, False)
+    with pytest.raises(ValueError, match=r"trained on other photos \(\d+ photos, .*; now"):
+        open_run(config, tmp_path, "cpu").fit(fewer, val, progress=False)
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path, loaders):
     first, second = (open_run(tiny("autoencoder"), tmp_path, "cpu") for _ in range(2))
     (tmp_path / ".last.pt.9-9.part").write_bytes(b"left by a killed process")
-    with first.run.opened(first.config), pytest.raises(ValueError, match="another process is"):
+    with first.run.lock(first.config), pytest.raises(ValueError, match="another process is"):
         second.fit(*loaders(), progress=False)
     assert not list(tmp_path.glob(".*"))
     assert len(second.fit(*loaders(), progress=False)) == 2
@@ -406,14 +418,15 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path, loaders):
 GROUP = """
 import os, signal, sys, time
 from colorize.cli import main
-from colorize.trainers.trainer import Trainer
-kind, learn = signal.SIGTERM, Trainer._learn
-def slowly(self, *args):
-    learn(self, *args)
-    if self.steps == 2:
+from colorize.trainers import RegressionTrainer
+kind, training_step = signal.SIGTERM, RegressionTrainer.training_step
+def slowly(self, micro_batches):
+    losses = training_step(self, micro_batches)
+    if self.global_step == 2:
         os.killpg(os.getpgid(0), kind)
     time.sleep(0.2)
-Trainer._learn = slowly
+    return losses
+RegressionTrainer.training_step = slowly
 try:
     main([*sys.argv[1:], "1"])
 except SystemExit as ended:
@@ -425,17 +438,19 @@ sys.exit(main([*sys.argv[1:], "2"]))
 
 def test_a_signal_to_the_whole_group_saves_the_run(tmp_path, folder):
     """First SIGTERM, then in another folder SIGINT, by which the process ends."""
-    words = "train autoencoder --model-arg encoder_name=resnet18 --encoder-weights none --size 32"
+    words = (
+        "train autoencoder --model-arg encoder_name=resnet18 --encoder-weights none --crop-size 32"
+    )
     words += " --batch-size 2 --epochs 50 --device cpu --workers 2"
-    command = [sys.executable, "-c", GROUP, *words.split(), "--data", folder, "--out"]
+    command = [sys.executable, "-c", GROUP, *words.split(), "--data", folder, "-o"]
     done = subprocess.run(
         command, start_new_session=True, capture_output=True, text=True, timeout=240, cwd=tmp_path
     )
     assert done.returncode == 130, done.stderr[-2000:]
     assert "first 143" in done.stdout
-    assert done.stderr.count("saved after step 3; the same command goes on") == 2
+    assert done.stderr.count("saved after step 3; run the same command") == 2
     for run in ("1", "2"):
-        assert torch.load(tmp_path / run / "last.pt", weights_only=True)["steps"] == 3
+        assert torch.load(tmp_path / run / "last.pt", weights_only=True)["global_step"] == 3
 
 
 # What can go wrong with numbers.
@@ -446,9 +461,9 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path, loaders):
     trainer.fit(*loaders(), progress=False)
     last = (tmp_path / "last.pt").read_bytes()
     trainer.config = dataclasses.replace(trainer.config, epochs=3)
-    trainer.validate = lambda val: trainer.model.encoder.stages[0][0][1].weight.data.fill_(math.inf)
-    trainer._validated = lambda val: (trainer.validate(val), {"loss": 1.0})[1]
-    with pytest.raises(DivergedError, match=r"encoder\..* is no number any more.*another folder"):
+    weights = trainer.model.encoder.stages[0][0][1].weight.data
+    trainer.validate = lambda val: (weights.fill_(math.inf), {"loss": 1.0})[1]
+    with pytest.raises(DivergedError, match=r"encoder\..* is not finite.*another folder"):
         trainer.fit(*loaders(), progress=False)
     assert (tmp_path / "last.pt").read_bytes() == last
 
@@ -462,21 +477,24 @@ def test_a_validation_loss_that_is_no_number_stops_the_run(tmp_path):
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_photos(tmp_path, loaders):
     trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
-    distance = trainer.distance
-    trainer.distance = lambda *args: distance(*args) / (0 if trainer.steps == 4 else 1)
+    reconstruction_loss = trainer.reconstruction_loss
+    trainer.reconstruction_loss = lambda *args: (
+        reconstruction_loss(*args) / (0 if trainer.global_step == 4 else 1)
+    )
     with pytest.raises(DivergedError, match=r"step 5: the gradient of the generator is") as caught:
         trainer.fit(*loaders(), progress=False)
-    sampler = loaders()[0].sampler
-    sampler.set_epoch(1)
-    for index in sampler.batch(1):
-        assert f"train{index}.jpg" in str(caught.value)
-    assert torch.load(tmp_path / "last.pt", weights_only=True)["steps"] == 3
+    train, _ = loaders()
+    train.set_epoch(1)
+    assert len(train.describe(1)) == 2
+    for name in train.describe(1):
+        assert name in str(caught.value)
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["global_step"] == 3
     for weights in trainer.model.generator.parameters():
         assert weights.isfinite().all()
 
 
 def test_a_gradient_is_clipped_to_its_norm(tmp_path):
-    trainer = toy_trainer(tmp_path, clip=0.01)
+    trainer = toy_trainer(tmp_path, grad_clip=0.01)
     norms = []
     step = trainer.train_state.optimizers["model"].step
 
@@ -486,35 +504,35 @@ def test_a_gradient_is_clipped_to_its_norm(tmp_path):
         step()
 
     trainer.train_state.optimizers["model"].step = watched
-    trainer.fit(toy_batches(), toy_batches(1), progress=False)
+    trainer.fit(toy_batches(), toy_photos(1), progress=False)
     assert max(norms) == pytest.approx(0.01, rel=1e-3)
 
 
 def test_the_moving_average_warms_up_and_paints(tmp_path):
-    trainer = toy_trainer(tmp_path, ema=0.5, epochs=1)
+    trainer = toy_trainer(tmp_path, ema_decay=0.5, epochs=1)
     weights, expected = [], None
-    update = trainer.train_state.average.update_parameters
+    update = trainer.train_state.ema.update_parameters
 
     def watched(model):
         weights.append(model.color.weight.detach().clone())
         update(model)
 
-    trainer.train_state.average.update_parameters = watched
-    trainer.fit(toy_batches(4), toy_batches(1), progress=False)
+    trainer.train_state.ema.update_parameters = watched
+    trainer.fit(toy_batches(4), toy_photos(1), progress=False)
     for n, now in enumerate(weights):
         decay = min(0.5, (1 + n) / (10 + n))
         expected = now if expected is None else decay * expected + (1 - decay) * now
-    assert torch.allclose(trainer.train_state.painter.color.weight, expected, atol=1e-7)
-    assert not torch.allclose(trainer.train_state.painter.color.weight, weights[-1], atol=1e-7)
+    assert torch.allclose(trainer.train_state.eval_model.color.weight, expected, atol=1e-7)
+    assert not torch.allclose(trainer.train_state.eval_model.color.weight, weights[-1], atol=1e-7)
     best = torch.load(tmp_path / "best.pt", weights_only=True)["model"]
-    assert torch.equal(best["color.weight"], trainer.train_state.painter.color.weight)
+    assert torch.equal(best["color.weight"], trainer.train_state.eval_model.color.weight)
 
 
 def test_a_game_with_a_moving_average_is_shown_by_it(tmp_path, loaders):
     trainer = open_run(tiny("unet_gan", ema_decay=0.9), tmp_path, "cpu")
     trainer.fit(*loaders(), progress=False)
     shown = load(tmp_path).network.state_dict()
-    assert same(dict(shown), state_of(trainer.train_state.painter.generator))
+    assert same(dict(shown), state_of(trainer.train_state.eval_model.generator))
     assert not same(dict(shown), state_of(trainer.model.generator))
 
 
@@ -531,6 +549,19 @@ def test_the_moving_average_has_running_statistics_of_its_own():
         found = torch.cat((norm.running_mean, norm.running_var))
         torch.testing.assert_close(found, expected)
         assert not torch.equal(found, now) or n == 0
+
+
+def test_buffers_that_are_no_statistics_are_copied_into_the_moving_average():
+    network = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2, track_running_stats=False)).train()
+    network.register_buffer("bins", torch.zeros(3))
+    average = ExponentialMovingAverage(network, 0.5)
+    for n in range(4):
+        network(torch.rand(4, 2))
+        network.bins += 1
+        average.update_parameters(network)
+        assert average.n_averaged == average.module[0].num_batches_tracked == n + 1
+        assert torch.equal(average.module.bins, network.bins)
+    assert not average.module[0].weight.grad_fn
 
 
 @pytest.mark.parametrize(
@@ -558,21 +589,21 @@ def test_bf16_trains_and_keeps_float32_weights(tmp_path, loaders):
 
 
 @pytest.mark.parametrize(
-    ("accumulate", "told"),
-    [(1, "with 6 photos of 8 px at a time: set accumulate 2, or a smaller"),
-     (2, "with 3 photos of 8 px at a time: set accumulate 6, or a smaller"),
-     (6, "with 1 photos of 8 px at a time: set a smaller size")],
+    ("steps", "advice"),
+    [(1, "with 6 photos of 8 px at a time: set grad_accum_steps 2, or a smaller crop_size"),
+     (2, "with 3 photos of 8 px at a time: set grad_accum_steps 6, or a smaller crop_size"),
+     (6, "with 1 photos of 8 px at a time: set a smaller crop_size or batch_size")],
 )  # fmt: skip
-def test_out_of_memory_names_what_was_tried_and_what_to_set(tmp_path, accumulate, told):
-    trainer = toy_trainer(tmp_path, batch_size=6, accumulate=accumulate)
+def test_out_of_memory_names_what_was_tried_and_what_to_set(tmp_path, steps, advice):
+    trainer = toy_trainer(tmp_path, batch_size=6, grad_accum_steps=steps)
 
-    def step(batches):
+    def training_step(micro_batches):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    trainer.step = step
-    photos = torch.zeros(6 // accumulate, 3, 8, 8, dtype=torch.uint8)
-    with pytest.raises(ValueError, match=told):
-        trainer.fit(Batches([photos] * accumulate), toy_batches(1), progress=False)
+    trainer.training_step = training_step
+    photos = torch.zeros(6 // steps, 3, 8, 8, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=advice):
+        trainer.fit(Batches([Example(photos)] * steps), toy_photos(1), progress=False)
 
 
 @pytest.mark.slow
@@ -599,12 +630,13 @@ def test_tensorboard_shows_what_the_log_says(tmp_path, loaders):
         trainer = open_run(tiny("autoencoder", epochs=epochs), tmp_path, "cpu")
         history = trainer.fit(*loaders(), progress=False, tensorboard=True)
     found = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    for part in ("train", "val"):
-        for name in history[0][part]:
-            told = [(event.step, event.value) for event in found.Scalars(f"{part}/{name}")]
-            values = [pytest.approx(record[part][name], rel=1e-5) for record in history]
-            assert told == list(zip((1, 2, 3), values, strict=True))
-    assert [event.step for event in found.Images("paintings")] == [1, 2, 3]
+    for split in ("train", "val"):
+        for name in history[0][split]:
+            events = found.Scalars(f"{split}/{name}")
+            values = [pytest.approx(record[split][name], rel=1e-5) for record in history]
+            assert [event.step for event in events] == [1, 2, 3]
+            assert [event.value for event in events] == values
+    assert [event.step for event in found.Images("samples")] == [1, 2, 3]
 
 
 def test_tensorboard_that_is_missing_is_said_before_the_first_step(tmp_path, loaders, monkeypatch):
@@ -612,7 +644,7 @@ def test_tensorboard_that_is_missing_is_said_before_the_first_step(tmp_path, loa
     trainer = open_run(tiny("autoencoder"), tmp_path, "cpu")
     with pytest.raises(ValueError, match=r"colorize-photos\[tensorboard\]"):
         trainer.fit(*loaders(), progress=False, tensorboard=True)
-    assert trainer.steps == 0
+    assert trainer.global_step == 0
 
 
 def test_a_run_may_start_from_a_trained_network_of_another_size(tmp_path, loaders):
@@ -644,7 +676,7 @@ def test_a_game_may_start_from_a_generator_and_nothing_from_another_network(tmp_
     expected = load(tmp_path / "alone").network
     assert same(state_of(trainer.model.generator), state_of(expected))
     other = tiny("autoencoder", init_from=str(tmp_path / "alone"))
-    with pytest.raises(CheckpointError, match=r"cannot start from .*alone, it is another"):
+    with pytest.raises(CheckpointError, match=r"cannot start from .*alone, it is another model"):
         open_run(other, tmp_path / "other", "cpu")
     with pytest.raises(FileNotFoundError, match="no run in"):
         open_run(tiny("autoencoder", init_from=str(tmp_path / "no")), tmp_path / "other", "cpu")

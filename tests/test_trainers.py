@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from conftest import resnet_narrow, same, state_of
 from torch.utils.flop_counter import FlopCounterMode
 
+from colorize.data.dataset import Example
 from colorize.presets import PRESETS
 from colorize.trainers import GANTrainer, RegressionTrainer, open_run
 from colorize.trainers.train_state import MicroBatch
@@ -28,11 +29,11 @@ def tiny(preset, **changes):
 
 
 @pytest.fixture
-def batch():
+def micro_batches():
     coarse = torch.rand(4, 1, 4, 4) * 2 - 1
     lightness = F.interpolate(coarse, (32, 32), mode="bicubic").clamp(-1, 1)
-    ab = torch.cat((lightness, -lightness), dim=1) * 0.5
-    return [MicroBatch(lightness, ab, number=0, last=True)]
+    target_ab = torch.cat((lightness, -lightness), dim=1) * 0.5
+    return [MicroBatch(lightness, target_ab)]
 
 
 def grads_of(module):
@@ -56,7 +57,7 @@ def test_each_optimizer_holds_exactly_one_networks_parameters(tmp_path, preset):
     assert len({id(p) for ps in held.values() for p in ps}) == len(list(model.parameters()))
 
 
-def test_each_loss_reaches_one_network_and_each_step_moves_it(tmp_path, batch):
+def test_each_loss_reaches_one_network_and_each_step_moves_it(tmp_path, micro_batches):
     trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
     parts = {"generator": trainer.model.generator, "discriminator": trainer.model.discriminator}
     backward, order = trainer.train_state.backward, []
@@ -73,13 +74,13 @@ def test_each_loss_reaches_one_network_and_each_step_moves_it(tmp_path, batch):
     trainer.model.train()
     for _ in range(2):
         before = {name: state_of(part) for name, part in parts.items()}
-        trainer.step(batch)
+        trainer.training_step(micro_batches)
         assert not any(same(state_of(part), before[name]) for name, part in parts.items())
         assert all(grad is None for part in parts.values() for grad in grads_of(part))
     assert order == ["discriminator", "generator"] * 2
 
 
-def test_the_losses_of_a_gan_step_are_the_papers(tmp_path, batch):
+def test_the_losses_of_a_gan_step_are_the_papers(tmp_path, micro_batches):
     trainer = open_run(tiny("unet_gan", precision="fp32"), tmp_path, "cpu")
     painted, judged, taken = [], [], {}
     trainer.model.generator.register_forward_hook(lambda _, __, out: painted.append(out.detach()))
@@ -92,41 +93,43 @@ def test_the_losses_of_a_gan_step_are_the_papers(tmp_path, batch):
 
     trainer.train_state.backward = watched
     trainer.model.train()
-    losses = trainer.step(batch)
+    losses = trainer.training_step(micro_batches)
 
     (painted,), (judged,) = painted, judged  # each runs once: BatchNorm sees each batch once
     real, fake = torch.sigmoid(judged.detach()).chunk(2)
     d_loss = -(real.log().mean() + (1 - fake).log().mean()) / 2  # halved
-    g_loss, l1 = -fake.log().mean(), (painted - batch[0].ab).abs().mean()
+    g_loss, l1 = -fake.log().mean(), (painted - micro_batches[0].target_ab).abs().mean()
     assert taken["discriminator"] == pytest.approx(d_loss.item(), rel=1e-4)
     assert taken["generator"] == pytest.approx((g_loss + 100 * l1).item(), rel=1e-4)
-    assert losses["distance"].item() == pytest.approx(l1.item(), rel=1e-4)
-    assert losses["fake"].item() == pytest.approx(fake.mean().item(), rel=1e-4)
+    assert losses["loss_G_rec"].item() == pytest.approx(l1.item(), rel=1e-4)
+    assert losses["fake_prob"].item() == pytest.approx(fake.mean().item(), rel=1e-4)
     assert not any(value.requires_grad for value in losses.values())
 
 
-def test_the_gradients_of_a_gan_step_are_those_of_two_plain_backward_passes(tmp_path, batch):
+def test_the_gradients_of_a_gan_step_are_those_of_two_plain_backward_passes(
+    tmp_path, micro_batches
+):
     config = tiny("unet_gan", precision="fp32")
     trainer = open_run(config, tmp_path, "cpu")
     trainer.model.train()
     found = {}
 
-    def update(*names):
+    def optimizer_step(*names):
         for name in names:
             found[name] = grads_of(getattr(trainer.model, name))
 
-    trainer.train_state.update = update
-    trainer.step(batch)
+    trainer.train_state.optimizer_step = optimizer_step
+    trainer.training_step(micro_batches)
     model = open_run(config, tmp_path, "cpu").model.train()
-    (photos,) = batch
+    (photos,) = micro_batches
     for name in ("discriminator", "generator"):
         model.zero_grad()
         torch.manual_seed(derive_seed(0, 0, 0))
         painted = model.generator(photos.lightness)
         shown = painted.detach() if name == "discriminator" else painted
-        both = torch.cat((photos.ab, shown))
+        both = torch.cat((photos.target_ab, shown))
         real, fake = model.discriminator(photos.lightness.repeat(2, 1, 1, 1), both).chunk(2)
-        loss = F.softplus(-fake).mean() + 100 * F.l1_loss(painted, photos.ab)
+        loss = F.softplus(-fake).mean() + 100 * F.l1_loss(painted, photos.target_ab)
         if name == "discriminator":
             loss = (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
         loss.backward()
@@ -135,28 +138,29 @@ def test_the_gradients_of_a_gan_step_are_those_of_two_plain_backward_passes(tmp_
             torch.testing.assert_close(ours, plain, rtol=1e-3, atol=1e-4)
 
 
-def test_the_gradients_of_equal_pieces_are_those_of_one(tmp_path, batch):
-    trainer = open_run(tiny("unet_gan", precision="fp32"), tmp_path, "cpu")
-    trainer.model.train()
-    found = []
+def test_the_gradients_of_equal_micro_batches_are_those_of_one(tmp_path, micro_batches):
+    gradients = []
+    for steps in (1, 2):
+        config = tiny("unet_gan", precision="fp32", grad_accum_steps=steps)
+        trainer = open_run(config, tmp_path / str(steps), "cpu")
+        trainer.model.train()
 
-    def update(*names):
-        found.append([grad for name in names for grad in grads_of(getattr(trainer.model, name))])
-        trainer.model.zero_grad()
+        def optimizer_step(*names, model=trainer.model):
+            gradients.append([grad for name in names for grad in grads_of(getattr(model, name))])
 
-    trainer.train_state.update = update
-    for pieces in (batch, batch * 2):
-        trainer.step(pieces)
-    for one, two in zip(*found, strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
+        trainer.train_state.optimizer_step = optimizer_step
+        trainer.training_step(micro_batches * steps)
+    for whole, accumulated in zip(*gradients, strict=True):
+        torch.testing.assert_close(whole, accumulated, rtol=1e-3, atol=1e-5)
 
 
-def test_the_noise_of_each_step_and_piece_is_another(tmp_path, batch):
+def test_the_noise_of_each_step_and_micro_batch_is_another(tmp_path):
     trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
+    example = Example(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
     drawn = []
-    for steps, number in ((0, 0), (0, 0), (1, 0), (0, 1)):
-        trainer.steps = steps
-        with trainer.learning(dataclasses.replace(batch[0], number=number)):
+    for global_step, i in ((0, 0), (0, 0), (1, 0), (0, 1)):
+        trainer.global_step = global_step
+        with trainer.train_state.accumulate(trainer.make_micro_batch(example, i)):
             drawn.append(torch.rand(9))
     assert torch.equal(drawn[0], drawn[1])
     assert not any(torch.equal(drawn[0], other) for other in drawn[2:])
@@ -168,24 +172,24 @@ def test_a_gan_step_takes_no_needless_arithmetic(tmp_path):
     trainer = open_run(config, tmp_path, "cpu")
     lightness, ab = torch.rand(1, 1, 256, 256), torch.rand(1, 2, 256, 256)
     with FlopCounterMode(display=False) as counter:
-        trainer.step([MicroBatch(lightness, ab, number=0, last=True)])
+        trainer.training_step([MicroBatch(lightness, ab)])
     assert counter.get_total_flops() <= 86.1e9
 
 
-def test_the_critic_learns_to_tell_true_from_painted(tmp_path, batch):
+def test_the_discriminator_learns_to_tell_real_photos_from_predicted_ones(tmp_path, micro_batches):
     trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
     trainer.model.train()
     for _ in range(30):
-        losses = trainer.step(batch)
-    # With one optimizer holding both networks, fake went up to 0.69 (the source project).
-    assert losses["real"] > 0.6 and losses["fake"] < 0.4
+        losses = trainer.training_step(micro_batches)
+    # With one optimizer holding both networks, fake_prob went up to 0.69 (the source project).
+    assert losses["real_prob"] > 0.6 and losses["fake_prob"] < 0.4
 
 
 @pytest.mark.parametrize("preset", ["autoencoder", "fcn"])
-def test_thirty_steps_on_one_batch_bring_its_mse_down(tmp_path, batch, preset):
+def test_thirty_steps_on_one_batch_bring_its_mse_down(tmp_path, micro_batches, preset):
     trainer = open_run(tiny(preset), tmp_path, "cpu")
     trainer.model.train()
-    losses = [trainer.step(batch)["loss"].item() for _ in range(30)]
+    losses = [trainer.training_step(micro_batches)["loss"].item() for _ in range(30)]
     assert losses[-1] < 0.2 * losses[0]
 
 
@@ -197,7 +201,7 @@ def test_an_encoder_learns_slower_only_where_it_is_pretrained(tmp_path, pretrain
         torch.save(resnet_narrow().state_dict(), weights)
     config = tiny("fcn", model_kwargs={"encoder_name": "resnet_narrow", "encoder_weights": weights})
     trainer = open_run(config, tmp_path / "run", "cpu")
-    encoder = {id(p) for p in trainer.model.encoder.parameters()}
+    encoder = {id(p) for p in trainer.model.encoder_parameters()}
     for group in trainer.train_state.optimizers["model"].param_groups:
         inside = {id(p) in encoder for p in group["params"]}
         assert len(inside) == 1

@@ -1,7 +1,7 @@
 """BatchNorm statistics of a step that is split into micro-batches and processes."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from colorize.utils.distributed import all_reduce_sum
 
@@ -28,22 +28,28 @@ class BatchNormStatistics:
 
     def start_step(self) -> None:
         """Remember the statistics before a step."""
-        self.before = [buffer.clone() for buffer in self.buffers]
-        self.sums = [torch.zeros_like(buffer) for buffer in self.buffers]
+        if self.buffers:
+            self.before = self._flattened()
+            self.sums = torch.zeros_like(self.before)
 
     def end_micro_batch(self) -> None:
         """Take and reset the statistics after forward and backward, which both need them."""
-        for buffer, before, total in zip(self.buffers, self.before, self.sums, strict=True):
-            total.add_(buffer)
-            buffer.copy_(before)
+        if self.buffers:
+            self.sums += self._flattened()
+            self._set(self.before)
 
     def end_step(self) -> None:
         """Set the statistics to the mean over the micro-batches."""
-        if not self.buffers:
-            return
-        # In one message: there are a hundred buffers, and each message has its latency.
-        flat = torch.cat([total.flatten() for total in self.sums])
-        means = (all_reduce_sum(flat) / self.micro_batches).split([b.numel() for b in self.buffers])
-        for buffer, mean in zip(self.buffers, means, strict=True):
-            buffer.copy_(mean.view_as(buffer))
-        self.start_step()
+        if self.buffers:
+            self._set(all_reduce_sum(self.sums) / self.micro_batches)
+            self.start_step()
+
+    # In one tensor: there are a hundred buffers, and each operation and message has its latency.
+
+    def _flattened(self) -> Tensor:
+        return torch.cat([buffer.flatten() for buffer in self.buffers])
+
+    def _set(self, values: Tensor) -> None:
+        chunks = values.split([buffer.numel() for buffer in self.buffers])
+        for buffer, chunk in zip(self.buffers, chunks, strict=True):
+            buffer.copy_(chunk.view_as(buffer))

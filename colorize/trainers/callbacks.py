@@ -167,6 +167,10 @@ class SampleImages(Callback):
     def __init__(self) -> None:
         self._batches: list[Tensor] = []
 
+    def on_epoch_start(self, training: Training, epoch: int) -> None:
+        """Forget the photos of the last epoch."""
+        self._batches = []
+
     def on_validation_batch(self, training: Training, rgb: Tensor) -> None:
         """Keep the first photos."""
         if sum(map(len, self._batches)) < _SAMPLE_PHOTOS:

@@ -1,42 +1,49 @@
-"""Averages over a run: of normalization's statistics over a step, of weights over the steps."""
+"""The exponential moving average of a model's weights."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class ExponentialMovingAverage(AveragedModel):
-    """An average of a network's weights that forgets by `decay` a step, faster in the beginning.
+    """Averages a model's weights with a decay that is lower in the first steps.
 
-    The n-th step forgets by at most (1 + n) / (10 + n), as in TensorFlow's
-    ExponentialMovingAverage; the random weights of the beginning are soon gone. The running
-    statistics of normalization are averaged alike: those of the last step belong to other weights.
+    In step n the decay is at most (1 + n) / (10 + n), as in TensorFlow's
+    ExponentialMovingAverage, so the random initial weights are soon forgotten. The running
+    statistics of BatchNorm are averaged in the same way: those of the last step belong to other
+    weights. All other buffers are copied.
     """
 
     def __init__(self, model: nn.Module, decay: float):
-        """Begin with a network's weights as they are."""
-        super().__init__(
-            model, avg_fn=lambda mean, weights, _: torch.lerp(weights, mean, self.keep)
-        )
+        """Start with a model's weights as they are."""
+        super().__init__(model)
         self.decay = decay
 
     @property
-    def keep(self) -> float:
-        """The share of the past in the next average."""
-        count = int(self.n_averaged)  # on the CPU, so that no GPU is waited for
+    def step_decay(self) -> float:
+        """The weight of the past in the next average."""
+        count = int(self.n_averaged)  # stays on the CPU, so no GPU is waited for
         return min(self.decay, (1 + count) / (10 + count))
 
+    @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Take in the weights after a step."""
-        first, keep = not self.n_averaged, self.keep
-        past = [statistic.clone() for statistic in self._statistics()]
-        super().update_parameters(model)  # which takes over the statistics
-        if not first:
-            for now, before in zip(self._statistics(), past, strict=True):
-                now.lerp_(before, keep)
+        if not self.n_averaged:
+            super().update_parameters(model)  # copies everything
+            return
+        averaged, copied = _split_tensors(self.module)
+        new_averaged, new_copied = _split_tensors(model)
+        get_ema_multi_avg_fn(self.step_decay)(averaged, new_averaged, None)  # few kernels for all
+        for tensor, new in zip(copied, new_copied, strict=True):
+            tensor.copy_(new)
+        self.n_averaged += 1
 
-    def _statistics(self) -> list[Tensor]:
-        norms = (module for module in self.module.modules() if isinstance(module, _BatchNorm))
-        found = (statistic for norm in norms for statistic in (norm.running_mean, norm.running_var))
-        return [statistic for statistic in found if statistic is not None]  # None: a critic's norm
+
+def _split_tensors(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the weights and running statistics, which are averaged, and all other buffers."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    # A discriminator's BatchNorm has no running statistics.
+    statistics = [t for n in norms for t in (n.running_mean, n.running_var) if t is not None]
+    ids = set(map(id, statistics))
+    return [*model.parameters(), *statistics], [b for b in model.buffers() if id(b) not in ids]

@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -156,8 +155,10 @@ class TrainState:
         """
         for name in names:
             self.scaler.unscale_(self.optimizers[name])
-            max_norm = self.config.grad_clip or math.inf
-            norm = nn.utils.clip_grad_norm_(self._parameters(name), max_norm)
+            parameters = self._parameters(name)
+            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            if self.config.grad_clip is not None:
+                nn.utils.clip_grads_with_norm_(parameters, self.config.grad_clip, norm)
             # A scaler skips such a step by itself, and scales less the next time.
             if not self.scaler.is_enabled() and not torch.isfinite(norm):
                 raise DivergedError(f"the gradient of the {name} is {norm.item()}")

@@ -101,7 +101,16 @@ def test_hints_are_joined_as_the_mean_of_the_given_colors_of_each_place():
     # ab / 110 times 11 is a*b* / 10.
     expected = torch.tensor([[[3.3, 0], [0, -5.5]], [[-1.1, 0], [0, 1.1]], [[1, 0], [0, 1.0]]])
     torch.testing.assert_close(joined[0, 2:], expected)
-    assert (concat_hints(x, None)[:, 2:] == 0).all()
+    without = concat_hints(x, None)
+    assert without.shape == joined.shape
+    assert torch.equal(without[:, :2], x) and not without[:, 2:].any()
+
+
+def test_features_with_hints_stay_channels_last():
+    x = torch.rand(2, 8, 4, 4).to(memory_format=torch.channels_last)
+    hints = torch.rand(2, 3, 16, 16).to(memory_format=torch.channels_last)
+    for given in (None, hints):
+        assert concat_hints(x, given).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_each_block_of_the_decoder_is_told_the_hints():

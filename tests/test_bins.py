@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from colorize.color.ab_bins import bin_centers, decode, entropy, soft_encode
+from colorize.color.ab_bins import _candidate_bins, bin_centers, decode, entropy, soft_encode
 from colorize.color.lab import rgb_to_lab
 from colorize.losses.classification import count_bins, rebalanced_cross_entropy, rebalancing_weights
 from colorize.models import create_model
@@ -45,6 +45,43 @@ def test_a_color_is_spread_over_its_five_nearest_bins_by_a_gaussian():
     by_hand = [math.exp(-square / (2 * 5**2)) for square in near.values()]
     expected = [weight / sum(by_hand) for weight in by_hand]
     assert weights.flatten().tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def _awkward_colors():
+    """Colors for which a table of candidate bins could be wrong: (N, 2), in CIELAB units."""
+    generator = torch.Generator().manual_seed(0)
+    everywhere = (torch.rand(100_000, 2, generator=generator, dtype=torch.float64) - 0.5) * 220
+    axis = torch.arange(-110, 110.1, 2.5, dtype=torch.float64)
+    corners = torch.cartesian_prod(axis, axis)  # of bins, with ties, and of the table's cells
+    noise = torch.rand(4 * len(corners), 2, generator=generator, dtype=torch.float64) - 0.5
+    beside = corners.repeat(4, 1) + noise / 1e3
+    angle = torch.rand(2000, 1, generator=generator, dtype=torch.float64) * 2 * math.pi
+    radius = torch.logspace(2, 3.5, 2000, dtype=torch.float64).unsqueeze(1)
+    outside = torch.cat((angle.cos(), angle.sin()), dim=1) * radius
+    return torch.cat((everywhere, corners, beside, outside))
+
+
+def test_the_five_bins_are_the_nearest_of_all():
+    colors = _awkward_colors()
+    colors = (colors[torch.randperm(len(colors))[: len(colors) // 6 * 6]] / 110).float()
+    bins, shares = soft_encode(colors.view(3, -1, 2, 2).permute(0, 3, 1, 2))
+    bins, shares = (t.permute(0, 2, 3, 1).flatten(0, 2) for t in (bins, shares))
+    distances = torch.cdist(
+        colors.double() * 110, CENTERS.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    )
+    expected = distances.topk(5, largest=False).values
+    assert (bins.sort(dim=1).values.diff(dim=1) > 0).all()  # none of them twice
+    # By distance: of bins equally far any may be taken.
+    torch.testing.assert_close(distances.gather(1, bins), expected, rtol=1e-6, atol=1e-4)
+    expected_shares = torch.softmax(-expected.square() / 50, dim=1).float()
+    close = (colors.abs() <= 1).all(1)
+    torch.testing.assert_close(shares[close], expected_shares[close], rtol=0, atol=1e-4)
+    # Far away float32 resolves the squares of the distances less well.
+    torch.testing.assert_close(shares, expected_shares, rtol=0, atol=2e-2)
+
+
+def test_few_bins_are_candidates():
+    assert _candidate_bins(torch.device("cpu")).shape[1] <= 13  # more would make the table useless
 
 
 def test_a_color_beyond_all_bins_still_has_weights():
@@ -90,6 +127,8 @@ def test_the_loss_is_the_papers_sum_over_soft_targets():
                 total -= weights[nearest[0]] * (z / z.sum() * log).sum()
     ours = rebalanced_cross_entropy(logits, ab, weights)
     assert ours.item() == pytest.approx(total.item() / 24, rel=1e-4)
+    channels_last = logits.to(memory_format=torch.channels_last)
+    assert rebalanced_cross_entropy(channels_last, ab, weights).item() == pytest.approx(ours.item())
     larger = F.interpolate(ab, scale_factor=4, mode="nearest")
     assert rebalanced_cross_entropy(logits, larger, weights).item() == pytest.approx(ours.item())
 

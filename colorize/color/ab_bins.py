@@ -16,6 +16,8 @@ GRID = 10  # side of a bin, in CIELAB units
 NEIGHBORS = 5  # bins among which a color is distributed
 SIGMA = 5.0  # of the Gaussian of the soft encoding and of the prior's smoothing
 
+_CELLS = 44  # of the table of candidate bins along a and along b, from -110 to 110: half a bin each
+
 
 @functools.cache
 def bin_centers() -> Tensor:
@@ -47,17 +49,52 @@ def soft_encode(ab: Tensor) -> tuple[Tensor, Tensor]:
         The indices of the 5 nearest bins (N, 5, H, W), nearest first, and their shares, of the same
         shape, which add up to 1. (The paper says 5; its Caffe code uses 10.)
     """
-    centers = bin_centers().to(ab.device)
-    colors = ab.float().permute(0, 2, 3, 1)
-    # From differences: the faster matrix product is too inexact for a Gaussian of 5.
-    exact = "donot_use_mm_for_euclid_dist"
-    distances = torch.cdist(colors.flatten(0, 2), centers, compute_mode=exact)
-    nearest, bins = distances.topk(NEIGHBORS, largest=False, sorted=True)
-    # Relative to the nearest, so that a color far outside all bins does not underflow.
-    square = (nearest * AB_SCALE).square()
-    shares = torch.softmax(-square / (2 * SIGMA**2), dim=-1)
-    shape = (*colors.shape[:3], NEIGHBORS)
+    colors = ab.float().permute(0, 2, 3, 1).flatten(0, 2)
+    cell = ((colors + 1) * (_CELLS / 2)).long().clamp(0, _CELLS - 1)
+    candidates = _candidate_bins(ab.device)[cell[:, 0] * _CELLS + cell[:, 1]]
+    squares, bins = _nearest_bins(colors, candidates)
+    is_outside = (colors.abs() > 1).any(1)  # of the table: no photo has such colors
+    if is_outside.any():
+        all_bins = torch.arange(len(bin_centers()), device=ab.device).unsqueeze(0)
+        squares[is_outside], bins[is_outside] = _nearest_bins(colors[is_outside], all_bins)
+    # Softmax subtracts the largest exponent, so a color far outside all bins does not underflow.
+    shares = torch.softmax(squares * (-(AB_SCALE**2) / (2 * SIGMA**2)), dim=-1)
+    shape = (len(ab), *ab.shape[2:], NEIGHBORS)
     return bins.view(shape).permute(0, 3, 1, 2), shares.view(shape).permute(0, 3, 1, 2)
+
+
+def _nearest_bins(colors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the 5 nearest bins: their squared distances and their indices, (N, 5) each, sorted.
+
+    Args:
+        colors: (N, 2), as ab / 110.
+        candidates: indices of bins (N, K), or (1, K) for all colors.
+    """
+    a, b = bin_centers().to(colors.device)[candidates].unbind(-1)
+    # From differences: the faster matrix product is too inexact for a Gaussian of 5.
+    squares = (a - colors[:, :1]).square() + (b - colors[:, 1:]).square()
+    nearest, positions = squares.topk(NEIGHBORS, largest=False, sorted=True)
+    return nearest, candidates.expand(len(colors), -1).gather(1, positions)
+
+
+@functools.cache
+def _candidate_bins(device: torch.device) -> Tensor:
+    """List, for each cell of the table, the bins that can be among the 5 nearest of a color in it.
+
+    A color is at most half a cell's diagonal away from the cell's center. So its 5 nearest bins are
+    not farther from the center than the center's fifth nearest bin plus a whole diagonal.
+
+    Returns:
+        Indices of bins (cells, K), K the most that a cell needs.
+    """
+    axis = (torch.arange(_CELLS, dtype=torch.float64) + 0.5) * (2 / _CELLS) - 1
+    distances, bins = torch.cdist(torch.cartesian_prod(axis, axis), bin_centers().double()).sort(
+        dim=1
+    )
+    diagonal = 2 / _CELLS * 2**0.5
+    reach = distances[:, NEIGHBORS - 1] + diagonal + 1e-5  # for rounding at a cell's border
+    most = int((distances <= reach.unsqueeze(1)).sum(1).max())
+    return bins[:, :most].contiguous().to(device)
 
 
 def decode(logits: Tensor, temperature: float = 0.38, noise: Tensor | None = None) -> Tensor:

@@ -56,8 +56,10 @@ def rebalanced_cross_entropy(logits: Tensor, target_ab: Tensor, class_weights: T
         A scalar.
     """
     bins, shares = soft_encode(downsample_ab(target_ab, (logits.shape[-2], logits.shape[-1])))
-    log_prob = F.log_softmax(logits.float(), dim=1).gather(1, bins)
-    return -(class_weights[bins[:, 0]] * (shares * log_prob).sum(1)).mean()
+    # Bins last, as channels-last networks have them in memory: nothing is copied.
+    bins, shares = bins.movedim(1, -1), shares.movedim(1, -1)
+    log_prob = F.log_softmax(logits.float().movedim(1, -1), dim=-1).gather(-1, bins)
+    return -(class_weights[bins[..., 0]] * (shares * log_prob).sum(-1)).mean()
 
 
 def downsample_ab(ab: Tensor, size: tuple[int, int]) -> Tensor:

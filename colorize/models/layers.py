@@ -54,11 +54,11 @@ def concat_hints(x: Tensor, hints: Tensor | None) -> Tensor:
     Returns:
         (N, C + 3, h, w).
     """
-    channels = x.new_zeros(x.shape[0], 3, *x.shape[-2:])
-    if hints is not None:
-        mean = F.adaptive_avg_pool2d(hints, (x.shape[-2], x.shape[-1]))
-        mean = mean / mean[:, 2:].clamp(min=1e-6)
-        channels = torch.cat((mean[:, :2] * _HINT_SCALE, mean[:, 2:]), dim=1).to(x.dtype)
+    if hints is None:
+        return F.pad(x, (0, 0, 0, 0, 0, 3))  # keeps the memory layout of `x`
+    mean = F.adaptive_avg_pool2d(hints, (x.shape[-2], x.shape[-1]))
+    mean = mean / mean[:, 2:].clamp(min=1e-6)
+    channels = torch.cat((mean[:, :2] * _HINT_SCALE, mean[:, 2:]), dim=1).to(x.dtype)
     return torch.cat((x, channels), dim=1)
 
 

@@ -375,8 +375,9 @@ def test_the_cast_ratio_is_1_for_one_tint_and_0_for_a_balance():
 
 
 def test_phases_of_the_command_line(tmp_path, folder, capsys):
-    words = "train nogan --crop-size 32 --batch-size 2 --reconstruction-loss l1 --selection-interval 1 --workers 0"
-    words += " --phases generator:1,discriminator:1,joint:1:0.5,discriminator:1,joint:1:0.5 --device cpu --ema-decay 0.5"
+    words = "train nogan --crop-size 32 --batch-size 2 --reconstruction-loss l1 --workers 0"
+    words += " --phases generator:1,discriminator:1,joint:1:0.5,discriminator:1,joint:1:0.5"
+    words += " --selection-interval 1 --device cpu --ema-decay 0.5"
     words += " --encoder-weights none --model-arg width=16 --model-arg discriminator_channels=8"
     words += " --model-arg encoder_name=resnet_narrow"
     run = tmp_path / "run"

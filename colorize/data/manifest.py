@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -159,11 +159,8 @@ class ManifestWriter(Manifest):
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("ab", buffering=0)
         self._lock()
-        for suffix in ("part", "tmp"):
-            for stale in self.folder.glob(f".*.{suffix}"):
-                stale.unlink()
-            for stale in (self.folder / PHOTOS).rglob(f".*.{suffix}"):
-                stale.unlink()
+        for stale in (*self.folder.glob(".*.part"), *(self.folder / PHOTOS).rglob(".*.part")):
+            stale.unlink()
         text = self.path.read_bytes()
         complete = text.rfind(b"\n") + 1
         if complete < len(text):  # a line cut short
@@ -297,37 +294,22 @@ def _parse_entry(line: str) -> ManifestEntry | None:
     """Parse a line of the manifest; None if it is damaged."""
     try:
         (cells,) = csv.reader([line], strict=True)
-        fields = dict(zip(COLUMNS, cells, strict=True))
-        facts = _parse_facts(fields)
+        photo_id, photographer, file, *values, split, state, reason = cells
+        facts = _parse_facts(values)
     except (ValueError, csv.Error):
         return None
-    state, split = modern_state(fields["state"]), fields["split"]
-    if state not in STATES or split not in ("", *SPLITS):
+    state = modern_state(state)
+    has_facts = facts != NO_FACTS or state not in ("new", "good")
+    if not has_facts or state not in STATES or split not in ("", *SPLITS):
         return None
-    if state in ("new", "good") and facts == NO_FACTS:
-        return None
-    return ManifestEntry(
-        id=fields["id"],
-        photographer=fields["photographer"],
-        file=fields["file"],
-        facts=facts,
-        split=split,
-        state=state,
-        reason=fields["reason"],
-    )
+    return ManifestEntry(photo_id, photographer, file, facts, split, state, reason)
 
 
-def _parse_facts(fields: Mapping[str, str]) -> PhotoFacts:
-    if not any(fields[name] for name in PhotoFacts._fields):
+def _parse_facts(values: Sequence[str]) -> PhotoFacts:
+    kinds = PhotoFacts.__annotations__.values()
+    if len(values) == len(kinds) and not any(values):
         return NO_FACTS
-    if not re.fullmatch("[0-9a-f]{16}", fields["phash"]):
-        raise ValueError(f"{fields['phash']!r} is not a perceptual hash")
-    return PhotoFacts(
-        width=int(fields["width"]),
-        height=int(fields["height"]),
-        bytes=int(fields["bytes"]),
-        sha256=fields["sha256"],
-        mean_chroma=float(fields["mean_chroma"]),
-        color_spread=float(fields["color_spread"]),
-        phash=fields["phash"],
-    )
+    facts = PhotoFacts._make(kind(value) for kind, value in zip(kinds, values, strict=True))
+    if not re.fullmatch("[0-9a-f]{16}", facts.phash):
+        raise ValueError(f"{facts.phash!r} is not a perceptual hash")
+    return facts

@@ -73,15 +73,11 @@ class ShardDataset(IterableDataset[Item]):
         first, last = (self.total * k // self.world_size for k in (self.rank, self.rank + 1))
         return first, last
 
-    def _worker_batches(self, workers: int) -> list[int]:
-        """Share out the batches over the workers: where each begins, and the end of the last."""
+    def _worker_bounds(self, workers: int) -> list[int]:
+        """Share out the photos over the workers, in whole batches: the ends of their pieces."""
         batches = -(-len(self) // self.batch_size)
-        return [batches * k // workers for k in range(workers + 1)]
-
-    def _photos_of_batches(self, first: int, last: int) -> tuple[int, int]:
-        """Convert a range of this process's batches to one of photos in the line."""
-        begin, end = (self.first + batch * self.batch_size for batch in (first, last))
-        return min(begin, self.last), min(end, self.last)
+        ends = (batches * k // workers for k in range(workers + 1))
+        return [min(self.first + end * self.batch_size, self.last) for end in ends]
 
     def _crop(
         self, sample: Sample, augment: bool = False, generator: torch.Generator | None = None
@@ -107,8 +103,7 @@ class EvalShards(ShardDataset[Tensor]):
             ValueError: if a shard holds fewer photos than the index lists.
         """
         worker, workers = _worker_and_count()
-        bounds = self._worker_batches(workers)
-        first, last = self._photos_of_batches(bounds[worker], bounds[worker + 1])
+        first, last = self._worker_bounds(workers)[worker : worker + 2]
         return map(self._crop, _read_photos(self.shards, first, last))
 
 
@@ -164,13 +159,13 @@ class TrainingShards(ShardDataset[Example]):
         """
         epoch = int(self._epoch)
         worker, workers = _worker_and_count()
-        bounds = self._worker_batches(workers)
-        shares = [end - begin for begin, end in itertools.pairwise(bounds)]
+        bounds = self._worker_bounds(workers)
+        shares = [(end - begin) // self.batch_size for begin, end in itertools.pairwise(bounds)]
         skipped, next_worker = _after_batches(int(self._start), shares)
         # A DataLoader takes batches from its workers in turn, from the first one on: that one must
         # continue the piece whose batch is next.
         worker = (worker + next_worker) % workers
-        first, last = self._photos_of_batches(bounds[worker], bounds[worker + 1])
+        first, last = bounds[worker : worker + 2]
         shuffle = _webdataset().filters.shuffle(
             _SHUFFLE_BUFFER,
             initial=_SHUFFLE_BUFFER,

@@ -218,17 +218,9 @@ class UnsplashLite:
             )
         try:
             data, facts = self._client.retrying(lambda: self._fetch_photo(url))
-        except PermanentError as error:
-            if error.state == "bad" and photo.id not in manifest.entries:
-                self._count_failure(
-                    "bad answers", _MAX_BAD_IN_A_ROW, "does this network require a log-in?"
-                )
-            return unavailable(error.state, str(error))
-        except RetryableError as error:
+        except (PermanentError, RetryableError) as error:
             if photo.id not in manifest.entries:
-                self._count_failure(
-                    "failures", _MAX_FAILURES_IN_A_ROW, "is the network, or the server, down?"
-                )
+                self._count_failure(error)
             return unavailable(error.state, str(error))
         self._in_a_row.clear()
         with atomic_write(self.folder / file) as tmp:
@@ -262,14 +254,20 @@ class UnsplashLite:
             raise RetryableError(reason, state="bad") from error
         return body.getvalue(), facts
 
-    def _count_failure(self, kind: str, limit: int, question: str) -> None:
+    def _count_failure(self, error: PermanentError | RetryableError) -> None:
         """Stop once many photos in a row fail alike, which has a common cause."""
+        if isinstance(error, RetryableError):
+            kind, limit, cause = "failures", _MAX_FAILURES_IN_A_ROW, "the network or server is down"
+        elif error.state == "bad":
+            kind, limit, cause = "bad answers", _MAX_BAD_IN_A_ROW, "this network requires a log-in"
+        else:
+            return
         self._in_a_row[kind] += 1
         if self._in_a_row[kind] >= limit and not self._client.stopped.is_set():
             self._client.stopped.set()
             raise ConnectionError(
-                f"{limit} {kind} in a row instead of photos: {question} Completed photos are "
-                "kept; fix the connection, then re-run with --retry"
+                f"{limit} {kind} in a row instead of photos; possibly {cause}. Completed photos "
+                "are kept; fix the connection, then re-run with --retry"
             )
 
     def _catalog(self, version: str, progress: bool) -> Path:

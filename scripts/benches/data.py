@@ -19,6 +19,7 @@ from skimage.color import rgb2lab
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Compose, RandomHorizontalFlip, RandomResizedCrop
 
+from benches.timing import Row, sized
 from colorize.color.lab import rgb_to_lab
 from colorize.data.folder import PhotoFolder, load_samples
 from colorize.data.loaders import train_loader
@@ -50,7 +51,7 @@ class PlainPairs(Dataset):
         return lab[:1], lab[1:]
 
 
-def prepared() -> dict:
+def prepared() -> Row:
     """A prepared folder (320 px) to batches of (lightness, ab) at 256 px, on the CPU.
 
     Plain: `PlainPairs` on the photos of 1080 px that were prepared, since the plain pipeline has
@@ -60,7 +61,7 @@ def prepared() -> dict:
     return _bench_folder(originals_folder(), prepared_folder(), rgb_to_lab)
 
 
-def prepared_u8() -> dict:
+def prepared_u8() -> Row:
     """A prepared folder (320 px) to cropped and flipped uint8 batches at 256 px.
 
     Plain: as for `prepared`. Ours: `train_loader` with 2 workers, batch 16.
@@ -68,12 +69,12 @@ def prepared_u8() -> dict:
     return _bench_folder(originals_folder(), prepared_folder(), lambda batch: (batch,))
 
 
-def prepared_same() -> dict:
+def prepared_same() -> Row:
     """As `prepared`, but the plain pipeline reads the prepared files too."""
     return _bench_folder(prepared_folder(), prepared_folder(), rgb_to_lab)
 
 
-def originals() -> dict:
+def originals() -> Row:
     """Photos of 1080 px to batches of (lightness, ab) at 256 px, with an index.
 
     Plain and ours: as for `prepared`, both on the photos of 1080 px.
@@ -81,14 +82,14 @@ def originals() -> dict:
     return _bench_folder(originals_folder(), originals_folder(), rgb_to_lab)
 
 
-def download() -> dict:
+def download() -> Row:
     """Photos per second of a download of 600, 8 at a time, from a local server that takes 50 ms.
 
     Plain: 8 threads and `requests.get`, each body kept in memory, nothing decoded. Ours: the
     whole of `UnsplashLite.download`: decoded, classified, hashed, and written with a manifest.
     """
     times: dict[str, list[float]] = {"plain": [], "ours": []}
-    count = 600
+    count = sized(600, 8)
     fake = FakeUnsplash(count)  # for its catalog; another process serves
     command = [sys.executable, TESTS / "fake_unsplash.py", str(count), "0.05"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
@@ -98,7 +99,7 @@ def download() -> dict:
             f"{fake.origin}/photo-{name}?w={480 if number % 3 else 320}"
             for number, name in enumerate(fake.ids)
         ]
-        for _ in range(3):
+        for _ in range(sized(3, 1)):
             start = time.perf_counter()
             with ThreadPoolExecutor(8) as pool:
                 bodies = list(pool.map(lambda url: requests.get(url, timeout=10).content, urls))
@@ -122,15 +123,15 @@ def download() -> dict:
 ROWS = {row.__name__: row for row in (prepared, prepared_u8, prepared_same, originals, download)}
 
 
-def _bench_folder(theirs: Path, mine: Path, convert: Callable) -> dict:
+def _bench_folder(theirs: Path, mine: Path, convert: Callable) -> Row:
     """Epochs of both ways in turn; the first of each warms up."""
-    paths = sorted(theirs.rglob("*.jpg")) * 16
-    photos = PhotoFolder(mine).select("train", min_side=256).photos * 16
+    paths = sorted(theirs.rglob("*.jpg")) * sized(16, 1)
+    photos = PhotoFolder(mine).select("train", min_side=256).photos * sized(16, 1)
     plain = DataLoader(PlainPairs(paths, 256), 8, shuffle=True)
     torch.set_num_threads(1)  # beside two workers on two cores
     ours = train_loader(photos, 256, 16, workers=2)
     times: dict[str, list[float]] = {"plain": [], "ours": []}
-    for epoch in range(4):
+    for epoch in range(sized(4, 2)):
         start = time.perf_counter()
         # A sixth is enough to time it.
         count = sum(len(pair[0]) for pair in itertools.islice(plain, max(1, len(plain) // 6)))

@@ -1,10 +1,10 @@
-"""A training step of each preset, ours against the plain way of writing it.
+"""Benchmarks of a training step of each preset, ours against a plain implementation.
 
 Plain: eager, float32, NCHW, torch's default Adam; for a GAN the generator runs once for each of
-the two losses, true and painted photos are judged apart, and the critic's gradients are computed
-in the generator's step. The networks, the losses and the photos are the same on both sides. Plain
-steps are taken in a process of their own, with the allocator as it comes: ours keeps memory, as
-`colorize train` does, and that counts for a whole process.
+the two losses, the discriminator runs separately on real and predicted colors, and its gradients
+are also computed in the generator's step. The networks, the losses and the photos are the same on
+both sides. Plain steps run in another process with the default allocator: ours keeps memory, as
+`colorize train` does, which affects a whole process.
 """
 
 import functools
@@ -20,12 +20,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.segmentation import fcn_resnet101
 
 from benches.data import prepared_folder
-from benches.timing import in_a_process, in_turn
+from benches.timing import Row, in_a_process, in_turn, sized
 from colorize.color.lab import rgb_to_lab
 from colorize.config import TrainConfig
 from colorize.data.folder import PhotoFolder
 from colorize.data.loaders import eval_loader, train_loader
-from colorize.models import create_model
+from colorize.models import GAN, create_model
 from colorize.presets import PRESETS
 from colorize.trainers import Trainer, open_run
 from colorize.trainers.train_state import MicroBatch
@@ -35,132 +35,132 @@ DEVICE = resolve_device()
 GPU = DEVICE.type == "cuda"
 PHOTOS = {"train": 15_000, "val": 5_000}  # of Unsplash Lite, in an epoch
 
+Step = Callable[[], Tensor]  # returns the reconstruction loss
 
-def autoencoder() -> dict:
+
+def autoencoder() -> Row:
     """A step of `autoencoder` at 224 px, without pretrained weights."""
-    return _step("autoencoder", _plain_regression)
+    return _bench_step("autoencoder", _plain_regression)
 
 
-def fcn() -> dict:
+def fcn() -> Row:
     """A step of `fcn` at 224 px, without pretrained weights."""
-    return _step("fcn", _plain_regression)
+    return _bench_step("fcn", _plain_regression)
 
 
-def unet_gan() -> dict:
+def unet_gan() -> Row:
     """A step of `unet_gan` at 256 px."""
-    return _step("unet_gan", _plain_gan)
+    return _bench_step("unet_gan", _plain_gan)
 
 
-def fcn_vs_dilated() -> dict:
-    """Our step of `fcn` against the plain one of torchvision's FCN (dilated, auxiliary head)."""
-    return _step("fcn", _plain_dilated)
+def fcn_vs_dilated() -> Row:
+    """Our step of `fcn` against a plain one of torchvision's FCN (dilated, auxiliary head)."""
+    return _bench_step("fcn", _plain_dilated)
 
 
-def autoencoder_end_to_end() -> dict:
+def autoencoder_end_to_end() -> Row:
     """Data and step of `autoencoder`; plain: the step alone."""
-    return _end_to_end("autoencoder")
+    return _bench_end_to_end("autoencoder")
 
 
-def fcn_end_to_end() -> dict:
+def fcn_end_to_end() -> Row:
     """Data and step of `fcn`; plain: the step alone."""
-    return _end_to_end("fcn")
+    return _bench_end_to_end("fcn")
 
 
-def unet_gan_end_to_end() -> dict:
+def unet_gan_end_to_end() -> Row:
     """Data and step of `unet_gan`; plain: the step alone."""
-    return _end_to_end("unet_gan")
+    return _bench_end_to_end("unet_gan")
 
 
 ROWS = {
     row.__name__: row
     for row in (
-        *(autoencoder, unet_gan, fcn, fcn_vs_dilated),
-        *(autoencoder_end_to_end, unet_gan_end_to_end, fcn_end_to_end),
+        autoencoder,
+        unet_gan,
+        fcn,
+        fcn_vs_dilated,
+        autoencoder_end_to_end,
+        unet_gan_end_to_end,
+        fcn_end_to_end,
     )
 }
 
 
-def _step(preset: str, plain: Callable[..., Callable[[], Tensor]]) -> dict:
-    """Both ways in turn, and how near ours comes to what the convolutions could do at best."""
-    trainer = _trainer(preset)
-    size, count = trainer.config.crop_size, trainer.config.batch_size
-    batch = MicroBatch(*_pair(count, size), number=0, last=True)
+def _bench_step(preset: str, create_plain: Callable[..., Step]) -> Row:
+    """Time both, and compare ours with the fastest possible convolutions."""
+    trainer = _create_trainer(preset)
+    state, count = trainer.train_state, trainer.config.batch_size
+    micro_batch = MicroBatch(*_random_pair(count, trainer.config.crop_size))
     with FlopCounterMode(display=False) as counter:
-        losses = trainer.step([batch])
+        losses = trainer.training_step([micro_batch])
     if GPU:
         torch.cuda.reset_peak_memory_stats()
-        trainer.step([batch])
+        trainer.training_step([micro_batch])
     memory = {"memory_gb": torch.cuda.max_memory_allocated() / 1e9} if GPU else {}
-    with in_a_process(_plain, plain, trainer.config) as theirs:
-        distance = theirs()
-        if plain is not _plain_dilated:  # the same networks begin with the same distance
-            ours = losses.get("distance", losses.get("loss")).item()
-            if abs(ours - distance) > 0.02 * distance:
-                raise AssertionError(f"the distances of the first step are {distance} and {ours}")
-        ways = {"plain": theirs, "ours": _finished(lambda: trainer.step([batch]))}
-        times = in_turn(ways, repeats=4)
+    with in_a_process(_serve_plain, create_plain, trainer.config) as plain:
+        expected = plain()
+        if create_plain is not _plain_dilated:  # the same networks start with the same loss
+            loss = losses.get("loss_G_rec", losses.get("loss")).item()
+            if abs(loss - expected) > 0.02 * expected:
+                raise AssertionError(f"the losses of the first step are {expected} and {loss}")
+        ours = _synchronized(lambda: trainer.training_step([micro_batch]))
+        times = in_turn({"plain": plain, "ours": ours}, repeats=4)
     slow, fast = (seconds / count for seconds in times.values())
-    flops, peak = (
-        counter.get_total_flops() / count,
-        _convolution_peak(trainer.train_state.precision),
-    )
+    flop, peak = counter.get_total_flops() / count, _convolution_peak(state.dtype)
     return memory | {
         "plain": slow * 1000,
         "ours": fast * 1000,
         "unit": "ms/photo",
         "ratio": slow / fast,
         "batch": count,
-        "precision": str(trainer.train_state.precision).removeprefix("torch."),
-        "gflop": flops / 1e9,
+        "precision": str(state.dtype).removeprefix("torch."),
+        "gflop": flop / 1e9,
         "peak_gflops": peak / 1e9,
-        "share": flops / fast / peak,
-        "ratio_at_peak": slow * peak / flops,
+        "share": flop / fast / peak,
+        "ratio_at_peak": slow * peak / flop,
     }
 
 
-def _plain(way: Callable, config: TrainConfig) -> Callable[[], float]:
-    """A plain step, which returns the distance."""
-    step = way(config, *_pair(config.batch_size, config.crop_size))
+def _serve_plain(create_plain: Callable[..., Step], config: TrainConfig) -> Callable[[], float]:
+    """Return a plain step that returns its loss as a number."""
+    step = create_plain(config, *_random_pair(config.batch_size, config.crop_size))
     return lambda: step().item()
 
 
-def _pair(count: int, size: int) -> tuple[Tensor, Tensor]:
-    """Random photos on the device, the same for both sides."""
-    rgb = torch.randint(
-        0,
-        256,
-        (count, 3, size, size),
-        dtype=torch.uint8,
-        generator=torch.Generator().manual_seed(0),
-    )
+def _random_pair(count: int, size: int) -> tuple[Tensor, Tensor]:
+    """Return lightness and ab of random photos on the device, the same for both sides."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (count, 3, size, size)
+    rgb = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     return rgb_to_lab(rgb.to(DEVICE))
 
 
-def _end_to_end(preset: str) -> dict:
-    """Batches read by two workers and learnt from, in turn with as many steps alone."""
-    trainer = _trainer(preset)
+def _bench_end_to_end(preset: str) -> Row:
+    """Train on batches that workers read, in turn with as many steps alone."""
+    trainer = _create_trainer(preset)
     size, count = trainer.config.crop_size, trainer.config.batch_size
-    steps = 40 if GPU else 4
+    steps, workers = (40, 16) if GPU else (sized(4, 1), 2)
     photos = PhotoFolder(prepared_folder()).select("train", min_side=size).photos
-    many = (photos * (steps * count // len(photos) + 1))[: steps * count]
-    train = train_loader(many, size, count, workers=16 if GPU else 2)
-    val = eval_loader(many, size, count, workers=16 if GPU else 2)
-    (fixed, *_) = train
+    repeated = (photos * (steps * count // len(photos) + 1))[: steps * count]
+    train = train_loader(repeated, size, count, workers=workers)
+    val = eval_loader(repeated, size, count, workers=workers)
 
-    def learn(rgb: Tensor) -> None:
-        lightness, ab = rgb_to_lab(rgb.to(DEVICE, non_blocking=True))
-        trainer.step([MicroBatch(lightness, ab, number=0, last=True)])
+    def train_on(rgb: Tensor) -> None:
+        pair = rgb_to_lab(rgb.to(DEVICE, non_blocking=True))
+        trainer.training_step([MicroBatch(*pair)])
 
-    batch = MicroBatch(*rgb_to_lab(fixed.to(DEVICE)), number=0, last=True)
+    (first, *_) = train
+    micro_batch = MicroBatch(*rgb_to_lab(first.rgb.to(DEVICE)))
     ways = {
-        "step": lambda: [trainer.step([batch]) for _ in range(steps)],
-        "both": lambda: [learn(rgb) for rgb in train],
+        "step": lambda: [trainer.training_step([micro_batch]) for _ in range(steps)],
+        "both": lambda: [train_on(example.rgb) for example in train],
     }
-    times = in_turn({name: _finished(way) for name, way in ways.items()}, repeats=3)
+    times = in_turn({name: _synchronized(way) for name, way in ways.items()}, repeats=3)
     alone, both = (seconds / (steps * count) for seconds in times.values())
     start = time.perf_counter()
     trainer.validate(val)
-    validation = (time.perf_counter() - start) / len(many)
+    validation = (time.perf_counter() - start) / len(repeated)
     epochs = trainer.config.epochs
     return {
         "plain": alone * 1000,
@@ -173,33 +173,37 @@ def _end_to_end(preset: str) -> dict:
     }
 
 
-def _trainer(preset: str) -> Trainer:
+def _create_trainer(preset: str) -> Trainer:
     tune_malloc()  # as the command does
-    config = replace(PRESETS[preset], model_kwargs={})
+    config = replace(PRESETS[preset].config, model_kwargs={})
+    if preset == "unet_gan":  # at its smallest size
+        config = sized(config, replace(config, batch_size=2, model_kwargs={"base_channels": 8}))
+    else:
+        config = sized(config, replace(config, batch_size=2, crop_size=64))
     trainer = open_run(config, tempfile.gettempdir() + "/colorize-bench-none", str(DEVICE))
     trainer.model.train()
     return trainer
 
 
-def _plain_regression(config: TrainConfig, lightness: Tensor, ab: Tensor) -> Callable[[], Tensor]:
+def _plain_regression(config: TrainConfig, lightness: Tensor, target_ab: Tensor) -> Step:
     model = create_model(config.model, config.seed, **config.model_kwargs).to(DEVICE).train()
-    return _plain_step(model, config.lr, lightness, ab)
+    return _plain_step(model, config.lr, lightness, target_ab)
 
 
-def _plain_dilated(config: TrainConfig, lightness: Tensor, ab: Tensor) -> Callable[[], Tensor]:
+def _plain_dilated(config: TrainConfig, lightness: Tensor, target_ab: Tensor) -> Step:
     model = fcn_resnet101(num_classes=2, weights_backbone=None, aux_loss=True).to(DEVICE).train()
-    first = nn.Conv2d(1, 64, 7, 2, 3, bias=False).to(DEVICE)
-    model.backbone.conv1 = first
-    return _plain_step(model, config.lr, lightness, ab)
+    model.backbone.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False).to(DEVICE)
+    return _plain_step(model, config.lr, lightness, target_ab)
 
 
-def _plain_step(model: nn.Module, lr: float, lightness: Tensor, ab: Tensor) -> Callable[[], Tensor]:
+def _plain_step(model: nn.Module, lr: float, lightness: Tensor, target_ab: Tensor) -> Step:
     optimizer = torch.optim.Adam(model.parameters(), lr)
 
     def step() -> Tensor:
         optimizer.zero_grad()
-        painted = model(lightness)
-        loss = F.mse_loss(painted["out"] if isinstance(painted, dict) else painted, ab)
+        output = model(lightness)
+        pred_ab = output["out"] if isinstance(output, dict) else output
+        loss = F.mse_loss(pred_ab, target_ab)
         loss.backward()
         optimizer.step()
         return loss.detach()
@@ -207,37 +211,38 @@ def _plain_step(model: nn.Module, lr: float, lightness: Tensor, ab: Tensor) -> C
     return step
 
 
-def _plain_gan(config: TrainConfig, lightness: Tensor, ab: Tensor) -> Callable[[], Tensor]:
+def _plain_gan(config: TrainConfig, lightness: Tensor, target_ab: Tensor) -> Step:
     model = create_model(config.model, config.seed, **config.model_kwargs).to(DEVICE).train()
+    assert isinstance(model, GAN)
     generator, discriminator = model.generator, model.discriminator
     g_optimizer, d_optimizer = (
         torch.optim.Adam(network.parameters(), config.lr, config.betas)
         for network in (generator, discriminator)
     )
 
-    def adversarial(logits: Tensor, target: float) -> Tensor:
+    def gan_loss(logits: Tensor, target: float) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
     def step() -> Tensor:
         d_optimizer.zero_grad()
-        painted = generator(lightness).detach()
-        real, fake = discriminator(lightness, ab), discriminator(lightness, painted)
-        ((adversarial(real, 1.0) + adversarial(fake, 0.0)) / 2).backward()
+        pred_ab = generator(lightness).detach()
+        real, fake = discriminator(lightness, target_ab), discriminator(lightness, pred_ab)
+        ((gan_loss(real, 1.0) + gan_loss(fake, 0.0)) / 2).backward()
         d_optimizer.step()
 
         g_optimizer.zero_grad()
-        painted = generator(lightness)
-        distance = F.l1_loss(painted, ab)
-        fooled = adversarial(discriminator(lightness, painted), 1.0)
-        (fooled + config.reconstruction_weight * distance).backward()
+        pred_ab = generator(lightness)
+        loss_rec = F.l1_loss(pred_ab, target_ab)
+        loss_gan = gan_loss(discriminator(lightness, pred_ab), 1.0)
+        (loss_gan + config.reconstruction_weight * loss_rec).backward()
         g_optimizer.step()
-        return distance.detach()
+        return loss_rec.detach()
 
     return step
 
 
-def _finished(way: Callable) -> Callable:
-    """The same, and then wait for the GPU."""
+def _synchronized(way: Callable[[], object]) -> Callable[[], None]:
+    """Return the same function, followed by waiting for the GPU."""
 
     def run() -> None:
         way()
@@ -249,19 +254,19 @@ def _finished(way: Callable) -> Callable:
 
 @functools.cache
 def _convolution_peak(dtype: torch.dtype) -> float:
-    """FLOP per second of the fastest of some large 3x3 convolutions, channels last."""
+    """Return the FLOP per second of the fastest of some large 3x3 convolutions, channels last."""
     best = 0.0
     for channels, side in ((128, 112), (256, 56), (512, 28)):
-        count = 64 if GPU else 4
+        count = 64 if GPU else sized(4, 1)
         x = torch.randn(count, channels, side, side, device=DEVICE, dtype=dtype)
         x = x.contiguous(memory_format=torch.channels_last)
         conv = nn.Conv2d(channels, channels, 3, padding=1).to(DEVICE, dtype)
         conv = conv.to(memory_format=torch.channels_last)
         with torch.no_grad():
-            way = _finished(functools.partial(conv, x))
+            way = _synchronized(functools.partial(conv, x))
             way()  # warms up
             times = []
-            for _ in range(9):
+            for _ in range(sized(9, 1)):
                 start = time.perf_counter()
                 way()
                 times.append(time.perf_counter() - start)

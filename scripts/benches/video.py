@@ -10,7 +10,7 @@ from make_sample_video import camera, gray, write_video
 from torch import Tensor
 
 from benches.infer import colorize_plainly
-from benches.timing import in_turn
+from benches.timing import Row, in_turn, sized
 from colorize import Colorizer, load_samples
 from colorize.color.lab import rgb_to_lab
 from colorize.io.image import read_rgb
@@ -20,32 +20,30 @@ from colorize.utils.device import tune_malloc
 from colorize.video.colorize_video import colorize_video
 from colorize.video.temporal_smoothing import TemporalSmoother
 
-_FRAMES, _SIZE = 24, (720, 1280)
-_SHOTS, _SHOT = 6, 50
 
-
-def video() -> dict:
+def video() -> Row:
     """Time a 720p video from file to file; plain is frame by frame, without temporal smoothing.
 
     Plain: scikit-image in float64, colors upsampled bilinearly, the same network in fp32, the same
     codec.
     """
+    frames, size = sized((24, (720, 1280)), (2, (72, 128)))
     tune_malloc()
     colorizer = Colorizer.from_pretrained(device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "video.mp4"), Path(folder, "colored.mp4")
         photo = read_rgb(load_samples().photos[0].path)
-        write_video(source, map(gray, camera(photo, _FRAMES, False, _SIZE)))
+        write_video(source, map(gray, camera(photo, frames, False, size)))
         ways = {
             "plain": lambda: _colorize_plainly(colorizer, source, target),
             "ours": lambda: colorize_video(colorizer, source, target),
         }
         times = in_turn(ways, 1)
-    plain, ours = (times[way] * 1000 / _FRAMES for way in ways)
+    plain, ours = (times[way] * 1000 / frames for way in ways)
     return {"plain": plain, "ours": ours, "unit": "ms/frame", "ratio": plain / ours}
 
 
-def flicker() -> dict:
+def flicker() -> Row:
     """Measure the color change from frame to frame, as predicted and after smoothing (ours).
 
     In CIELAB units along the optical flow, over pans and zooms over embedded photos; beside it that
@@ -76,8 +74,9 @@ def flicker() -> dict:
 
 
 def _shots() -> Iterator[Tensor]:
-    for index, photo in enumerate(load_samples().photos[:_SHOTS]):
-        yield from camera(read_rgb(photo.path), _SHOT, index % 2 == 1, (240, 320))
+    shots, frames = sized((6, 50), (1, 12))
+    for index, photo in enumerate(load_samples().photos[:shots]):
+        yield from camera(read_rgb(photo.path), frames, index % 2 == 1, (240, 320))
 
 
 def _colorize_plainly(colorizer: Colorizer, source: Path, target: Path) -> None:

@@ -26,6 +26,9 @@ README, REPORT, PHOTOS = (
     ROOT / "report" / "README.md",
     ROOT / "report/photos.md",
 )
+DATA, INFERENCE, TRAINING = (
+    ROOT / "colorize" / folder / "README.md" for folder in ("data", "inference", "trainers")
+)
 THE_CARD = BUNDLED / DEFAULT / CARD
 WORDS = {"five": 5, "six": 6, "nine": 9, "ten": 10}
 
@@ -67,13 +70,14 @@ def times_as_colorful():
 FACTS = [
     (README, r"shows all (\w+) embedded test photos", lambda: len(SAMPLES.select("test").photos)),
     (README, r"(\d+) photographs under CC0", lambda: len(SAMPLES.photos)),
-    (README, r"colors as (\d+) classes", lambda: len(bin_centers())),
-    (README, r"written with quality (\d+),", lambda: SAVE_OPTIONS["JPEG"]["quality"]),
-    (README, r"written with quality (\d+),", lambda: SAVE_OPTIONS["WEBP"]["quality"]),
-    (README, r"AVIF with (\d+), chroma whole", lambda: SAVE_OPTIONS["AVIF"]["quality"]),
-    (README, r"end with status (\d+),", lambda: TERMINATED),
-    (README, r"and every (\w+) minutes; SIGTERM", lambda: default(Trainer.fit, "save_minutes")),
-    (README, r"(\d+) at a time, and keeps", lambda: default(UnsplashLite, "workers")),
+    (README, r"a distribution over (\d+) colors", lambda: len(bin_centers())),
+    (TRAINING, r"colors as (\d+) classes", lambda: len(bin_centers())),
+    (INFERENCE, r"written with quality (\d+),", lambda: SAVE_OPTIONS["JPEG"]["quality"]),
+    (INFERENCE, r"written with quality (\d+),", lambda: SAVE_OPTIONS["WEBP"]["quality"]),
+    (INFERENCE, r"AVIF with (\d+), chroma at full", lambda: SAVE_OPTIONS["AVIF"]["quality"]),
+    (TRAINING, r"exits with status (\d+),", lambda: TERMINATED),
+    (TRAINING, r"and every (\w+) minutes; SIGTERM", lambda: default(Trainer.fit, "save_minutes")),
+    (DATA, r"(\d+) at a time, with backoff", lambda: default(UnsplashLite, "workers")),
     (REPORT, r"(\d+) for the test, near-dup", lambda: len(judged(*TRUTH).photos)),
     (REPORT, r"are \*\*small\*\*: (\d+) px", lambda: arena.SIZE),
     (REPORT, r"px, (\w+) epochs, about", lambda: arena.EPOCHS),

@@ -32,8 +32,8 @@ def commands():
     """The commands of this program in all pages, without comments and continued lines."""
     text = "\n".join(block for page in PAGES for block in blocks(page, "sh"))
     lines = [shlex.split(line, comments=True) for line in text.replace("\\\n", " ").splitlines()]
-    found = [words[1:] for words in lines if words and words[0] == "colorize"]
-    return [list(words) for words in dict.fromkeys(map(tuple, found))]
+    calls = [words[1:] for words in lines if words and words[0] == "colorize"]
+    return [list(words) for words in dict.fromkeys(map(tuple, calls))]
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def place(tmp_path, monkeypatch):
     samples.mkdir(parents=True)
     shutil.copy(ROOT / "colorize" / "data" / "samples" / "astronaut.jpg", samples)
     make_folder(tmp_path / "PHOTOS", train=8, val=2)
-    for path in ("album/1931/a.jpg", "grandma.tif"):
+    for path in ("scans/1931/a.jpg", "grandma.tif"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         make_photo(160, 140).convert("L").save(tmp_path / path)
     monkeypatch.chdir(tmp_path)

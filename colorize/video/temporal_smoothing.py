@@ -12,7 +12,7 @@ from colorize.color.curves import AB_SCALE
 
 _FLOW_SIDE = 128  # px; the short side at which optical flow is estimated
 _TOLERANCE = 0.1  # difference in lightness (5 L*) at which the confidence has fallen to 1/e
-_WINDOW = 9  # px; the difference is averaged over it, so that film grain does not count
+_WINDOW = 9  # px; the difference is averaged over it, so that grain does not count
 _SAME_SHOT = 0.5  # mean confidence below which a new shot begins
 
 
@@ -129,7 +129,7 @@ def _warp(previous: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
 def _confidence(change: Tensor) -> Tensor:
     """Turn a change in lightness, (1, h, w), into the confidence in [0, 1] that nothing changed.
 
-    A change of the whole frame, such as the flicker of an old film, does not count.
+    A change of the whole frame, such as the flicker of old footage, does not count.
     """
     local = (change - change.median()).abs().unsqueeze(0)
     mean = F.avg_pool2d(local, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)[0]

@@ -31,12 +31,15 @@ def bin_centers() -> Tensor:
     # The outermost colors lie on the cube's faces, and the inner ones fill the area between them.
     values = torch.arange(256, dtype=torch.uint8)
     ends = torch.tensor([0, 255], dtype=torch.uint8)
-    cells = []
+    half = 12  # of the side of the plane, in bins: |a*| and |b*| are below 115
+    is_filled = torch.zeros(2 * half, 2 * half, dtype=torch.bool)
     for face in range(3):
         axes = [ends if axis == face else values for axis in range(3)]
         rgb = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1).unsqueeze(-1)
-        cells.append((rgb_to_lab(rgb)[1].squeeze(-1) * (AB_SCALE / GRID)).round())
-    return torch.cat(cells, dim=1).unique(dim=1).T * (GRID / AB_SCALE)
+        a, b = (rgb_to_lab(rgb)[1].squeeze(-1) * (AB_SCALE / GRID)).round().int()
+        is_filled[a + half, b + half] = True
+    cells = torch.stack(is_filled.nonzero(as_tuple=True), dim=1) - half
+    return cells * (GRID / AB_SCALE)
 
 
 def soft_encode(ab: Tensor) -> tuple[Tensor, Tensor]:

@@ -54,16 +54,30 @@ def _gamut_table(device: torch.device) -> Tensor:
     angle = torch.linspace(-1, 3, _ANGLES + 1)
     b = torch.where(angle <= 1, angle, 2 - angle)
     a = torch.where(angle <= 1, 1 - b.abs(), b.abs() - 1)
-    shape = (_LEVELS + 1, _ANGLES + 1)
-    fy, dx, dz = (t.expand(shape) for t in (fy, a * AB_SCALE / 500, b * AB_SCALE / 200))
-    reach, step = torch.zeros(shape), 1.0
-    for _ in range(_GAMUT_STEPS):
-        reach = torch.where(
-            is_in_gamut(fy, dx * (reach + step), dz * (reach + step)), reach + step, reach
-        )
-        step /= 2
+    dx, dz = a * AB_SCALE / 500, b * AB_SCALE / 200
+    # Some levels at a time stay in the processor's cache, which halves the time.
+    reach = torch.cat([_reach(levels, dx, dz) for levels in fy.split(64)])
     rows = torch.minimum(reach[1:], reach[:-1])
     return torch.minimum(rows[:, 1:], rows[:, :-1]).flatten().to(device)
+
+
+def _reach(fy: Tensor, dx: Tensor, dz: Tensor) -> Tensor:
+    """Compute by bisection the largest multiple of (dx, dz) in [0, 2] that is inside sRGB.
+
+    Args:
+        fy: (levels, 1).
+        dx: (directions,).
+        dz: (directions,).
+
+    Returns:
+        (levels, directions).
+    """
+    reach, step = torch.zeros(len(fy), len(dx)), 1.0
+    for _ in range(_GAMUT_STEPS):
+        larger = reach + step
+        reach = torch.where(is_in_gamut(fy, dx * larger, dz * larger), larger, reach)
+        step /= 2
+    return reach
 
 
 @torch.no_grad()

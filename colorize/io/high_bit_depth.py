@@ -8,11 +8,10 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import imagecodecs
 import numpy as np
-import tifffile
 import torch
 from PIL import Image
 from PIL.ExifTags import IFD
@@ -21,6 +20,9 @@ from torch import Tensor
 
 from colorize.io.color_profile import uint16_to_srgb
 from colorize.io.image import white_level
+
+if TYPE_CHECKING:
+    import tifffile  # at run time where it is used, because its import takes long
 
 _ORIENTATION, _PROFILE = 0x0112, 0x8773  # TIFF tags
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK = 0, 1, 2, 5  # TIFF's photometric interpretations
@@ -105,6 +107,8 @@ def read_tiff(file: str | os.PathLike | BinaryIO) -> HighBitDepthImage | None:
     Raises:
         DecompressionBombError: if it has more pixels than Pillow allows.
     """
+    import tifffile
+
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # relevant errors are raised
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
@@ -211,6 +215,8 @@ def _encode_tiff_pixels(
     offsets: dict[int, int],
 ) -> bytes:
     """Encode pixels, tags, and pointers to directories at these offsets, by their code."""
+    import tifffile
+
     # tifffile refuses tags that are pointers: it writes the next lower code, corrected below.
     pointers = [(code - 1, "I", 1, offset, True) for code, offset in offsets.items()]
     unit: Literal["INCH"] | None = None if dpi is None else "INCH"
@@ -239,7 +245,7 @@ def _encode_tiff_pixels(
     return bytes(data)
 
 
-def _tiff_dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
+def _tiff_dpi(page: "tifffile.TiffPage") -> tuple[float, float] | None:
     if page.resolutionunit not in _PER_INCH:
         return None
     horizontal, vertical = page.resolution
@@ -247,8 +253,10 @@ def _tiff_dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
     return horizontal * factor, vertical * factor
 
 
-def _count_images(tiff: tifffile.TiffFile) -> int:
+def _count_images(tiff: "tifffile.TiffFile") -> int:
     """Count the pages, without reduced copies of others."""
+    import tifffile
+
     is_reduced = (isinstance(page, tifffile.TiffPage) and page.is_reduced for page in tiff.pages)
     return sum(not reduced for reduced in is_reduced)
 

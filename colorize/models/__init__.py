@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from colorize.color.ab_bins import bin_centers
 from colorize.models.base import ColorizationModel, DistributionModel
@@ -155,6 +154,8 @@ def model_summary(name: str, kwargs: dict[str, Any], size: int) -> tuple[int, in
     Returns:
         Trainable parameters (with those of a discriminator), and MACs of one prediction.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # here, because it imports triton
+
     network = create_model(name, **without_encoder_weights(kwargs)).eval().to("meta")
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
     lightness = torch.zeros(1, 1, size, size, device="meta")

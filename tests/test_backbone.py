@@ -1,4 +1,4 @@
-"""Pretrained encoders of four families, the U-Net on them, and the layers of later papers."""
+"""Pretrained encoders of five families, the U-Net on them, and the layers of later papers."""
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from torchvision.models import ResNet18_Weights
 from colorize.models import EncoderUNet, PatchDiscriminator, create_model
 from colorize.models.encoders import IMAGENET_MEAN, IMAGENET_STD, Encoder
 from colorize.models.layers import SelfAttention, apply_spectral_norm, concat_hints
+from colorize.models.mobilenet_v2 import MobileNetV2
 
 FAMILIES = ["resnet18", "mobilenet_v2", "mobilenet_v3_small", "convnext_tiny", "efficientnet_b0"]
 
@@ -86,23 +87,23 @@ def test_folded_statistics_are_frozen_and_others_are_not(tmp_path):
         assert network.encoder.frozen_norm == folded
         assert bool(moved) != folded
         assert any(m.training for m in network.body.blocks.modules())
-    assert not Encoder("resnet18").frozen_norm  # random ones are to be learned
+    assert not Encoder("resnet18").frozen_norm  # random ones are to be trained
     assert Encoder("resnet18", frozen_norm=True).frozen_norm
 
 
-def test_hints_are_joined_as_the_mean_of_the_given_colors_of_each_place():
+def test_hints_are_concatenated_as_the_mean_of_the_given_colors_at_each_position():
     hints = torch.zeros(1, 3, 8, 8)
     hints[0, :, 0, 1] = torch.tensor([0.4, -0.2, 1])
     hints[0, :, 3, 3] = torch.tensor([0.2, 0.0, 1])
     hints[0, :, 4, 7] = torch.tensor([-0.5, 0.1, 1])
     x = torch.rand(1, 2, 2, 2)
-    joined = concat_hints(x, hints)
-    assert torch.equal(joined[:, :2], x)
+    features = concat_hints(x, hints)
+    assert torch.equal(features[:, :2], x)
     # ab / 110 times 11 is a*b* / 10.
     expected = torch.tensor([[[3.3, 0], [0, -5.5]], [[-1.1, 0], [0, 1.1]], [[1, 0], [0, 1.0]]])
-    torch.testing.assert_close(joined[0, 2:], expected)
+    torch.testing.assert_close(features[0, 2:], expected)
     without = concat_hints(x, None)
-    assert without.shape == joined.shape
+    assert without.shape == features.shape
     assert torch.equal(without[:, :2], x) and not without[:, 2:].any()
 
 
@@ -113,18 +114,18 @@ def test_features_with_hints_stay_channels_last():
         assert concat_hints(x, given).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_each_block_of_the_decoder_is_told_the_hints():
+def test_each_block_of_the_decoder_gets_the_hints():
     network = create_model("encoder_unet", encoder_name="resnet18", hints=True, width=16).eval()
     lightness, hints = random_lightness(1, 1, 64, 64), torch.zeros(1, 3, 64, 64)
     hints[:, :, 20:24, 40:44] = torch.tensor([0.5, -0.5, 1]).view(3, 1, 1)
-    told = {}
+    inputs = {}
     for number, block in enumerate(network.body.blocks):
         block.first.register_forward_pre_hook(
-            lambda _, x, number=number: told.update({number: x[0][0, -3:]})
+            lambda _, x, number=number: inputs.update({number: x[0][0, -3:]})
         )
     network(lightness, hints)
-    assert len(told) == 5
-    for given in told.values():
+    assert len(inputs) == 5
+    for given in inputs.values():
         y, x = (int(at * given.shape[-1] / 64) for at in (20, 40))
         torch.testing.assert_close(given[:, y, x], torch.tensor([5.5, -5.5, 1]))
 
@@ -135,13 +136,13 @@ def test_a_network_with_hints_is_automatic_without_them(name):
     network = create_model(name, hints=True, **args).eval()
     lightness, hints = random_lightness(2, 1, 32, 32), torch.zeros(2, 3, 32, 32)
 
-    def paint(hints):
+    def predict(hints):
         torch.manual_seed(0)
         return network(lightness, hints)
 
-    assert torch.equal(paint(None), paint(hints))
+    assert torch.equal(predict(None), predict(hints))
     hints[:, 2], hints[:, 0] = 1, 0.5
-    assert not torch.allclose(paint(None), paint(hints))
+    assert not torch.allclose(predict(None), predict(hints))
     with pytest.raises(ValueError, match=r"hints must be \(2, 3, 32, 32\).*got \(2, 2, 32, 32\)"):
         network(lightness, hints[:, :2])
 
@@ -161,7 +162,7 @@ def test_upsampling_leaves_no_checkerboard():
     assert inner.abs().max() > 0
 
 
-def test_the_body_may_stop_at_a_quarter_and_carry_classes():
+def test_the_decoder_may_end_at_a_quarter_with_logits():
     network = EncoderUNet("resnet18", width=32, bins=261).eval()
     assert network(random_lightness(1, 1, 64, 96)).shape == (1, 261, 16, 24)
 
@@ -174,7 +175,7 @@ def test_the_body_may_stop_at_a_quarter_and_carry_classes():
         ("unet_gan", {"depth": 3, "base_channels": 4, "discriminator_attention": 3}, "[4, 8]"),
     ],
 )
-def test_attention_at_a_stride_that_is_not_there_is_named(name, args, strides):
+def test_attention_at_an_unknown_stride_raises(name, args, strides):
     if "discriminator_attention" not in args:
         args = args | {"attention": 3}
     for wrong in (0, 3, 32):
@@ -183,6 +184,37 @@ def test_attention_at_a_stride_that_is_not_there_is_named(name, args, strides):
     with pytest.raises(ValueError, match="attention must be at one of") as caught:
         create_model(name, **args)
     assert f"{strides}, got 3" in str(caught.value)
+
+
+def test_our_mobilenet_is_torchvisions_in_names_initialization_and_output():
+    networks = []
+    for constructor in (MobileNetV2, torchvision.models.mobilenet_v2):
+        torch.manual_seed(5)
+        networks.append(constructor())
+    ours, theirs = networks
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value), name
+    torch.manual_seed(0)
+    randomize_statistics(theirs)
+    ours.load_state_dict(theirs.state_dict())
+    rgb = torch.rand(2, 3, 64, 96)
+    assert torch.equal(ours.eval()(rgb), theirs.eval()(rgb))
+
+
+def test_an_encoder_without_weights_has_the_same_seeded_weights_as_with_torchvision(tmp_path):
+    torch.manual_seed(3)
+    network = torchvision.models.mobilenet_v2()
+    state = torch.get_rng_state()
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    expected = Encoder("mobilenet_v2", tmp_path / "weights.pth", frozen_norm=False).state_dict()
+    torch.manual_seed(3)
+    ours = MobileNetV2()
+    assert torch.equal(torch.get_rng_state(), state)  # what is drawn next is the same too
+    assert torch.equal(ours.classifier[1].weight, network.classifier[1].weight)
+    torch.manual_seed(3)
+    encoder = Encoder("mobilenet_v2")
+    assert all(torch.equal(encoder.state_dict()[name], value) for name, value in expected.items())
 
 
 # Self-attention and spectral norm.
@@ -235,7 +267,7 @@ def test_spectral_norm_bounds_the_largest_singular_value():
             "encoder_unet", encoder_name="resnet18", spectral_norm=True, width=32
         ).body.blocks,
     ],
-    ids=["critic", "unet", "decoder"],
+    ids=["discriminator", "unet", "decoder"],
 )
 def test_spectral_norm_is_on_every_convolution_that_should_have_it(network):
     convs = {
@@ -248,12 +280,12 @@ def test_spectral_norm_is_on_every_convolution_that_should_have_it(network):
     assert len(convs) > 5
 
 
-def test_photos_are_normalized_as_torchvisions_weights_want_it():
+def test_photos_are_normalized_as_torchvisions_weights_require():
     wanted = ResNet18_Weights.IMAGENET1K_V1.transforms()
     assert (list(IMAGENET_MEAN), list(IMAGENET_STD)) == (wanted.mean, wanted.std)
 
 
-def test_a_new_backbone_is_in_training_as_torchs_modules_are():
+def test_a_new_encoder_is_in_training_mode_as_torchs_modules_are():
     assert all(module.training for module in Encoder("mobilenet_v2", stages=2).modules())
 
 

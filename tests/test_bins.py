@@ -1,4 +1,4 @@
-"""Colors as classes, against arithmetic by hand and the paper's definitions."""
+"""The ab bins, against arithmetic by hand and the paper's definitions."""
 
 import math
 
@@ -28,11 +28,11 @@ def test_every_8_bit_color_falls_into_a_bin_and_every_bin_holds_one():
     rgb = torch.randint(0, 256, (3, 1, 2_000_000), dtype=torch.uint8, generator=generator)
     corners = torch.cartesian_prod(*[torch.tensor([0, 255], dtype=torch.uint8)] * 3)
     rgb = torch.cat((rgb, corners.T.unsqueeze(1)), dim=2)
-    found = (rgb_to_lab(rgb)[1].squeeze(1) * 11).round().long().T.unique(dim=0)
-    known = {tuple(row) for row in (CENTERS / 10).round().long().tolist()}
-    assert len(known) == len(CENTERS) == 261
-    assert {tuple(row) for row in found.tolist()} <= known
-    assert len(known) - len(found) < 10  # bins that only a few colors reach
+    filled = (rgb_to_lab(rgb)[1].squeeze(1) * 11).round().long().T.unique(dim=0)
+    bins = {tuple(row) for row in (CENTERS / 10).round().long().tolist()}
+    assert len(bins) == len(CENTERS) == 261
+    assert {tuple(row) for row in filled.tolist()} <= bins
+    assert len(bins) - len(filled) < 10  # bins that only a few colors reach
 
 
 def test_a_color_is_spread_over_its_five_nearest_bins_by_a_gaussian():
@@ -106,8 +106,8 @@ def test_the_weights_have_the_mean_one_under_the_prior_and_rare_colors_weigh_mor
     expected /= (prior * expected).sum()
     assert torch.allclose(weights, expected, rtol=1e-4)
     assert (prior * weights).sum().item() == pytest.approx(1, rel=1e-4)
-    grey, red, unseen = (weights[number_of(*ab)] for ab in ((0, 0), (60, 0), (0, 90)))
-    assert grey < red < unseen
+    gray, red, unseen = (weights[number_of(*ab)] for ab in ((0, 0), (60, 0), (0, 90)))
+    assert gray < red < unseen
     with pytest.raises(ValueError, match="no training photos"):
         rebalancing_weights(torch.zeros(261))
 
@@ -135,8 +135,8 @@ def test_the_loss_is_the_papers_sum_over_soft_targets():
 
 def test_the_annealed_mean_lies_between_mean_and_mode():
     logits = torch.full((1, 261, 1, 1), -50.0)
-    one, other = number_of(40, 0), number_of(-40, 0)
-    logits[0, one], logits[0, other] = math.log(0.75), math.log(0.25)
+    first, second = number_of(40, 0), number_of(-40, 0)
+    logits[0, first], logits[0, second] = math.log(0.75), math.log(0.25)
     a = {t: decode(logits, t)[0, 0].item() * 110 for t in (1.0, 0.38, 0.0)}
     assert a[1.0] == pytest.approx(0.75 * 40 - 0.25 * 40, abs=1e-3)
     sharp = 0.75 ** (1 / 0.38) / (0.75 ** (1 / 0.38) + 0.25 ** (1 / 0.38))  # equation 5
@@ -147,7 +147,7 @@ def test_the_annealed_mean_lies_between_mean_and_mode():
             decode(logits, wrong)
 
 
-def test_samples_follow_the_distribution_and_are_of_one_piece():
+def test_samples_follow_the_distribution_and_are_consistent():
     network = create_model("color_classifier", encoder_name="resnet18", width=16)
     logits = torch.full((1, 261, 2, 2), -50.0)
     logits[0, number_of(40, 0)], logits[0, number_of(-40, 0)] = math.log(0.75), math.log(0.25)
@@ -162,7 +162,7 @@ def test_samples_follow_the_distribution_and_are_of_one_piece():
     assert torch.equal(network.decode(logits, 1.0, sample=True), drawn[0])
 
 
-def test_the_entropy_is_0_for_sure_and_1_for_no_idea():
+def test_the_entropy_is_0_for_one_bin_and_1_for_all_alike():
     sure = torch.full((1, 261, 1, 1), -1000.0)
     sure[0, 3] = 0
     assert entropy(sure).item() == 0
@@ -173,8 +173,8 @@ def test_the_entropy_is_0_for_sure_and_1_for_no_idea():
 
 
 @torch.no_grad()
-def test_balance_takes_the_preference_of_the_loss_back():
-    """By Bayes: what was learned of a world weighed by `weights`, divided by these."""
+def test_prior_strength_0_undoes_the_rebalancing_of_the_loss():
+    """By Bayes: the distribution learned under `class_weights`, divided by these."""
     args = {"encoder_name": "mobilenet_v2", "width": 16}
     network = create_model("color_classifier", **args).eval()
     network.class_weights.copy_(torch.rand(261) * 5 + 0.1)
@@ -200,7 +200,7 @@ def test_samples_are_of_the_distribution_that_the_temperature_sharpens(temperatu
 
 
 def test_samples_follow_the_distribution_over_many_bins():
-    """Of two bins alone, noise of the wrong sign would do too."""
+    """With two bins alone, noise of the wrong sign would pass too."""
     network = create_model("color_classifier", encoder_name="resnet18", width=16)
     logits = torch.full((2000, 261, 1, 1), math.log(0.5 / 260))
     logits[:, number_of(40, 0)] = math.log(0.5)

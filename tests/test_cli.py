@@ -244,3 +244,14 @@ def test_a_closed_pipe_is_no_error():
     ) as process:
         process.stdout.close()  # as `| head` does
         assert process.wait() == 141 and process.stderr.read() == b""
+
+
+def test_colorizing_with_the_bundled_model_imports_nothing_slow(photo, tmp_path):
+    photo.convert("L").save(tmp_path / "gray.jpg")
+    command = ["photo", str(tmp_path / "gray.jpg"), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    slow = {"torchvision", "skimage", "scipy", "matplotlib", "tifffile", "triton", "pandas"}
+    code = f"import sys; from colorize.cli import main; status = main({command})\n"
+    code += f"print(status, sorted({slow} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+    assert (tmp_path / "out" / "gray.jpg").exists()

@@ -47,8 +47,8 @@ def reference_stars(rgb):
     return torch.from_numpy(rgb2lab(rgb.numpy().transpose(1, 2, 0) / 255.0)).permute(2, 0, 1)
 
 
-def painted(count=20_000):
-    """Lightness (1, 1, N) and ab (2, 1, N) all over the networks' range, so mostly no colors."""
+def random_lab(count=20_000):
+    """Lightness (1, 1, N) and ab (2, 1, N) all over the models' range, mostly out of gamut."""
     return torch.rand(1, 1, count) * 2 - 1, torch.rand(2, 1, count) * 2 - 1
 
 
@@ -92,11 +92,11 @@ def test_bytes_and_fractions_give_the_same_lab():
             torch.testing.assert_close(ours, other, rtol=0, atol=2e-6)
 
 
-def test_grey_is_as_light_as_the_formulas_say():
-    grey = torch.full((3, 1, 1), 0.5)
+def test_gray_is_as_light_as_the_formulas_say():
+    gray = torch.full((3, 1, 1), 0.5)
     luminance = ((0.5 + 0.055) / 1.055) ** 2.4  # IEC 61966-2-1
     star = 116 * luminance ** (1 / 3) - 16  # CIE 15
-    lightness, ab = rgb_to_lab(grey)
+    lightness, ab = rgb_to_lab(gray)
     assert lightness.item() == pytest.approx(star / 50 - 1, abs=1e-6)
     assert ab.abs().max() * 110 < 0.02  # the rounded white point is not quite the matrix' sum
 
@@ -146,9 +146,9 @@ def test_gradients_are_finite_at_every_corner_of_the_rgb_cube():
 
 
 @pytest.mark.parametrize("gamut", ["chroma", "clip"])
-def test_gradients_are_finite_for_every_painted_color(gamut):
+def test_gradients_are_finite_for_every_predicted_color(gamut):
     lightness, ab = rgb_to_lab(sampled_colors())
-    wild_lightness, wild_ab = painted()
+    wild_lightness, wild_ab = random_lab()
     wild_lightness[..., :300], wild_lightness[..., 300:600] = -1, 1
     wild_ab[..., 200:400] = 0
     lightness = torch.cat((lightness, wild_lightness), dim=-1).requires_grad_()
@@ -158,7 +158,7 @@ def test_gradients_are_finite_for_every_painted_color(gamut):
     assert ab.grad.isfinite().all()
 
 
-def test_gradients_of_a_lightness_shown_as_grey_are_finite():
+def test_gradients_of_a_lightness_shown_as_gray_are_finite():
     lightness = torch.linspace(-1, 1, 101).requires_grad_()
     lightness_to_gray(lightness).sum().backward()
     assert lightness.grad.isfinite().all()
@@ -168,8 +168,8 @@ def test_the_gradient_is_the_slope_of_scikit_images_lightness():
     value, step = torch.tensor([0.01, 0.2, 0.5, 0.9]), 1e-4
     rgb = value.expand(3, 1, 4).clone().requires_grad_()
     rgb_to_lab(rgb)[0].sum().backward()
-    grey = value.double().expand(3, 1, 4).permute(1, 2, 0).numpy()
-    slope = (rgb2lab(grey + step) - rgb2lab(grey - step))[0, :, 0] / (2 * step) / 50
+    gray = value.double().expand(3, 1, 4).permute(1, 2, 0).numpy()
+    slope = (rgb2lab(gray + step) - rgb2lab(gray - step))[0, :, 0] / (2 * step) / 50
     np.testing.assert_allclose(rgb.grad.sum(dim=(0, 1)), slope, rtol=1e-3)
 
 
@@ -182,8 +182,8 @@ def test_autocast_changes_nothing():
     assert {tensor.dtype for tensor in (*mixed[0], *mixed[1], mixed[2])} == {torch.float32}
 
 
-def test_what_a_network_paints_in_bfloat16_is_computed_in_float32():
-    lightness, ab = (tensor.bfloat16() for tensor in painted())
+def test_predictions_in_bfloat16_are_converted_in_float32():
+    lightness, ab = (tensor.bfloat16() for tensor in random_lab())
     rgb = lab_to_rgb(lightness, ab)
     assert rgb.dtype == torch.float32
     assert torch.equal(rgb, lab_to_rgb(lightness.float(), ab.float()))
@@ -217,22 +217,22 @@ def test_an_unknown_gamut_is_refused_by_name():
         lab_to_rgb(torch.zeros(1, 2, 2), torch.zeros(2, 2, 2), gamut="wide")
 
 
-def test_painted_colors_keep_their_lightness_and_hue():
-    lightness, ab = painted()
+def test_predicted_colors_keep_their_lightness_and_hue():
+    lightness, ab = random_lab()
     rgb = lab_to_rgb(lightness, ab)
     assert rgb.min() >= 0
     assert rgb.max() <= 1
     star, a, b = stars(*rgb_to_lab(rgb))
     assert (star - (lightness[0].double() + 1) * 50).abs().max() < 0.01
-    turn = torch.atan2(b, a) - torch.atan2(ab[1], ab[0])
-    turn = torch.atan2(turn.sin(), turn.cos()).abs()
+    shift = torch.atan2(b, a) - torch.atan2(ab[1], ab[0])
+    shift = torch.atan2(shift.sin(), shift.cos()).abs()
     vivid = torch.hypot(a, b) > 10
     assert vivid.float().mean() > 0.5
-    assert turn[vivid].max() < math.radians(0.1)
+    assert shift[vivid].max() < math.radians(0.1)
 
 
-def test_painted_colors_lose_no_more_chroma_than_they_must():
-    lightness, ab = painted()
+def test_predicted_colors_lose_no_more_chroma_than_they_must():
+    lightness, ab = random_lab()
     rgb = lab_to_rgb(lightness, ab)
     outside = (rgb - lab_to_rgb(lightness, ab, "clip")).abs().amax(0) > 1e-3
     assert outside.float().mean() > 0.5
@@ -255,13 +255,13 @@ def test_lightness_alone_is_that_of_lab():
     for rgb in (sampled_colors(), torch.rand(3, 9, 9), torch.randint(0, 256, (2, 3, 4, 5)).byte()):
         expected, _ = rgb_to_lab(rgb)
         assert torch.allclose(rgb_to_lightness(rgb), expected, atol=1e-6)
-    grey = torch.arange(256, dtype=torch.uint8)
-    expected, _ = rgb_to_lab(grey.expand(3, 1, -1))
-    assert torch.equal(gray_to_lightness(grey), expected.flatten())
+    gray = torch.arange(256, dtype=torch.uint8)
+    expected, _ = rgb_to_lab(gray.expand(3, 1, -1))
+    assert torch.equal(gray_to_lightness(gray), expected.flatten())
 
 
 def test_the_table_of_the_gamut_keeps_lightness_and_hue_and_nearly_all_chroma():
-    lightness, ab = painted(200_000)
+    lightness, ab = random_lab(200_000)
     l_star, a, b = stars(*rgb_to_lab(lab_to_rgb(lightness, ab, gamut="table"))).unbind(0)
     assert (l_star - (lightness * 50 + 50)[0]).abs().max() < 0.2
     _, exact_a, exact_b = stars(*rgb_to_lab(lab_to_rgb(lightness, ab))).unbind(0)
@@ -275,7 +275,7 @@ def test_the_table_of_the_gamut_keeps_lightness_and_hue_and_nearly_all_chroma():
 
 
 def test_the_fast_way_to_8_bits_is_the_table_rounded():
-    lightness, ab = painted()
+    lightness, ab = random_lab()
     exact = lab_to_rgb(lightness, ab, gamut="table") * 255
     fast = lab_to_rgb_uint8(lightness, ab)
     assert fast.dtype == torch.uint8
@@ -284,14 +284,14 @@ def test_the_fast_way_to_8_bits_is_the_table_rounded():
 
 @pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")  # negative Z, as scikit-image says
 def test_clipping_equals_scikit_image():
-    lightness, ab = painted()
+    lightness, ab = random_lab()
     expected = lab2rgb(stars(lightness, ab).permute(1, 2, 0).numpy()).clip(0, 1)
     ours = lab_to_rgb(lightness, ab, gamut="clip").permute(1, 2, 0)
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4)
 
 
-def test_black_and_white_have_no_color_whatever_is_painted_on_them():
-    ab = painted()[1]
+def test_black_and_white_have_no_color_whatever_ab_is_predicted():
+    ab = random_lab()[1]
     black, white = torch.full_like(ab[:1], -1), torch.full_like(ab[:1], 1)
     assert (to_uint8(lab_to_rgb(black, ab)) == 0).all()
     assert (to_uint8(lab_to_rgb(white, ab)) == 255).all()
@@ -306,11 +306,11 @@ def test_lightness_beyond_its_range_is_clamped():
             assert torch.equal(ours, lab_to_rgb(torch.full((1, 1, 1), end), ab, gamut))
 
 
-def test_lightness_stands_for_the_grey_of_scikit_image():
-    grey = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
-    back = lightness_to_gray(rgb_to_lab(grey)[0])
+def test_lightness_stands_for_the_gray_of_scikit_image():
+    gray = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
+    back = lightness_to_gray(rgb_to_lab(gray)[0])
     assert back.shape == (1, 1, 256)
-    assert torch.equal(to_uint8(back), grey[:1])
+    assert torch.equal(to_uint8(back), gray[:1])
     star = np.linspace(0, 100, 1001)
     neutral = lab2rgb(np.stack((star, 0 * star, 0 * star), axis=-1)[None])[0, :, 1]
     ours = lightness_to_gray(torch.from_numpy(star / 50 - 1).float())

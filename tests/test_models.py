@@ -1,4 +1,4 @@
-"""The networks: one contract for all, and what each owes to its paper."""
+"""The models: their common contract, and the architectures of their papers."""
 
 import urllib.error
 
@@ -13,8 +13,11 @@ from colorize.models import (
     GAN,
     GANS,
     MODELS,
+    ColorizationModel,
+    DistributionModel,
     ResNetAutoencoder,
     ResNetFCN,
+    UNetGAN,
     create_model,
     extract_generator,
     model_arguments,
@@ -43,8 +46,7 @@ def random_lightness(*shape):
     return torch.rand(shape) * 2 - 1
 
 
-def painter(network):
-    """The part of a network that paints."""
+def generator_of(network):
     return network.generator if isinstance(network, GAN) else network
 
 
@@ -72,33 +74,33 @@ def test_every_network_has_a_tiny_form_here():
 
 
 @pytest.mark.parametrize("gan", GANS)
-def test_what_paints_of_a_gan_is_a_network_by_its_own_name(gan):
+def test_a_gans_generator_is_a_model_with_a_name_of_its_own(gan):
     network = create_model(gan, **TINY[gan])
-    painter, name, args = extract_generator(network, gan, TINY[gan])
-    assert painter is network.generator
-    create_model(name, **args).load_state_dict(painter.state_dict())
-    assert extract_generator(painter, name, args) == (painter, name, args)
+    generator, name, args = extract_generator(network, gan, TINY[gan])
+    assert generator is network.generator
+    create_model(name, **args).load_state_dict(generator.state_dict())
+    assert extract_generator(generator, name, args) == (generator, name, args)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 32, 32), (2, 1, 64, 96), (3, 1, 96, 32)])
 def test_every_network_keeps_the_size_and_the_range(network, shape):
-    convs = [m for m in painter(network).modules() if isinstance(m, nn.modules.conv._ConvNd)]
+    convs = [m for m in generator_of(network).modules() if isinstance(m, nn.modules.conv._ConvNd)]
     nn.init.normal_(convs[-1].weight, std=1000)  # so that an output without bounds shows
     ab = network.eval()(random_lightness(*shape))
     assert ab.shape == (shape[0], 2, *shape[2:]) and ab.dtype == torch.float32
-    # Colors decoded from classes lie between the bins.
-    assert (0.1 if painter(network).predicts_distribution else 0.99) < ab.abs().max() <= 1
+    # Decoded ab lie between the centers of the bins.
+    assert (0.1 if generator_of(network).predicts_distribution else 0.99) < ab.abs().max() <= 1
 
 
 @pytest.mark.parametrize("backbone", ["convnext_tiny", "mobilenet_v2", "efficientnet_b0"])
 @pytest.mark.parametrize("name", ["resnet_autoencoder", "resnet_fcn", "encoder_unet"])
-def test_with_any_backbone_a_network_keeps_the_size(name, backbone):
+def test_with_any_encoder_a_model_keeps_the_size(name, backbone):
     network = create_model(name, encoder_name=backbone).eval()
     side = 2 * network.size_divisibility
     assert network(torch.zeros(1, 1, side, 2 * side)).shape == (1, 2, side, 2 * side)
 
 
-def test_a_network_with_a_critic_takes_all_that_its_painter_takes():
+def test_a_gan_takes_all_arguments_of_its_generator():
     for gan, own in GANS.items():
         assert set(model_arguments(gan)) - set(model_arguments(own)) == {
             "discriminator_channels",
@@ -112,15 +114,15 @@ def test_a_network_with_a_critic_takes_all_that_its_painter_takes():
 
 
 def test_the_gradient_reaches_every_parameter(network):
-    network = painter(network)
-    for score in getattr(network, "scores", ()):  # a zero score teaches nothing below itself
+    network = generator_of(network)
+    for score in getattr(network, "scores", ()):  # a zero score has no gradient for its inputs
         nn.init.normal_(score.weight)
     network(random_lightness(2, 1, 64, 64)).square().sum().backward()
     silent = [key for key, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not silent
 
 
-def test_sizes_that_do_not_fit_raise_and_name_the_nearest_good_ones(network):
+def test_sizes_that_do_not_fit_raise_and_name_the_nearest_ones(network):
     m = network.size_divisibility
     with pytest.raises(ValueError, match=rf"got {m + 1}x{2 * m}.* {m}x{2 * m} or {2 * m}x{2 * m}"):
         network(random_lightness(1, 1, m + 1, 2 * m))
@@ -134,7 +136,7 @@ def test_other_shapes_than_one_channel_of_lightness_raise(network, shape):
         network(random_lightness(*shape))
 
 
-def test_hints_raise_in_a_network_that_takes_none(network):
+def test_hints_raise_in_a_model_that_does_not_support_them(network):
     with pytest.raises(ValueError, match="hints=None"):
         network(random_lightness(1, 1, 32, 32), torch.zeros(1, 3, 32, 32))
 
@@ -146,19 +148,19 @@ def test_a_state_dict_carries_the_whole_network(name, network, tmp_path):
     torch.save(network.state_dict(), tmp_path / "network.pt")
     other = create_model(name, seed=1, **TINY[name]).eval()
     other.load_state_dict(torch.load(tmp_path / "network.pt", weights_only=True))
-    lightness, paintings = random_lightness(1, 1, 64, 64), []
-    for one in (network, other):
+    lightness, predictions = random_lightness(1, 1, 64, 64), []
+    for model in (network, other):
         torch.manual_seed(3)  # of the dropout that stays on
-        paintings.append(one(lightness))
-    assert torch.equal(*paintings) and paintings[0].std() > 0
+        predictions.append(model(lightness))
+    assert torch.equal(*predictions) and predictions[0].std() > 0
 
 
 def test_the_seed_decides_the_weights_and_leaves_the_global_generator_alone(name):
     before = torch.get_rng_state()
-    one, same, other = (create_model(name, seed=s, **TINY[name]).state_dict() for s in (5, 5, 6))
+    first, same, other = (create_model(name, seed=s, **TINY[name]).state_dict() for s in (5, 5, 6))
     assert torch.equal(before, torch.get_rng_state())
-    assert all(torch.equal(one[key], same[key]) for key in one)
-    assert not all(torch.equal(one[key], other[key]) for key in one)
+    assert all(torch.equal(first[key], same[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
 def test_a_wrong_name_or_argument_is_named():
@@ -174,7 +176,7 @@ def test_a_wrong_name_or_argument_is_named():
 
 
 def rgb_input(lightness):
-    """What the RGB network sees of the grey photo: lab_to_rgb(lightness, 0), normalized."""
+    """The RGB network's input for the gray photo: lab_to_rgb(lightness, 0), normalized."""
     rgb = lab_to_rgb(lightness, torch.zeros(len(lightness), 2, *lightness.shape[-2:]))
     return torchvision.transforms.functional.normalize(rgb, IMAGENET_MEAN, IMAGENET_STD)
 
@@ -274,7 +276,7 @@ def test_published_weights_are_taken_from_torchs_cache(resnet18, tmp_path, monke
         Encoder("resnet18", "IMAGENET1K_V1")
 
 
-# Attempts one and two.
+# The ResNet autoencoder and the FCN.
 
 
 @torch.no_grad()
@@ -296,7 +298,7 @@ def test_a_shifted_photo_gets_the_same_colors_shifted():
 
 
 @torch.no_grad()
-def test_the_decoder_puts_colors_where_their_features_are():
+def test_the_decoder_keeps_the_positions_of_features():
     network = randomize_statistics(ResNetAutoencoder("resnet18"))
     for module in network.decoder.modules():
         if isinstance(module, nn.Conv2d):  # with symmetric filters, mirroring must go through
@@ -308,10 +310,10 @@ def test_the_decoder_puts_colors_where_their_features_are():
 
 
 @torch.no_grad()
-def test_the_fcn_adds_up_what_each_of_five_levels_says():
+def test_the_fcn_sums_the_scores_of_five_levels():
     network = ResNetFCN("resnet18").eval()
     lightness = random_lightness(1, 1, 64, 64)
-    assert not network(lightness).any()  # the scores begin at zero: everything grey
+    assert not network(lightness).any()  # the scores are initialized to zero: everything is gray
     assert len(network.scores) == 5
     total = torch.zeros(1, 2, 64, 64)
     for level, score in enumerate(network.scores):
@@ -331,3 +333,18 @@ def test_the_fcns_default_is_a_resnet101():
     stages = network.encoder.stages
     blocks = [stages[1][0][1], *(stage[0] for stage in stages[2:])]
     assert [len(layer) for layer in blocks] == [3, 4, 23, 3]  # He et al., table 1
+
+
+def test_every_model_declares_the_contract(name, network):
+    assert isinstance(network, ColorizationModel)
+    assert isinstance(network.size_divisibility, int) and not network.supports_hints
+    is_classifier = name == "color_classifier"
+    assert network.predicts_distribution == isinstance(network, DistributionModel) == is_classifier
+    assert network.is_stochastic == name.startswith("unet")  # dropout that stays on
+    encoder_ids = {id(parameter) for parameter in network.encoder_parameters()}
+    assert encoder_ids <= {id(parameter) for parameter in network.parameters()}
+    assert bool(encoder_ids) != name.startswith("unet")
+
+
+def test_unet_gan_is_a_class_and_a_name():
+    assert isinstance(create_model("unet_gan", **TINY["unet_gan"]), UNetGAN)

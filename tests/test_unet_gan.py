@@ -59,27 +59,27 @@ def test_three_decoder_blocks_carry_half_dropout(pix2pix):
 def test_dropout_stays_on_in_use_and_follows_the_seed():
     network = UNetGenerator(depth=3, base_channels=8).eval()
     lightness = random_lightness(1, 1, 32, 32)
-    paintings = []
+    predictions = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        paintings.append(network(lightness))
-    assert torch.equal(paintings[0], paintings[1])
-    assert not torch.equal(paintings[0], paintings[2])
+        predictions.append(network(lightness))
+    assert torch.equal(predictions[0], predictions[1])
+    assert not torch.equal(predictions[0], predictions[2])
 
 
 @torch.no_grad()
 def test_each_skip_brings_its_own_level_to_the_decoder():
     network = UNetGenerator(depth=4, base_channels=4)
-    seen = []
+    block_inputs = []
     for block in (*network.decoder_blocks, network.head):
-        block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        block.register_forward_pre_hook(lambda _, inputs: block_inputs.append(inputs[0]))
     x, features = random_lightness(2, 1, 32, 48), []
     network.eval()(x)
     for block in network.encoder_blocks:
         x = block(x)
         features.append(x)
-    assert torch.equal(seen[0], features[-1].relu())
-    for entered, feature in zip(seen[1:], features[-2::-1], strict=True):
+    assert torch.equal(block_inputs[0], features[-1].relu())
+    for entered, feature in zip(block_inputs[1:], features[-2::-1], strict=True):
         assert torch.equal(entered[:, -feature.shape[1] :], feature.relu())
 
 
@@ -91,11 +91,11 @@ def test_a_color_may_depend_on_the_whole_photo():
 
 
 @pytest.mark.parametrize(("layers", "side"), [(1, 16), (2, 34), (3, 70)])
-def test_a_logit_of_the_critic_sees_a_patch_of_70_by_70_px(layers, side):
+def test_a_logit_of_the_discriminator_sees_a_patch_of_70_by_70_px(layers, side):
     # The paper's appendix 6.1.2 and CycleGAN's code: 16, 34, 70 px for 1, 2, 3 layers.
-    critic = without_batch_norm(PatchDiscriminator(base_channels=4, layers=layers))
+    discriminator = without_batch_norm(PatchDiscriminator(base_channels=4, layers=layers))
     lightness, ab = (torch.randn(1, channels, 128, 128, requires_grad=True) for channels in (1, 2))
-    logits = critic(lightness, ab)
+    logits = discriminator(lightness, ab)
     row, column = (n // 2 for n in logits.shape[-2:])
     logits[0, 0, row, column].backward()
     for grad in (lightness.grad, ab.grad):  # it looks at lightness and at both colors
@@ -106,12 +106,12 @@ def test_a_logit_of_the_critic_sees_a_patch_of_70_by_70_px(layers, side):
         assert grad.abs().sum(1).count_nonzero() == side * side
 
 
-def test_the_critic_of_256_px_gives_30x30_logits_and_has_pix2pixs_size():
-    critic = PatchDiscriminator()
+def test_the_discriminator_of_256_px_gives_30x30_logits_and_has_pix2pixs_size():
+    discriminator = PatchDiscriminator()
     ab = torch.zeros(1, 2, 256, 256)
-    assert critic(random_lightness(1, 1, 256, 256), ab).shape == (1, 1, 30, 30)
+    assert discriminator(random_lightness(1, 1, 256, 256), ab).shape == (1, 1, 30, 30)
     # junyanz prints 2.769 M for three colors beside three; here it is one beside two.
-    count = sum(parameter.numel() for parameter in critic.parameters())
+    count = sum(parameter.numel() for parameter in discriminator.parameters())
     assert count == 2_768_705 - 64 * 3 * 16
 
 
@@ -133,15 +133,15 @@ def test_initial_weights_are_normal_with_deviation_0_02(pix2pix):
 
 @torch.no_grad()
 def test_the_gans_forward_is_its_generators():
-    generator, critic = UNetGenerator(3, 4).eval(), PatchDiscriminator(4)
-    network = GAN(generator, critic)
+    generator, discriminator = UNetGenerator(3, 4).eval(), PatchDiscriminator(4)
+    network = GAN(generator, discriminator)
     lightness = random_lightness(1, 1, 32, 32)
     torch.manual_seed(1)
     expected = generator(lightness)
     torch.manual_seed(1)
     assert torch.equal(network(lightness), expected)
     assert network.size_divisibility == 8
-    parts = {id(p) for part in (generator, critic) for p in part.parameters()}
+    parts = {id(p) for module in (generator, discriminator) for p in module.parameters()}
     assert {id(p) for p in network.parameters()} == parts
 
 
@@ -157,11 +157,11 @@ def test_the_innermost_pixel_of_one_photo_is_not_normalized_away():
 
 
 @torch.no_grad()
-def test_the_critic_normalizes_by_the_batch_at_hand_also_where_it_is_only_asked():
-    critic = PatchDiscriminator(8)
-    for module in critic.modules():
+def test_the_discriminator_normalizes_by_the_batch_in_evaluation_mode_too():
+    discriminator = PatchDiscriminator(8)
+    for module in discriminator.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, std=0.2)
     lightness, ab = random_lightness(2, 1, 64, 64), random_lightness(2, 2, 64, 64)
-    learning = critic.train()(lightness, ab)
-    assert torch.equal(critic.eval()(lightness, ab), learning)
+    learning = discriminator.train()(lightness, ab)
+    assert torch.equal(discriminator.eval()(lightness, ab), learning)

@@ -2,7 +2,7 @@
 
 A method that cannot overfit four photos cannot learn any. All quick presets get the same four
 embedded photos at 64 px, without augmentation, for the same number of steps; phases are left out.
-Writes `report/results/overfit.jpg`, the predictions beside the ground truth, and `overfit.json`
+Writes `report/overfit.jpg`, the predictions beside the ground truth, and `overfit.json`
 with the numbers.
 """
 
@@ -99,7 +99,7 @@ def main() -> None:
         for result in results
     }
     targets = [rgb_to_photo(rgb) for rgb in four_photos(64)]
-    save_figure(comparison(columns, targets), REPORT / "results" / "overfit.jpg")
+    save_figure(comparison(columns, targets), REPORT / "overfit.jpg")
     with atomic_write(REPORT / "results" / "overfit.json") as tmp:
         tmp.write_text(json.dumps({"steps": args.steps, "rows": results}, indent=2) + "\n")
     for result in results:

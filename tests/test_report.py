@@ -1,45 +1,46 @@
-"""The report says what its results say, and shows what its rules choose."""
+"""The report agrees with its stored results, and shows what its rules select."""
 
 import json
 import shutil
 from pathlib import Path
 
+import build_report
 import numpy as np
 import pytest
 from PIL import Image
-from reports import pages, story
-from reports.arena import TITLES, Arena
+from reports import pages, source_project
+from reports.benchmark import TITLES, Benchmark, claim_table
 
-import report as script
 from colorize import load_samples
 from colorize.config import TrainConfig
 from colorize.evaluation.bootstrap import Summary
-from colorize.evaluation.evaluator import EvaluationResult
-from colorize.metrics.image import METRICS
+from colorize.evaluation.result import EvaluationResult
+from colorize.metrics.columns import METRICS
 from colorize.models.pretrained import BUNDLED, CARD, DEFAULT
 
 REPORT = Path(__file__).parents[1] / "report"
-RESULTS = REPORT / "results" / "arena"
+RESULTS = REPORT / "results" / "benchmark"
 BUNDLED_CARD = BUNDLED / DEFAULT / CARD
-PAGES = ("README.md", "training.md", "methods.md", "photos.md", "films.md")
-NAMES = sorted(photo.id for photo in load_samples().photos if photo.part == "test")
+PAGES = ("README.md", "training.md", "methods.md", "inference.md", "video.md")
+NAMES = sorted(photo.id for photo in load_samples().photos if photo.split == "test")
 RUNS = sorted(path.parent for path in RESULTS.glob("*/config.json"))
 
 
 @pytest.fixture
 def copy(tmp_path):
-    """A report that has only the text and the results."""
+    """A report with nothing but its text, its results, and the figure of scripts/overfit.py."""
     shutil.copytree(REPORT / "results", tmp_path / "report" / "results")
     for page in PAGES:
         shutil.copy(REPORT / page, tmp_path / "report")
+    shutil.copy(REPORT / "overfit.jpg", tmp_path / "report")
     shutil.copy(BUNDLED_CARD, tmp_path / "card.md")
     return tmp_path / "report"
 
 
-def test_drawing_again_gives_the_text_that_is_there_and_every_figure(copy):
-    script.draw(copy, copy.parent / "card.md")
+def test_building_again_gives_the_same_text_and_every_figure(copy):
+    build_report.build(copy, copy.parent / "card.md")
     assert (copy.parent / "card.md").read_text() == BUNDLED_CARD.read_text()
-    for page in (*PAGES, "arena.json"):
+    for page in (*PAGES, "benchmark.json"):
         assert (copy / page).read_text() == (REPORT / page).read_text()
     patterns = ("*.jpg", "*.png", "*/*.jpg")
     drawn, stored = (
@@ -47,9 +48,9 @@ def test_drawing_again_gives_the_text_that_is_there_and_every_figure(copy):
         for root in (copy, REPORT)
     )
     assert drawn == stored
-    for folder in story.FOLDERS.values():
+    for folder in source_project.FOLDERS.values():
         assert Path(f"{folder}_result.jpg") in drawn
-        assert {Path(folder, f"{name}_painted.jpg") for name in NAMES} <= drawn
+        assert {Path(folder, f"{name}_colorized.jpg") for name in NAMES} <= drawn
     shown = {line.split("](")[1][:-1] for line in (REPORT / "README.md").read_text().splitlines()
              if line.startswith("![")}  # fmt: skip
     assert all((copy / name).is_file() for name in shown)
@@ -61,63 +62,73 @@ def test_a_table_without_a_place_in_the_text_is_refused():
 
 
 @pytest.mark.parametrize("result", RUNS, ids=lambda path: path.name)
-def test_every_result_has_settings_log_measures_and_of_the_first_seed_all_paintings(result):
+def test_every_result_has_settings_log_metrics_and_the_photos_of_the_first_seed(result):
     config = TrainConfig.load(result / "config.json")
     assert result.name == f"{result.name.rpartition('-')[0]}-{config.seed}"
     log = [json.loads(line) for line in (result / "log.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in log] == list(range(1, config.epochs + 1))
-    row = EvaluationResult.load(result / f"{result.name}.json")
-    assert row.stamp["photos"] == len(row.photos) == 570
-    assert row.stamp["size"] == config.crop_size == row.stamp["row"]["network_size"]
-    assert row.square.keys() == row.full.keys() == METRICS.keys()
+    stored = EvaluationResult.load(result / f"{result.name}.json.xz")
+    provenance = stored.provenance
+    assert provenance["photos"] == len(stored.photos) == 570
+    assert provenance["size"] == config.crop_size == provenance["predictor"]["model_size"]
+    assert stored.crop_metrics.keys() == stored.full_size_metrics.keys() == METRICS.keys()
     assert "/" not in str(config.model_kwargs.get("encoder_weights"))
-    painted = sorted(path.stem for path in (result / "painted").glob("*"))
-    assert painted == (NAMES if config.seed == 0 else [])
+    colorized = sorted(path.stem for path in (result / "colorized").glob("*"))
+    assert colorized == (NAMES if config.seed == 0 else [])
 
 
-def test_all_runs_were_judged_by_the_same_photos_in_the_same_way():
-    arena = Arena(RESULTS)
-    assert set(arena.runs) >= set(story.FOLDERS)
-    found = [run for row in arena.rows.values() for run in (row if type(row) is list else [row])]
-    stamps = {
-        json.dumps({key: run.stamp[key] for key in ("crop", "filter", "size", "photos")})
-        for run in found
+def test_all_runs_were_evaluated_on_the_same_photos_in_the_same_way():
+    benchmark = Benchmark(RESULTS)
+    assert set(benchmark.runs) >= set(source_project.FOLDERS)
+    runs = [
+        run
+        for results in benchmark.results.values()
+        for run in (results if type(results) is list else [results])
+    ]
+    conditions = {
+        json.dumps({key: run.provenance[key] for key in ("crop", "filter", "size", "photos")})
+        for run in runs
     }
-    assert len(stamps) == 1
-    assert len({tuple(run.photos) for run in found}) == 1
+    assert len(conditions) == 1
+    assert len({tuple(run.photos) for run in runs}) == 1
 
 
-def test_paintings_have_the_photos_own_size():
+def test_the_source_projects_methods_have_photos_in_their_own_size():
     for photo in load_samples().select("test").photos:
-        with Image.open(RESULTS / "fcn-0" / "painted" / f"{photo.id}.jpg") as painted:
-            assert painted.size == (photo.width, photo.height)
+        with Image.open(RESULTS / "fcn-0" / "colorized" / f"{photo.id}.jpg") as colorized:
+            assert colorized.size == (photo.width, photo.height)
+
+
+def test_the_stored_results_are_small():
+    sizes = [path.stat().st_size for path in (REPORT / "results").rglob("*") if path.is_file()]
+    assert sum(sizes) < 5e6
 
 
 def test_a_claim_holds_or_not_or_is_undecided():
     noise = np.random.default_rng(0).normal(20, 3, 100)
 
-    def row(name, colorfulness):
+    def result(name, colorfulness):
         values = colorfulness.tolist()
-        return EvaluationResult(
-            name, {}, [str(i) for i in range(100)], dict.fromkeys(METRICS, values), {}
-        )
+        photos = [str(index) for index in range(100)]
+        return EvaluationResult(name, {}, photos, dict.fromkeys(METRICS, values), {})
 
-    arena = Arena.__new__(Arena)
-    rows = {"truth": noise + 10, "autoencoder": noise, "unet_gan": noise - 1, "unet": noise - 1}
-    arena.rows = {name: row(name, values) for name, values in rows.items()}
-    text = arena._claims(Summary(arena.rows))
-    verdicts = {
-        line.split("|")[1].strip(): line.split("|")[-2].strip() for line in text.split("\n")
+    def verdicts(results):
+        lines = claim_table(results, Summary(results)).split("\n")
+        return {line.split("|")[1].strip(): line.split("|")[-2].strip() for line in lines}
+
+    colorfulness = {
+        "ground-truth": noise + 10,
+        "autoencoder": noise,
+        "unet_gan": noise - 1,
+        "unet": noise - 1,
     }
-    assert verdicts["A squared error is dull"] == "**holds**"
-    assert verdicts["A critic makes it colorful"] == "**does not hold**"
-    assert verdicts["... and the critic does it, not the U-Net"] == "**undecided**"
-    assert "Rebalanced classes are colorful" not in verdicts  # not run here
-    arena.rows["unet_gan"] = [row("unet_gan", noise - 5), row("unet_gan", noise + 1)]
-    (line,) = [
-        line
-        for line in arena._claims(Summary(arena.rows)).split("\n")
-        if "A critic makes it colorful" in line
-    ]
-    assert line.endswith("| **undecided: its seeds disagree** |")
+    results = {name: result(name, values) for name, values in colorfulness.items()}
+    found = verdicts(results)
+    assert found["A squared error gives dull colors"] == "**holds**"
+    assert found["A discriminator makes it colorful"] == "**does not hold**"
+    assert found["... and it is the discriminator, not the U-Net"] == "**undecided**"
+    assert "Rebalanced classification is colorful" not in found  # not run here
+    results["unet_gan"] = [result("unet_gan", noise - 5), result("unet_gan", noise + 1)]
+    verdict = verdicts(results)["A discriminator makes it colorful"]
+    assert verdict == "**undecided: its seeds disagree**"
     assert all(name in TITLES for name in ("autoencoder", "unet_gan", "unet"))

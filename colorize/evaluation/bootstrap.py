@@ -123,9 +123,10 @@ class Summary:
         """Whether perceptual metrics were requested."""
         return any(self._perceptual.values())
 
-    def skip_reason(self, column: str) -> str | None:
-        """Return why a perceptual metric was skipped; None if it was not."""
-        scores = [columns.get(column) for columns in self._perceptual.values()]
+    def skip_reason(self, column: str, name: str | None = None) -> str | None:
+        """Return why a perceptual metric was skipped, for one or any predictor; None if not."""
+        names = self.names if name is None else [name]
+        scores = [self._perceptual[name].get(column) for name in names]
         return next((score for score in scores if isinstance(score, str)), None)
 
     def estimate(self, name: str, column: str) -> Estimate | None:

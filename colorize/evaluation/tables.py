@@ -100,7 +100,9 @@ def as_json(summary: Summary, baseline: str = "mean-ab") -> dict[str, dict[str, 
     for name in summary.names:
         records[name] = {
             "estimates": {
-                column: _json_value(summary.estimate(name, column), summary.skip_reason(column))
+                column: _json_value(
+                    summary.estimate(name, column), summary.skip_reason(column, name)
+                )
                 for column in COLUMNS
             },
             "ranks": ranks.get(name),

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-# Loaded when first used, so that `import colorize` and `colorize --help` are quick.
-_HOMES = {
+# Imported on first use, so that `import colorize` and `colorize --help` are quick.
+_MODULES = {
     "Colorizer": "colorize.inference.colorizer",
     "LabDataset": "colorize.data.dataset",
     "PRESETS": "colorize.presets",
@@ -37,13 +37,13 @@ _HOMES = {
     "write_photo": "colorize.io.image",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'colorize' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

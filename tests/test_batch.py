@@ -1,4 +1,4 @@
-"""Files and folders of photos: what goes where, what is done, what stays untouched."""
+"""Batches of photo files: targets, finished outputs, and photos that stay untouched."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -123,7 +123,7 @@ def test_a_bad_photo_is_named_and_the_others_are_colorized(folder_of_photos, col
     (folder_of_photos / "a.jpg").write_bytes(b"\xff\xd8\xff broken")
     (folder_of_photos / "gone.png").symlink_to(tmp_path / "nowhere")
     jobs = plan_jobs([folder_of_photos, folder_of_photos / "no.jpg"], tmp_path / "out")
-    (folder_of_photos / "deep" / "sepia.png").unlink()  # between looking and reading
+    (folder_of_photos / "deep" / "sepia.png").unlink()  # between planning and reading
     results = {r.source.name: r for r in colorize_files(colorizer, jobs)}
     assert results["a.jpg"].state == results["sepia.png"].state == "failed"
     assert "a.jpg" in results["a.jpg"].reason and "sepia.png" in results["sepia.png"].reason

@@ -13,7 +13,7 @@ from colorize.io.image import photo_to_rgb
 from colorize.metrics.image import ab_error, colorfulness
 from colorize.models.pretrained import BUNDLED, CARD, DEFAULT, WEIGHTS
 
-RELEASED = Path(__file__).parents[1] / "report" / "results" / "ship" / "painted"
+RELEASED = Path(__file__).parents[1] / "report" / "results" / "release" / "colorized"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A user's files: depth, transparency, EXIF, resolution; and outputs that keep them."""
+"""Image files: bit depth, transparency, EXIF, resolution, and outputs that keep them."""
 
 import io
 import itertools

@@ -1,4 +1,4 @@
-"""Trained networks in folders: result, loaded, written, and never taken for what they are not."""
+"""Trained models in folders: found, loaded, written, and never taken for what they are not."""
 
 import hashlib
 import json

@@ -175,7 +175,7 @@ def _bench_end_to_end(preset: str) -> Row:
 
 def _create_trainer(preset: str) -> Trainer:
     tune_malloc()  # as the command does
-    config = replace(PRESETS[preset].config, model_kwargs={})
+    config = replace(PRESETS[preset], model_kwargs={})
     if preset == "unet_gan":  # at its smallest size
         config = sized(config, replace(config, batch_size=2, model_kwargs={"base_channels": 8}))
     else:

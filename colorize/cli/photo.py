@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import colorize
-from colorize.cli.options import add_network, add_wishes, positive
+from colorize.cli.options import add_inference, add_model, positive
 
 if TYPE_CHECKING:
     from colorize.inference import ColorizeOptions, Colorizer, Job
@@ -47,8 +47,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         metavar="OUT",
         help="a folder, or a file for a single photo; - writes to stdout (default: colored)",
     )
-    add_network(photo)
-    add_wishes(photo)
+    add_model(photo)
+    add_inference(photo)
     photo.add_argument(
         "--samples",
         type=positive,

@@ -176,10 +176,12 @@ def _bench_end_to_end(preset: str) -> Row:
 def _create_trainer(preset: str) -> Trainer:
     tune_malloc()  # as the command does
     config = replace(PRESETS[preset], model_kwargs={})
-    if preset == "unet_gan":  # at its smallest size
-        config = sized(config, replace(config, batch_size=2, model_kwargs={"base_channels": 8}))
+    if preset == "unet_gan":  # whose depth needs 256 px
+        tiny = replace(config, batch_size=2, model_kwargs={"base_channels": 8})
     else:
-        config = sized(config, replace(config, batch_size=2, crop_size=64))
+        kwargs = {"encoder_name": "resnet18"}
+        tiny = replace(config, batch_size=2, crop_size=64, model_kwargs=kwargs)
+    config = sized(config, tiny)
     trainer = open_run(config, tempfile.gettempdir() + "/colorize-bench-none", str(DEVICE))
     trainer.model.train()
     return trainer

@@ -4,10 +4,13 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -22,10 +25,11 @@ from colorize.data.loaders import eval_loader, train_loader
 from colorize.models import ColorizationModel, create_model
 from colorize.models.pretrained import load
 from colorize.presets import PRESETS
-from colorize.trainers import create_trainer, open_run
+from colorize.trainers import Callback, callbacks, create_trainer, open_run
 from colorize.trainers.ema import ExponentialMovingAverage
 from colorize.trainers.errors import DivergedError
 from colorize.utils.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from colorize.utils.signals import exit_on_sigterm
 
 RESNET = {"encoder_name": "resnet_narrow", "encoder_weights": None}
 MODEL_ARGS = {"autoencoder": RESNET, "fcn": RESNET, "unet_gan": {"depth": 3, "base_channels": 4}}
@@ -333,6 +337,50 @@ def test_a_run_killed_inside_an_epoch_goes_back_to_what_it_saved_there(tmp_path,
     assert same(outcome(unbroken(config)), outcome(tmp_path / "broken"))
 
 
+def test_a_run_of_version_0_1_goes_on(tmp_path, loaders, unbroken):
+    config = full(tiny("unet_gan"))
+    run = tmp_path / "old"
+    fit_until_killed(open_run(config, run, "cpu"), 5, *loaders(), save_minutes=0)
+
+    # As version 0.1 called it.
+    losses = {
+        "loss_G_rec": "distance",
+        "loss_G_gan": "adversarial",
+        "loss_D": "discriminator",
+        "real_prob": "real",
+        "fake_prob": "fake",
+    }
+    state = torch.load(run / "last.pt", weights_only=True)
+    old = {key: state[key] for key in ("epoch", "history", "model", "optimizers", "scaler")}
+    old |= {"steps": state["global_step"], "done": state["epoch_step"], "average": state["ema"]}
+    old |= {"photos": state["fingerprint"], "scores": []}
+    old["sums"] = {losses[name]: sums for name, sums in state["loss_sums"].items()}
+    for record in old["history"]:
+        record["train"] = {losses[name]: loss for name, loss in record["train"].items()}
+    torch.save(old, run / "last.pt")
+    (run / "previous.pt").unlink()
+    (run / "samples" / "progress.jpg").rename(run / "samples" / "strip.jpg")
+    (run / "samples").rename(run / "paintings")
+    (run / "turn.pt").write_bytes(b"of a joint phase")
+    settings = json.loads((run / "config.json").read_text())
+    names = {"model_kwargs": "model_args", "crop_size": "size", "ema_decay": "ema"}
+    names |= {"reconstruction_weight": "distance_weight", "gan_loss": "adversarial"}
+    settings = {names.get(name, name): value for name, value in settings.items()}
+    (run / "config.json").write_text(json.dumps(settings))
+
+    resumed = open_run(config, run, "cpu")
+    assert (resumed.global_step, resumed.epoch_step) == (5, 2)
+    resumed.fit(*loaders(), progress=False)
+    assert same(outcome(unbroken(config)), outcome(run))
+    files = {path.name for path in run.iterdir()}
+    assert "inflection.pt" in files and not {"turn.pt", "paintings"} & files
+    assert {path.name for path in (run / "samples").iterdir()} == {
+        "epoch-0001.jpg",
+        "epoch-0002.jpg",
+        "progress.jpg",
+    }
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     tmp_path, loaders, unbroken, capsys
 ):
@@ -451,6 +499,83 @@ def test_a_signal_to_the_whole_group_saves_the_run(tmp_path, folder):
     assert done.stderr.count("saved after step 3; run the same command") == 2
     for run in ("1", "2"):
         assert torch.load(tmp_path / run / "last.pt", weights_only=True)["global_step"] == 3
+
+
+def test_a_sigterm_whose_exit_python_ignores_stops_the_run_all_the_same(tmp_path, monkeypatch):
+    """As in a callback of a weak reference, of which imports have many."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+
+    def terminate(_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+
+    trainer = toy_trainer(tmp_path, epochs=3)
+    with exit_on_sigterm():
+        network = Toy()
+        reference = weakref.ref(network, terminate)
+        del network
+        assert reference() is None
+        with pytest.raises(SystemExit):
+            trainer.fit(toy_batches(), toy_photos(1), progress=False)
+    assert trainer.global_step == 1
+    with exit_on_sigterm():  # the next command starts anew
+        assert len(toy_trainer(tmp_path, epochs=3).fit(toy_batches(), toy_photos(1))) == 3
+
+
+# Callbacks.
+
+
+def test_callbacks_are_told_of_every_event_in_order(tmp_path):
+    events = []
+
+    class Recorder(Callback):
+        def __getattribute__(self, name):
+            if name.startswith("on_"):
+                events.append(name)
+            return super().__getattribute__(name)
+
+    trainer = toy_trainer(tmp_path, epochs=2)
+    trainer.fit(toy_batches(2), toy_photos(1), callbacks=[Recorder()], progress=False)
+    epoch = ["on_epoch_start", *["on_step_end"] * 2, "on_validation_batch", "on_epoch_end"]
+    assert events == ["on_fit_start", *epoch * 2, "on_fit_end"]
+
+    events.clear()
+    trainer = toy_trainer(tmp_path, epochs=3)
+    trainer.training_step = lambda micro_batches: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        trainer.fit(toy_batches(2), toy_photos(1), callbacks=[Recorder()], progress=False)
+    assert events == ["on_fit_start", "on_epoch_start", "on_fit_end"]
+
+
+def test_a_callback_may_stop_the_run_before_the_next_epoch(tmp_path):
+    class Stop(Callback):
+        def on_epoch_end(self, training, record):
+            training.should_stop = record["epoch"] == 2
+
+    trainer = toy_trainer(tmp_path, epochs=5)
+    assert len(trainer.fit(toy_batches(), toy_photos(1), callbacks=[Stop()], progress=False)) == 2
+
+
+def test_progress_is_a_line_for_each_epoch_and_checkpoint_where_there_is_no_terminal(
+    tmp_path, capsys
+):
+    trainer = toy_trainer(tmp_path / "run", [2.0, 1.0], epochs=2)
+    trainer.fit(toy_batches(2), None, save_minutes=0)
+    lines = capsys.readouterr().out.splitlines()
+    first = [line for line in lines if "epoch 1" in line]
+    assert re.fullmatch(r"run: epoch 1, 1 steps, saved; loss \d+\.\d{3}", first[0])
+    assert re.fullmatch(r"run: epoch 1 of 2, [\d.]+ photos/s, val loss 2\.0000", first[2])
+    toy_trainer(tmp_path / "run", epochs=2).fit(toy_batches(2), None)
+    assert "run: nothing to train, 2 epochs are done and 2 are asked for" in capsys.readouterr().out
+
+
+def test_bars_show_epochs_photos_and_losses_on_a_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(callbacks, "shows_bars", lambda: True)
+    trainer = toy_trainer(tmp_path / "run", [2.0], epochs=1)
+    trainer.fit(toy_batches(10), None)
+    text = capsys.readouterr().err
+    assert "run: 100%" in text and "1/1" in text and "val loss 2.0000" in text
+    assert "epoch 1:" in text and "/20" in text
 
 
 # What can go wrong with numbers.

@@ -1,5 +1,6 @@
 """When to save inside an epoch and when to stop: after some minutes, and when asked by a signal."""
 
+import math
 import time
 from contextlib import AbstractContextManager
 
@@ -21,7 +22,7 @@ class SavePolicy:
     """
 
     def __init__(self) -> None:
-        self.interval, self._last_save = 0.0, time.monotonic()
+        self.interval, self._last_save = math.inf, time.monotonic()
         self._graceful_stop = GracefulStop()
 
     def listening(self) -> AbstractContextManager[None]:

@@ -7,6 +7,10 @@ import threading
 from collections.abc import Iterator
 from typing import NoReturn
 
+# Python ignores a SystemExit that a signal raises inside a callback of a weak reference, of which
+# imports have many; then the program goes on, and `GracefulStop` must know.
+_exit_requested = False
+
 
 @contextlib.contextmanager
 def exit_on_sigterm() -> Iterator[None]:
@@ -14,6 +18,8 @@ def exit_on_sigterm() -> Iterator[None]:
 
     The same holds for SIGHUP, when the terminal is closed, unless it is ignored (nohup).
     """
+    global _exit_requested
+    _exit_requested = False
     before = {}
     if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
         for name in ("SIGTERM", "SIGHUP"):
@@ -28,6 +34,8 @@ def exit_on_sigterm() -> Iterator[None]:
 
 
 def _exit(number: int, frame: object) -> NoReturn:
+    global _exit_requested
+    _exit_requested = True
     sys.exit(128 + number)
 
 
@@ -48,6 +56,7 @@ class GracefulStop:
         if threading.current_thread() is not threading.main_thread():  # which may set no handlers
             yield
             return
+        self.asked = self.asked or _exit_requested
 
         def stop(number: int, frame: object) -> None:
             self.asked, self.interrupted = True, number == signal.SIGINT

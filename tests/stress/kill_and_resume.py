@@ -93,7 +93,7 @@ def check_files(folder: Path, digests: dict[Path, str]) -> dict[Path, str]:
     return found
 
 
-def kill_trainings(kills: int, seed: int) -> str:
+def kill_trainings(kills: int, seed: int, epochs: int) -> str:
     """Kill a run again and again, let it end, and compare all its weights and its log."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -103,20 +103,21 @@ def kill_trainings(kills: int, seed: int) -> str:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(make_jpeg(f"{number}", 96, 64))
         whole, killed = Path(folder, "whole"), Path(folder, "killed")
+        uninterrupted = start_training(photos, whole, epochs, save_minutes=10)
         statuses = set()
         for number in tqdm(range(kills), desc="kills"):
-            process = start_training(photos, killed, epochs=6 * kills)
+            process = start_training(photos, killed, epochs)
             time.sleep(rng.uniform(0.1, 1.5))
             process.kill() if number % 2 else process.terminate()
             process.join()
             statuses.add(process.exitcode)
         if 0 in statuses:
             raise AssertionError("the run ended before the kills did: make it longer")
-        for run in (killed, whole):
-            process = start_training(photos, run, epochs=6 * kills, save_minutes=10)
+        last = start_training(photos, killed, epochs, save_minutes=10)
+        for process in (last, uninterrupted):
             process.join()
             if process.exitcode:
-                raise AssertionError(f"the run {run.name} ended with status {process.exitcode}")
+                raise AssertionError(f"a run ended with status {process.exitcode}")
         steps = compare_runs(whole, killed)
     return (
         f"{kills} kills, statuses {sorted(statuses)}: after {steps} steps weights and log are equal"
@@ -171,12 +172,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=usage)
     parser.add_argument("what", choices=("download", "train"))
     parser.add_argument("--kills", type=int, help="default: 50 downloads, 100 trainings")
+    parser.add_argument("--epochs", type=int, help="of the training (default: 6 for each kill)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.what == "download":
         print(kill_downloads(args.kills or 50, args.seed))
     else:
-        print(kill_trainings(args.kills or 100, args.seed))
+        kills = args.kills or 100
+        print(kill_trainings(kills, args.seed, args.epochs or 6 * kills))
 
 
 if __name__ == "__main__":

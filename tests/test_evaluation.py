@@ -282,9 +282,9 @@ def test_names_of_predictors_can_be_file_names(photos, tmp_path, name):
 
 def test_the_frechet_distance_of_a_shift_is_its_square():
     generator = torch.Generator().manual_seed(0)
-    seen = torch.randn(200, 4, generator=generator)
+    outputs = torch.randn(200, 4, generator=generator)
     shift = torch.tensor([3.0, 0.0, -4.0, 0.0])
-    assert features.fid_kid(seen + shift, seen)[1]["value"] == pytest.approx(25, rel=1e-3)
+    assert features.fid_kid(outputs + shift, outputs)[1]["value"] == pytest.approx(25, rel=1e-3)
 
 
 def test_the_kernel_distance_is_over_all_pairs_of_different_photos():
@@ -315,13 +315,13 @@ def test_the_error_of_the_kernel_distance_is_what_other_photos_would_change():
 
 
 def test_the_error_of_the_kernel_distance_is_the_jackknifes():
-    seen, target = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(0)).double()
+    outputs, target = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(0)).double()
     group = torch.arange(40) % 10
     without = [
-        features.fid_kid(seen[group != g], target[group != g])[0]["value"] for g in range(10)
+        features.fid_kid(outputs[group != g], target[group != g])[0]["value"] for g in range(10)
     ]
     expected = math.sqrt(9 / 10 * 10 * np.var(without))
-    assert features.fid_kid(seen, target)[0]["error"] == pytest.approx(expected, rel=1e-6)
+    assert features.fid_kid(outputs, target)[0]["error"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_extractor_recognizes_a_cat(tmp_path):
@@ -435,9 +435,9 @@ def test_equal_predictors_share_their_ranks():
 
 
 def test_perceptual_metrics_have_an_interval_of_two_standard_errors():
-    seen = result("a", [1, 1])
-    seen.perceptual = {"KID x": {"value": 1.5, "error": 0.3}, "FID x": {"value": 7.0}}
-    summary = summarize(result("ground-truth", [1, 1]), seen)
+    scored = result("a", [1, 1])
+    scored.perceptual = {"KID x": {"value": 1.5, "error": 0.3}, "FID x": {"value": 7.0}}
+    summary = summarize(result("ground-truth", [1, 1]), scored)
     kid = summary.estimate("a", "KID x")
     assert (kid.low, kid.high) == pytest.approx((1.5 - 1.96 * 0.3, 1.5 + 1.96 * 0.3))
     assert math.isnan(summary.estimate("a", "FID x").low)

@@ -133,5 +133,5 @@ def test_a_rounded_number_in_the_text_is_near(page, pattern, share, value):
 
 
 def test_the_limit_of_comparisons_is_the_one_that_is_told():
-    told = (ROOT / "colorize" / "cli" / "photo.py").read_text()
-    assert f"at most {_PANEL_SIDE} px" in told
+    help_text = (ROOT / "colorize" / "cli" / "photo.py").read_text()
+    assert f"at most {_PANEL_SIDE} px" in help_text

@@ -114,12 +114,12 @@ def test_the_images_of_a_pair_differ_in_color_only(tmp_path, size, expected):
     target = Image.open(tmp_path / "t.jpg")
     target.info["icc_profile"] = b""
     page = Page(write_realism_test({"a": target}, {"a": colorized}, tmp_path / "t.html"))
-    one, other = decoded(page.test["trials"][0])
-    assert one.size == other.size == expected
-    assert one.format == other.format == "JPEG" and one.info == other.info
-    assert set(one.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
-    assert one.quantization == other.quantization and one.layer == other.layer
-    assert [layer[1:3] for layer in one.layer] == [(1, 1)] * 3  # no chroma is left out
+    left, right = decoded(page.test["trials"][0])
+    assert left.size == right.size == expected
+    assert left.format == right.format == "JPEG" and left.info == right.info
+    assert set(left.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+    assert left.quantization == right.quantization and left.layer == right.layer
+    assert [layer[1:3] for layer in left.layer] == [(1, 1)] * 3  # no chroma is left out
 
 
 def test_the_seed_determines_the_order_and_the_sides(tmp_path):
@@ -237,7 +237,7 @@ def fits(browser):
 
 
 def has_colors(browser):
-    """Whether anything on the screen is not grey."""
+    """Whether anything on the screen is not gray."""
     pixels = np.asarray(Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB"), int)
     return bool((np.ptp(pixels, axis=2) > 8).any())
 
@@ -280,9 +280,9 @@ def test_a_browser_goes_through_it_by_keyboard(tmp_path, browser):
         assert pair["real"] == [side != trial["colorized"] for side in ("left", "right")]
         assert pair["bare"]
         assert 950 <= pair["last"] - pair["first"] < 4000
-        one, other = pair["places"]
-        assert one["right"] <= other["left"] and one["width"] == other["width"] > 300
-        assert 0 <= one["top"] == other["top"] and one["bottom"] == other["bottom"] <= height
+        left, right = pair["places"]
+        assert left["right"] <= right["left"] and left["width"] == right["width"] > 300
+        assert 0 <= left["top"] == right["top"] and left["bottom"] == right["bottom"] <= height
 
     shown = words(browser, "results")
     for text in ("40 %", "2 of 5", "12 % to 77 %", f"{trials[1]['photo']}: you were fooled"):
@@ -332,5 +332,5 @@ def test_a_phone_stacks_the_photos_and_is_touched(tmp_path, browser):
         assert upper["bottom"] <= lower["top"] and lower["bottom"] <= 800
         assert 0 <= upper["left"] == lower["left"] and upper["right"] <= 375
         assert pair["real"][0] == (trial["colorized"] == "right")
-    assert js(browser, "answers.map((one) => one.answer)") == ["right", "right"]
+    assert js(browser, "answers.map((answer) => answer.answer)") == ["right", "right"]
     assert js(browser, "document.getElementById('results').checkVisibility()")

@@ -123,11 +123,11 @@ def test_a_claim_holds_or_not_or_is_undecided():
         "unet": noise - 1,
     }
     results = {name: result(name, values) for name, values in colorfulness.items()}
-    found = verdicts(results)
-    assert found["A squared error gives dull colors"] == "**holds**"
-    assert found["A discriminator makes it colorful"] == "**does not hold**"
-    assert found["... and it is the discriminator, not the U-Net"] == "**undecided**"
-    assert "Rebalanced classification is colorful" not in found  # not run here
+    claims = verdicts(results)
+    assert claims["A squared error gives dull colors"] == "**holds**"
+    assert claims["A discriminator makes it colorful"] == "**does not hold**"
+    assert claims["... and it is the discriminator, not the U-Net"] == "**undecided**"
+    assert "Rebalanced classification is colorful" not in claims  # not run here
     results["unet_gan"] = [result("unet_gan", noise - 5), result("unet_gan", noise + 1)]
     verdict = verdicts(results)["A discriminator makes it colorful"]
     assert verdict == "**undecided: its seeds disagree**"

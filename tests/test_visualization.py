@@ -81,8 +81,11 @@ def test_a_comparison_is_gray_each_method_in_order_and_the_ground_truth(photo, r
     methods = {"first": [red, red], "second": [blue, blue], "third": [red, blue]}
     figure = comparison(methods, [photo, red])
     assert titles(figure) == ["gray", "first", "second", "third", "ground truth"]
-    one, two = [gray_photo(photo), red, blue, red, photo], [gray_photo(red), red, blue, blue, red]
-    for array, expected in zip(shown(figure), one + two, strict=True):
+    first, second = (
+        [gray_photo(photo), red, blue, red, photo],
+        [gray_photo(red), red, blue, blue, red],
+    )
+    for array, expected in zip(shown(figure), first + second, strict=True):
         assert np.array_equal(array, np.asarray(expected))
 
 

@@ -239,8 +239,8 @@ def write_results(
     for predictor in predictors:
         cached = [cache[keys[predictor.name][photo.id]] for photo in photos]
         crop, whole = (
-            {name: [metrics[part][name] for metrics in cached] for name in cached[0][part]}
-            for part in ("crop", "full_size")
+            {name: [metrics[view][name] for metrics in cached] for name in cached[0][view]}
+            for view in ("crop", "full_size")
         )
         result = EvaluationResult(
             name=predictor.name,

@@ -6,8 +6,8 @@ from pathlib import Path
 from colorize.evaluation.result import Metrics
 from colorize.utils.files import atomic_write
 
-PARTS = ("crop", "full_size")
-PhotoMetrics = dict[str, Metrics]  # by part
+VIEWS = ("crop", "full_size")
+PhotoMetrics = dict[str, Metrics]  # by view
 
 
 class MetricCache:
@@ -30,7 +30,7 @@ class MetricCache:
         for number, line in enumerate(complete.splitlines(), 1):
             try:
                 record = json.loads(line)
-                self._metrics[record["key"]] = {part: record[part] for part in PARTS}
+                self._metrics[record["key"]] = {view: record[view] for view in VIEWS}
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{path}: line {number} is damaged; remove the file to start over"

@@ -155,13 +155,13 @@ def write_summary(
     record = {
         "provenance": provenance | {"bootstrap": {"draws": DRAWS, "seed": SEED}},
         "predictors": {name: result.provenance["predictor"] for name, result in results.items()},
-        **{part: as_json(summary, baseline) for part, summary in summaries.items()},
+        **{view: as_json(summary, baseline) for view, summary in summaries.items()},
     }
     with atomic_write(Path(out, "summary.json")) as tmp:
         tmp.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     text = "\n\n".join(
-        f"{titles[part]}, {summary.photos} photos, with 95 % intervals:\n\n{tables(summary)}"
-        for part, summary in summaries.items()
+        f"{titles[view]}, {summary.photos} photos, with 95 % intervals:\n\n{tables(summary)}"
+        for view, summary in summaries.items()
     )
     text += f"\n\n{_LEGEND}"
     with atomic_write(Path(out, "summary.md")) as tmp:

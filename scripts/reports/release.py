@@ -51,8 +51,10 @@ def _tuning(path: Path) -> str:
         cells = (f"{error:.1f} / {color:.0f}" for error, color in by_vividness.values())
         lines.append(f"| {setting} | {' | '.join(cells)} |")
     target, gray = tuning[GROUND_TRUTH][1], tuning["gray"][0]
-    note = f"Colorfulness of the ground truth: {target:.0f}. Mean ab distance of gray: {gray:.1f}."
-    return "\n".join(lines) + f"\n\n{note}"
+    footnote = (
+        f"Colorfulness of the ground truth: {target:.0f}. Mean ab distance of gray: {gray:.1f}."
+    )
+    return "\n".join(lines) + f"\n\n{footnote}"
 
 
 def _metrics(folder: Path) -> str:
@@ -69,8 +71,8 @@ def _metrics(folder: Path) -> str:
             f"{COLUMNS[column].title} {difference.value:.2f} "
             f"({difference.low:.2f} to {difference.high:.2f})"
         )
-    note = f"Paired difference from `mean-ab`: {', '.join(differences)}."
-    return f"{table(summary, _COLUMNS)}\n\n{note}"
+    footnote = f"Paired difference from `mean-ab`: {', '.join(differences)}."
+    return f"{table(summary, _COLUMNS)}\n\n{footnote}"
 
 
 def _load(folder: Path) -> dict[str, EvaluationResult]:

@@ -15,6 +15,8 @@ from colorize.config import Bounds, TrainConfig
 from colorize.presets import PRESETS
 
 if typing.TYPE_CHECKING:
+    import torch
+
     from colorize.data.loaders import EpochLoader
 
 # Photos, at most, of the table after training: validation photos, and those of the baselines.
@@ -80,6 +82,12 @@ def add(commands: argparse._SubParsersAction, argv: Sequence[str]) -> None:
         default=2,
         metavar="N",
         help="number of processes that read photos (default: 2)",
+    )
+    train.add_argument(
+        "--data-on-device",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="decode the training photos once into the memory of the device (default: no)",
     )
     train.add_argument(
         "--save-minutes",
@@ -151,7 +159,7 @@ def _train(args: argparse.Namespace) -> int:
     folder = _open_folder(args.data)
     with distributed_context(args.device) as device:
         trainer = colorize.open_run(config, args.output, device)  # before the photos: fails fast
-        train, val = _create_loaders(args, config, folder)
+        train, val = _create_loaders(args, config, folder, trainer.device)
         trainer.fit(train, val, save_minutes=args.save_minutes, tensorboard=args.tensorboard)
         is_first = rank() == 0
     if not is_first:
@@ -186,18 +194,26 @@ def _open_folder(data: str) -> "colorize.PhotoFolder | None":
 
 
 def _create_loaders(
-    args: argparse.Namespace, config: TrainConfig, folder: "colorize.PhotoFolder | None"
+    args: argparse.Namespace,
+    config: TrainConfig,
+    folder: "colorize.PhotoFolder | None",
+    device: "torch.device",
 ) -> "tuple[EpochLoader, typing.Any]":
+    from colorize.data.device_photos import device_loaders
     from colorize.data.loaders import run_loaders
     from colorize.data.webdataset import run_shard_loaders
     from colorize.utils.distributed import barrier, rank
 
     if folder is None:
+        if args.data_on_device:
+            raise ValueError(f"--data-on-device needs a folder of photos; {args.data} are shards")
         return run_shard_loaders(args.data, config, args.workers)
     if rank() == 0:  # inspects the photos; the others read what it found
         for split in ("train", "val"):
             print(folder.select(split, min_side=config.crop_size), flush=True)
     barrier()
+    if args.data_on_device:
+        return device_loaders(folder, config, device, args.workers, progress=rank() == 0)
     return run_loaders(folder, config, args.workers)
 
 

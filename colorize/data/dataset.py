@@ -14,7 +14,7 @@ from colorize.color.lab import rgb_to_lab
 from colorize.config import TrainConfig
 from colorize.data.degradations import degrade
 from colorize.data.folder import InspectedPhoto, PhotoRecord
-from colorize.data.hint_sampling import sample_hints
+from colorize.data.hint_sampling import HintPatches, draw_patches, fill_patches
 from colorize.io.image import photo_size, read_rgb, resize
 from colorize.utils.seed import seeded_generator
 
@@ -64,24 +64,48 @@ class ExampleSettings:
 PLAIN = ExampleSettings()  # crops alone
 
 
+class InputPlan(NamedTuple):
+    """What is random about the inputs of a crop, drawn before its pixels are known.
+
+    Attributes:
+        is_degraded: whether the input is degraded.
+        patches: where color hints are given; None where the settings ask for none.
+    """
+
+    is_degraded: bool
+    patches: HintPatches | None
+
+
+def draw_inputs(
+    size: int, settings: ExampleSettings, generator: torch.Generator | None = None
+) -> InputPlan:
+    """Draw what is random about the inputs of a crop of `size` px, but the degradations' own."""
+    is_degraded = False
+    if settings.degradation_prob > 0:
+        is_degraded = bool(torch.rand((), generator=generator) < settings.degradation_prob)
+    patches = None
+    if settings.hints:
+        patches = draw_patches(size, size, generator)
+        if torch.rand((), generator=generator) < settings.hint_dropout:
+            patches = HintPatches([])
+    return InputPlan(is_degraded, patches)
+
+
 def make_example(
     rgb: Tensor, settings: ExampleSettings, generator: torch.Generator | None = None
 ) -> Example:
-    """Draw the random inputs of a crop: the one place where it is done, for files and shards.
+    """Draw and compute the inputs of a crop, for files and shards alike.
 
     Args:
         rgb: uint8 (3, size, size).
         settings: what is drawn.
         generator: source of the random numbers; None takes torch's global one.
     """
-    lightness = hints = None
+    plan = draw_inputs(rgb.shape[-1], settings, generator)
+    lightness = None
     if settings.degradation_prob > 0:
-        is_degraded = torch.rand((), generator=generator) < settings.degradation_prob
-        lightness = degrade(rgb, generator) if is_degraded else rgb_to_lab(rgb)[0]
-    if settings.hints:
-        hints = sample_hints(rgb, generator)
-        if torch.rand((), generator=generator) < settings.hint_dropout:
-            hints = torch.zeros_like(hints)
+        lightness = degrade(rgb, generator) if plan.is_degraded else rgb_to_lab(rgb)[0]
+    hints = None if plan.patches is None else fill_patches(rgb, plan.patches)
     return Example(rgb, lightness, hints)
 
 
@@ -94,6 +118,40 @@ def collate_examples(examples: Sequence[Example]) -> Example:
         lightness=default_collate(lightness) if lightness else None,
         hints=default_collate(hints) if hints else None,
     )
+
+
+class Crop(NamedTuple):
+    """A square crop, relative to the photo, whatever the size it is decoded at.
+
+    Attributes:
+        relative_side: its side, relative to the short side of the photo.
+        x, y: its position in [0, 1] between the left or upper and the opposite border.
+        is_mirrored: whether it is flipped horizontally.
+    """
+
+    relative_side: float
+    x: float
+    y: float
+    is_mirrored: bool
+
+    def box(self, height: int, width: int) -> tuple[int, int, int]:
+        """Return top, left and side in the pixels of a photo of that size."""
+        side = round(self.relative_side * min(height, width))
+        return round(self.y * (height - side)), round(self.x * (width - side)), side
+
+
+def draw_crop(
+    width: int,
+    height: int,
+    size: int,
+    augment: bool = True,
+    generator: torch.Generator | None = None,
+) -> Crop:
+    """Draw a random crop of a photo, or take the largest centered one; arguments of `read_crop`."""
+    u = torch.rand(4, generator=generator).tolist() if augment else (1.0, 0.5, 0.5, 1.0)
+    short = min(width, height)
+    min_side = max(MIN_CROP * short, size)
+    return Crop((min_side + u[0] * (short - min_side)) / short, u[1], u[2], u[3] < 0.5)
 
 
 def read_crop(
@@ -121,19 +179,14 @@ def read_crop(
         PhotoError: if the file cannot be read.
         ValueError: if the photo is smaller than the crop.
     """
-    u = torch.rand(4, generator=generator).tolist() if augment else (1.0, 0.5, 0.5, 1.0)
-    short = min(width, height)
-    min_side = max(MIN_CROP * short, size)
-    relative_side = (min_side + u[0] * (short - min_side)) / short
-
-    rgb = read_rgb(file, min_side=math.ceil(size / relative_side))
+    crop = draw_crop(width, height, size, augment, generator)
+    rgb = read_rgb(file, min_side=math.ceil(size / crop.relative_side))
     height, width = rgb.shape[-2:]  # as decoded, possibly smaller than the photo
-    side = round(relative_side * min(height, width))
+    top, left, side = crop.box(height, width)
     if side < size:
         raise ValueError(f"{file} is {width}x{height}, too small for a crop of {size} px")
-    left, top = round(u[1] * (width - side)), round(u[2] * (height - side))
-    crop = resize(rgb[:, top : top + side, left : left + side], size, size)
-    return crop.flip(-1) if u[3] < 0.5 else crop
+    rgb = resize(rgb[:, top : top + side, left : left + side], size, size)
+    return rgb.flip(-1) if crop.is_mirrored else rgb
 
 
 class _CropDataset(Dataset[Item]):

@@ -89,9 +89,7 @@ class PhotoLoader:
     @property
     def fingerprint(self) -> str:
         """A digest of the photos' names."""
-        photos = self.dataset.photos
-        names = "\n".join(f"{photo.path.parent.name}/{photo.path.name}" for photo in photos)
-        return f"{len(photos)} photos, {hashlib.sha256(names.encode()).hexdigest()[:16]}"
+        return photos_fingerprint(self.dataset.photos)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch of the next iteration, counted from 0, and the steps to skip in it."""
@@ -132,11 +130,7 @@ def train_loader(
     Raises:
         ValueError: if the photos do not fill one batch, or one is marked test.
     """
-    if len(photos) < batch_size:
-        raise ValueError(
-            f"{len(photos)} training photos do not fill a batch of {batch_size}: "
-            f"use a batch size of at most {len(photos)}"
-        )
+    check_batch(len(photos), batch_size)
     dataset = TrainingDataset(photos, size, seed=seed, settings=settings)
     sampler = EpochSampler(len(photos), seed, batch_size)
     loader = make_loader(
@@ -148,6 +142,12 @@ def train_loader(
         collate=collate_examples,
     )
     return PhotoLoader(dataset, sampler, loader)
+
+
+def photos_fingerprint(photos: Sequence[PhotoRecord]) -> str:
+    """Return a digest of the photos' names, by which a continued run knows them."""
+    names = "\n".join(f"{photo.path.parent.name}/{photo.path.name}" for photo in photos)
+    return f"{len(photos)} photos, {hashlib.sha256(names.encode()).hexdigest()[:16]}"
 
 
 def eval_loader(
@@ -178,21 +178,39 @@ def run_loaders(
     Raises:
         ValueError: if a split has no photo that is large enough, or too few for a batch.
     """
-    train = folder.select("train", min_side=config.crop_size).photos
-    val = folder.select("val", min_side=config.crop_size).photos
-    micro_batch_size = config.batch_size // config.grad_accum_steps // world_size()
-    return (
-        train_loader(
-            train,
-            config.crop_size,
-            config.batch_size,
-            seed=config.seed,
-            workers=workers,
-            grad_accum_steps=config.grad_accum_steps,
-            settings=ExampleSettings.from_config(config),
-        ),
-        eval_loader(val, config.crop_size, micro_batch_size, workers),
+    train, val = select_splits(folder, config)
+    loader = train_loader(
+        train,
+        config.crop_size,
+        config.batch_size,
+        seed=config.seed,
+        workers=workers,
+        grad_accum_steps=config.grad_accum_steps,
+        settings=ExampleSettings.from_config(config),
     )
+    return loader, eval_loader(val, config.crop_size, micro_batch_size(config), workers)
+
+
+def select_splits(
+    folder: PhotoFolder, config: TrainConfig
+) -> tuple[Sequence[PhotoRecord], Sequence[PhotoRecord]]:
+    """Select the photos for training and for validation that are large enough for the crops."""
+    train = folder.select("train", min_side=config.crop_size).photos
+    return train, folder.select("val", min_side=config.crop_size).photos
+
+
+def micro_batch_size(config: TrainConfig) -> int:
+    """Return the photos of a micro-batch, in this process."""
+    return config.batch_size // config.grad_accum_steps // world_size()
+
+
+def check_batch(photos: int, batch_size: int) -> None:
+    """Raise ValueError if the photos do not fill one batch."""
+    if photos < batch_size:
+        raise ValueError(
+            f"{photos} training photos do not fill a batch of {batch_size}: "
+            f"use a batch size of at most {photos}"
+        )
 
 
 def make_loader(

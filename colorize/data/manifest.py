@@ -6,15 +6,14 @@ rewrites the file.
 """
 
 import csv
-import dataclasses
 import hashlib
 import io
 import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ if sys.platform != "win32":
     import fcntl
 
 from colorize.data.duplicates import near_duplicates, perceptual_hash
-from colorize.data.splits import MANIFEST, SPLITS, modern_state, split_of
+from colorize.data.splits import MANIFEST, SPLITS, hash_fraction, modern_state, split_of
 from colorize.io.grayscale import chroma_statistics, classify_tone
 from colorize.io.image import photo_to_rgb, read_photo
 from colorize.utils.files import atomic_write
@@ -35,23 +34,15 @@ _KEEP_ORDER = ("test", "val", "train")  # of near-duplicates the first is kept
 
 
 class PhotoFacts(NamedTuple):
-    """What the manifest says about a photo file.
+    """What the manifest says about a photo file."""
 
-    Attributes:
-        width, height: in pixels.
-        bytes, sha256: of the file.
-        mean_chroma: mean CIELAB chroma.
-        color_spread: see `colorize.io.grayscale.color_spread`.
-        phash: 64 bits in hexadecimal, see `colorize.data.duplicates.perceptual_hash`.
-    """
-
-    width: int
+    width: int  # in pixels
     height: int
-    bytes: int
+    bytes: int  # of the file, as its SHA-256
     sha256: str
-    mean_chroma: float
-    color_spread: float
-    phash: str
+    mean_chroma: float  # in CIELAB units
+    color_spread: float  # see `colorize.io.grayscale.color_spread`
+    phash: str  # 64 bits in hexadecimal, see `colorize.data.duplicates.perceptual_hash`
 
 
 NO_FACTS = PhotoFacts(0, 0, 0, "", 0.0, 0.0, "")  # of an entry without a file
@@ -61,25 +52,17 @@ NO_FACTS = PhotoFacts(0, 0, 0, "", 0.0, 0.0, "")  # of an entry without a file
 class ManifestEntry:
     """A line of the manifest.
 
-    Attributes:
-        id: of the photo, unique.
-        photographer: "" if unknown; photos of one photographer share a split.
-        file: path below the folder, "" if there is no file.
-        facts: of the file; `NO_FACTS` if there is none.
-        split: "train", "val" or "test" of a good photo; of a new one the split that its name
-            requests.
-        state: "new", not yet classified; "good"; "gray", "toned" or "duplicate", kept but in no
-            split; "gone" or "bad", permanently unavailable; "failed", to be tried again.
-        reason: why it is not good.
+    Its state is "new", not yet classified; "good"; "gray", "toned" or "duplicate", kept but in no
+    split; "gone" or "bad", permanently unavailable; "failed", to be tried again.
     """
 
-    id: str
-    photographer: str = ""
-    file: str = ""
+    id: str  # of the photo, unique
+    photographer: str = ""  # if known; photos of one photographer share a split
+    file: str = ""  # path below the folder, "" if there is no file
     facts: PhotoFacts = NO_FACTS
-    split: str = ""
+    split: str = ""  # of a good photo; of a new one the split that its name requests
     state: str = "new"
-    reason: str = ""
+    reason: str = ""  # why it is not good
 
 
 COLUMNS = ("id", "photographer", "file", *PhotoFacts._fields, "split", "state", "reason")
@@ -105,44 +88,43 @@ class Manifest:
         self.path = self.folder / MANIFEST
         self.entries: dict[str, ManifestEntry] = {}
         self.damaged = 0
-        if self.path.exists():
-            self._parse(self.path.read_bytes())
-
-    def has_file(self, entry: ManifestEntry) -> bool:
-        """Whether the entry's file exists in full length."""
-        path = self.folder / entry.file
-        return bool(entry.file) and path.is_file() and path.stat().st_size == entry.facts.bytes
-
-    def counts(self) -> Counter[str]:
-        """Count the photos of each state."""
-        return Counter(entry.state for entry in self.entries.values())
-
-    def split_counts(self) -> Counter[str]:
-        """Count the good photos of each split."""
-        return Counter(entry.split for entry in self.entries.values() if entry.state == "good")
-
-    def __str__(self) -> str:
-        counts, splits = self.counts(), self.split_counts()
-        good = ", ".join(f"{splits[split]} {split}" for split in SPLITS)
-        others = [f"{counts[state]} {state}" for state in STATES[1:] if counts[state]]
-        return "; ".join([f"{counts['good']} good ({good})", *others])
-
-    def _parse(self, data: bytes) -> None:
+        data = self.path.read_bytes() if self.path.exists() else b""
         text = data[: data.rfind(b"\n") + 1].decode("utf-8-sig", "replace")
-        if not text:
-            return
-        heading, *lines = text.splitlines()
+        heading, *lines = text.splitlines() or [",".join(COLUMNS)]
         if tuple(heading.split(",")) not in (COLUMNS, _OLD_COLUMNS):
             raise ValueError(
                 f"{self.path} is no manifest of a prepared folder (its first line is "
                 f"{heading[:60]!r}): choose another folder"
             )
         for line in lines:
-            entry = _parse_entry(line)
-            if entry is None:
-                self.damaged += 1
-            else:
+            try:
+                entry = _parse_entry(line)
                 self.entries[entry.id] = entry
+            except (ValueError, csv.Error):
+                self.damaged += 1
+
+    def has_file(self, entry: ManifestEntry) -> bool:
+        """Whether the entry's file exists in full length."""
+        path = self.folder / entry.file
+        return bool(entry.file) and path.is_file() and path.stat().st_size == entry.facts.bytes
+
+    def is_done(self, photo_id: str, *, retry: bool = False) -> bool:
+        """Whether a photo has its file or, unless it is to be retried, never will."""
+        entry = self.entries.get(photo_id)
+        if entry is None:
+            return False
+        return self.has_file(entry) or (entry.state in ("gone", "bad") and not retry)
+
+    def counts(self) -> Counter[str]:
+        """Count the photos of each state."""
+        return Counter(entry.state for entry in self.entries.values())
+
+    def __str__(self) -> str:
+        counts = self.counts()
+        splits = Counter(entry.split for entry in self.entries.values() if entry.state == "good")
+        good = ", ".join(f"{splits[split]} {split}" for split in SPLITS)
+        others = [f"{counts[state]} {state}" for state in STATES[1:] if counts[state]]
+        return "; ".join([f"{counts['good']} good ({good})", *others])
 
 
 class ManifestWriter(Manifest):
@@ -155,21 +137,24 @@ class ManifestWriter(Manifest):
             BlockingIOError: if another process is writing to this folder.
             ValueError: as of `Manifest`.
         """
-        super().__init__(folder)
+        super().__init__(folder)  # refuses another kind of manifest before anything is written
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("ab", buffering=0)
-        self._lock()
+        if sys.platform != "win32":  # released by the system when the process ends, however it does
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                self._file.close()
+                raise BlockingIOError(
+                    f"another process is filling {self.folder}; wait for it, or stop it"
+                ) from error
         for stale in (*self.folder.glob(".*.part"), *(self.folder / PHOTOS).rglob(".*.part")):
             stale.unlink()
-        text = self.path.read_bytes()
-        complete = text.rfind(b"\n") + 1
-        if complete < len(text):  # a line cut short
-            os.truncate(self.path, complete)
+        complete = self.path.read_bytes().rfind(b"\n") + 1
+        os.truncate(self.path, complete)  # a line cut short
         if not complete:
             self._file.write(_format_line(COLUMNS))
-        # Read again, since another process may have added entries before the lock.
-        self.entries, self.damaged = {}, 0
-        self._parse(text)
+        super().__init__(folder)  # again: another process may have added entries before the lock
 
     def __enter__(self) -> "ManifestWriter":
         return self
@@ -184,7 +169,7 @@ class ManifestWriter(Manifest):
         """
         earlier = self.entries.get(entry.id)
         if earlier and earlier.split and entry.state == "new":
-            entry = dataclasses.replace(entry, split=earlier.split)
+            entry = replace(entry, split=earlier.split)
         self._file.write(_format_entry(entry))
         self.entries[entry.id] = entry
 
@@ -202,37 +187,19 @@ class ManifestWriter(Manifest):
         old = [entry for entry in self.entries.values() if entry.state == "good"]
         needs_val = "val" not in {entry.split for entry in (*old, *new)}
         has_test = any(entry.split == "test" for entry in new)
-
-        classified = [_classify(entry) for entry in new]
-        good = [
-            dataclasses.replace(entry, split=_permanent_split(entry, needs_val, has_test))
-            for entry in classified
-            if entry.state == "good"
-        ]
+        classified = [_classify(entry, needs_val, has_test) for entry in new]
+        good = [entry for entry in classified if entry.state == "good"]
         good.sort(key=lambda entry: (_KEEP_ORDER.index(entry.split), entry.id))
         candidates = [*old, *good]
         originals = near_duplicates([entry.facts.phash for entry in candidates], start=len(old))
         duplicates = [
-            dataclasses.replace(
-                candidates[i], split="", state="duplicate", reason=f"of {candidates[original].id}"
-            )
-            for i, original in originals.items()
+            replace(candidates[i], split="", state="duplicate", reason=f"of {candidates[j].id}")
+            for i, j in originals.items()
         ]
-        others = [entry for entry in classified if entry.state != "good"]
-        self.entries |= {entry.id: entry for entry in (*good, *others, *duplicates)}
+        self.entries |= {entry.id: entry for entry in (*classified, *duplicates)}
         with atomic_write(self.path) as tmp:
             lines = [_format_entry(entry) for _, entry in sorted(self.entries.items())]
             tmp.write_bytes(b"".join([_format_line(COLUMNS), *lines]))
-
-    def _lock(self) -> None:
-        if sys.platform != "win32":  # released by the system when the process ends, however it does
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                self._file.close()
-                raise BlockingIOError(
-                    f"another process is filling {self.folder}; wait for it, or stop it"
-                ) from error
 
 
 def photo_facts(data: bytes) -> PhotoFacts:
@@ -254,62 +221,54 @@ def photo_facts(data: bytes) -> PhotoFacts:
     )
 
 
-def _classify(entry: ManifestEntry) -> ManifestEntry:
-    """Decide whether a new photo is good; a gray or toned one loses its split."""
+def _classify(entry: ManifestEntry, needs_val: bool, has_test: bool) -> ManifestEntry:
+    """Give a new photo its state, and a good one its permanent split."""
     chroma, spread = entry.facts.mean_chroma, entry.facts.color_spread
-    tone = modern_state(classify_tone(chroma, spread))
-    if tone == "color":
-        return dataclasses.replace(entry, state="good")
-    reason = f"mean chroma {chroma:.1f}"
-    if tone == "toned":
-        reason = f"spread {spread:.1f} at {reason}"
-    return dataclasses.replace(entry, split="", state=tone, reason=reason)
-
-
-def _permanent_split(entry: ManifestEntry, needs_val: bool, has_test: bool) -> str:
+    tone = classify_tone(chroma, spread)
+    if tone != "color":
+        reason = f"mean chroma {chroma:.1f}"
+        if tone == "toned":
+            reason = f"spread {spread:.1f} at {reason}"
+        return replace(entry, split="", state=tone, reason=reason)
     key = entry.photographer or entry.id
-    if entry.split == "train" and needs_val:
-        digest = hashlib.sha256(f"val {key}".encode("utf-8", "surrogateescape")).digest()
-        return "val" if int.from_bytes(digest[:8], "big") / 2**64 < _VAL_FRACTION else "train"
-    if entry.split:
-        return entry.split
-    split = split_of(key)
-    return "train" if split == "test" and has_test else split
+    split = entry.split or split_of(key)
+    if entry.split == "train" and needs_val and hash_fraction(f"val {key}") < _VAL_FRACTION:
+        split = "val"
+    elif not entry.split and split == "test" and has_test:
+        split = "train"
+    return replace(entry, split=split, state="good")
 
 
 def _format_entry(entry: ManifestEntry) -> bytes:
-    facts = [""] * len(NO_FACTS) if entry.facts == NO_FACTS else map(str, entry.facts)
+    facts = ("",) * len(NO_FACTS) if entry.facts == NO_FACTS else entry.facts
     before = (entry.id, entry.photographer, entry.file)
     return _format_line((*before, *facts, entry.split, entry.state, entry.reason))
 
 
-def _format_line(cells: Iterable[str]) -> bytes:
+def _format_line(cells: Iterable[object]) -> bytes:
     """Format a line of CSV; line breaks in cells become spaces, so that a photo is one line."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow([" ".join(cell.splitlines()) for cell in cells])
+    row = [" ".join(str(cell).splitlines()) for cell in cells]
+    csv.writer(text, lineterminator="\n").writerow(row)
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _parse_entry(line: str) -> ManifestEntry | None:
-    """Parse a line of the manifest; None if it is damaged."""
-    try:
-        (cells,) = csv.reader([line], strict=True)
-        photo_id, photographer, file, *values, split, state, reason = cells
-        facts = _parse_facts(values)
-    except (ValueError, csv.Error):
-        return None
-    state = modern_state(state)
-    has_facts = facts != NO_FACTS or state not in ("new", "good")
-    if not has_facts or state not in STATES or split not in ("", *SPLITS):
-        return None
+def _parse_entry(line: str) -> ManifestEntry:
+    """Parse a line of the manifest.
+
+    Raises:
+        ValueError, csv.Error: if it is damaged.
+    """
+    (cells,) = csv.reader([line], strict=True)
+    photo_id, photographer, file, *values, split, state, reason = cells
+    state, facts = modern_state(state), NO_FACTS
+    if any(values) or len(values) != len(NO_FACTS):
+        kinds = PhotoFacts.__annotations__.values()
+        facts = PhotoFacts._make(kind(value) for kind, value in zip(kinds, values, strict=True))
+        if not re.fullmatch("[0-9a-f]{16}", facts.phash):
+            raise ValueError(f"{facts.phash!r} is not a perceptual hash")
+    elif state in ("new", "good"):
+        raise ValueError(f"a photo that is {state} has a file")
+    if state not in STATES or split not in ("", *SPLITS):
+        raise ValueError(f"{state!r} is no state, or {split!r} is no split")
     return ManifestEntry(photo_id, photographer, file, facts, split, state, reason)
-
-
-def _parse_facts(values: Sequence[str]) -> PhotoFacts:
-    kinds = PhotoFacts.__annotations__.values()
-    if len(values) == len(kinds) and not any(values):
-        return NO_FACTS
-    facts = PhotoFacts._make(kind(value) for kind, value in zip(kinds, values, strict=True))
-    if not re.fullmatch("[0-9a-f]{16}", facts.phash):
-        raise ValueError(f"{facts.phash!r} is not a perceptual hash")
-    return facts

@@ -3,9 +3,8 @@
 import io
 import json
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +34,6 @@ from colorize.utils.files import atomic_write
 _SOURCES = "sources.json"  # in the prepared folder: the path of each source, by its name
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def prepare(
@@ -73,22 +71,20 @@ def prepare(
             else.
     """
     out = Path(out)
-    roots, origins = _name_sources(map(Path, sources), out)
+    origins = _check_sources([Path(source) for source in sources], out)
+    roots = {source_name(Path(source)): Path(source) for source in sources}.values()
     with ManifestWriter(out) as manifest:
         with atomic_write(out / _SOURCES) as tmp:
             tmp.write_text(json.dumps(origins, indent=1) + "\n", encoding="utf-8")
         was_empty = not manifest.entries
-        photos = refuse_repeated(photo for root in roots for photo in find_photos(root, split))
-        entries = run_in_threads(
+        photos = (photo for root in roots for photo in find_photos(root, split))
+        add_in_threads(
+            manifest,
             lambda photo: _prepare_photo(photo, out, size),
-            (photo for photo in photos if _is_pending(photo, manifest)),
-            workers,
+            (photo for photo in refuse_repeated(photos) if not manifest.is_done(photo.id)),
+            workers or 2 * (os.cpu_count() or 1),
+            tqdm(desc="preparing", unit=" photos", disable=not progress),
         )
-        bar = tqdm(desc="preparing", unit=" photos", disable=not progress)
-        with bar, closing(entries):
-            for entry in entries:
-                manifest.add(entry)
-                bar.update()
         manifest.finalize()
         if was_empty and not manifest.entries:
             kinds = ", ".join(suffix[1:] for suffix in PHOTO_SUFFIXES)
@@ -96,79 +92,72 @@ def prepare(
     return manifest
 
 
-def run_in_threads(
-    function: Callable[[Item], Result],
+def add_in_threads(
+    manifest: ManifestWriter,
+    function: Callable[[Item], ManifestEntry],
     items: Iterable[Item],
-    workers: int | None = None,
+    workers: int,
+    bar: tqdm,
+    *,
     on_exit: Callable[[], None] = lambda: None,
-) -> Generator[Result, None, None]:
-    """Apply a function to items in threads, few at a time, and yield results as they complete.
+) -> None:
+    """Apply a function to items in threads, and add the entries as they complete.
 
     Args:
+        manifest: gets the entries.
         function: called in a thread, with one torch thread.
-        items: iterated in the caller's thread.
-        workers: threads; None takes two per core.
-        on_exit: called once no more results are wanted, so that threads can stop waiting.
+        items: iterated in the caller's thread, few ahead of the threads.
+        workers: threads.
+        bar: updated by one for each entry.
+        on_exit: called once nothing more is added, so that threads can stop waiting.
     """
-    workers = workers or 2 * (os.cpu_count() or 1)
     # These threads keep the cores busy; torch's own, in each of them, would compete for the same.
     torch_threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-    pending: set[Future[Result]] = set()
-    try:
-        for item in items:
-            pending.add(pool.submit(function, item))
-            while len(pending) > 2 * workers:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        while pending:
+    pending: set[Future[ManifestEntry]] = set()
+
+    def add_completed(most: int) -> None:
+        nonlocal pending
+        while len(pending) > most:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
+            for future in done:
+                manifest.add(future.result())
+                bar.update()
+
+    try:
+        with bar:
+            for item in items:
+                pending.add(pool.submit(function, item))
+                add_completed(2 * workers)
+            add_completed(0)
     finally:
         on_exit()
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(torch_threads)
 
 
-def _name_sources(sources: Iterable[Path], out: Path) -> tuple[list[Path], dict[str, str]]:
-    """Check the sources.
-
-    Returns:
-        The sources, and the path of every source that `out` has ever been made from, by name.
-    """
+def _check_sources(sources: Iterable[Path], out: Path) -> dict[str, str]:
+    """Check the sources, and return the path of each that `out` was ever made from, by name."""
     path = out / _SOURCES
     origins = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    roots = {}
     for source in sources:
-        _check_source(source, out)
-        name, place = source_name(source), str(source.resolve())
-        if origins.setdefault(name, place) != place:
+        if not source.exists():
+            raise FileNotFoundError(f"no such folder or tar file: {source}")
+        if not source.is_dir() and not source.name.lower().endswith(TAR_SUFFIXES):
+            suffixes = ", ".join(TAR_SUFFIXES)
+            raise ValueError(f"{source} is neither a folder nor a tar file ({suffixes})")
+        root, target = source.resolve(), out.resolve()
+        if source.is_dir() and (root in (target, *target.parents) or target in root.parents):
             raise ValueError(
-                f"{origins[name]} and {place} would get one name, {name}: rename one of them"
+                f"the source {source} and the output {out} must not contain each other: "
+                "choose another folder"
             )
-        roots[name] = source
-    return list(roots.values()), origins
-
-
-def _check_source(source: Path, out: Path) -> None:
-    if not source.exists():
-        raise FileNotFoundError(f"no such folder or tar file: {source}")
-    if not source.is_dir() and not source.name.lower().endswith(TAR_SUFFIXES):
-        raise ValueError(f"{source} is neither a folder nor a tar file ({', '.join(TAR_SUFFIXES)})")
-    root, target = source.resolve(), out.resolve()
-    if source.is_dir() and (root in (target, *target.parents) or target in root.parents):
-        raise ValueError(
-            f"the source {source} and the output {out} must not contain each other: "
-            "choose another folder"
-        )
-
-
-def _is_pending(photo: SourcePhoto, manifest: Manifest) -> bool:
-    """Whether a photo is yet to be prepared, or to be tried again."""
-    entry = manifest.entries.get(photo.id)
-    if entry is None or entry.state == "failed":
-        return True
-    return bool(entry.file) and not manifest.has_file(entry)
+        name = source_name(source)
+        if origins.setdefault(name, str(root)) != str(root):
+            raise ValueError(
+                f"{origins[name]} and {root} would get one name, {name}: rename one of them"
+            )
+    return origins
 
 
 def _prepare_photo(source: SourcePhoto, out: Path, size: int) -> ManifestEntry:

@@ -57,37 +57,30 @@ def write_shards(
     folder, out = Path(folder), Path(out)
     if photos_per_shard < 1:
         raise ValueError(f"photos_per_shard must be at least 1, got {photos_per_shard}")
-    manifest = _finalized_manifest(folder)
-    plan = _plan_shards(manifest, photos_per_shard, min_side)
-    if not plan:
-        raise ValueError(f"{folder} holds no good photo of at least {min_side} px: {manifest}")
+    plan = _plan_shards(folder, photos_per_shard, min_side)
     if others := sorted({path.name for path in out.glob("*.tar")} - plan.keys()):
         raise ValueError(
             f"{out} holds {len(others)} other tar files, such as {others[0]}: remove them, "
             "or choose another folder"
         )
     (out / SHARD_INDEX).unlink(missing_ok=True)  # its existence promises that all shards exist
-    shards: dict[str, list[Path]] = {split: [] for split in SPLITS}
-    rows = []
-    total = sum(map(len, plan.values()))
+    rows, total = [], sum(map(len, plan.values()))
     with tqdm(total=total, desc="sharding", unit=" photos", disable=not progress) as bar:
         for name, entries in plan.items():
-            path, split = out / name, entries[0].split
-            _write_shard(path, entries, folder)
-            shards[split].append(path)
+            _write_shard(out / name, entries, folder)
             rows.append(
                 {
                     "name": name,
-                    "split": split,
+                    "split": entries[0].split,
                     "photos": len(entries),
                     "min_side": min(map(_short_side, entries)),
-                    "sha256": file_sha256(path),
+                    "sha256": file_sha256(out / name),
                 }
             )
             bar.update(len(entries))
     with atomic_write(out / SHARD_INDEX) as tmp:
         tmp.write_text(json.dumps({"shards": rows}, indent=1) + "\n", encoding="utf-8")
-    return shards
+    return {split: [out / name for name in plan if name.startswith(split)] for split in SPLITS}
 
 
 def id_digest(photo_id: str) -> bytes:
@@ -95,7 +88,10 @@ def id_digest(photo_id: str) -> bytes:
     return hashlib.sha256(photo_id.encode()).digest()
 
 
-def _finalized_manifest(folder: Path) -> Manifest:
+def _plan_shards(
+    folder: Path, photos_per_shard: int, min_side: int
+) -> dict[str, list[ManifestEntry]]:
+    """Choose the photos of each shard, by its name."""
     if not (folder / MANIFEST).is_file():
         raise ValueError(f"{folder} has no {MANIFEST}: make it with `colorize prepare`")
     manifest = Manifest(folder)
@@ -104,13 +100,6 @@ def _finalized_manifest(folder: Path) -> Manifest:
             f"{manifest.path}: {pending} photos are not yet classified: re-run `colorize prepare` "
             "or `colorize download` until it completes"
         )
-    return manifest
-
-
-def _plan_shards(
-    manifest: Manifest, photos_per_shard: int, min_side: int
-) -> dict[str, list[ManifestEntry]]:
-    """Choose the photos of each shard, by its name."""
     plan = {}
     for split in SPLITS:
         entries = [
@@ -122,6 +111,8 @@ def _plan_shards(
         for first in range(0, len(entries), photos_per_shard):
             name = f"{split}-{first // photos_per_shard:06d}.tar"
             plan[name] = entries[first : first + photos_per_shard]
+    if not plan:
+        raise ValueError(f"{folder} holds no good photo of at least {min_side} px: {manifest}")
     return plan
 
 
@@ -150,15 +141,10 @@ def _write_shard(path: Path, entries: Sequence[ManifestEntry], folder: Path) -> 
 
 
 def _describe(entry: ManifestEntry) -> str:
+    record = {"id": entry.id, "photographer": entry.photographer, "split": entry.split}
+    facts = entry.facts
     return json.dumps(
-        {
-            "id": entry.id,
-            "photographer": entry.photographer,
-            "split": entry.split,
-            "width": entry.facts.width,
-            "height": entry.facts.height,
-            "sha256": entry.facts.sha256,
-        }
+        record | {"width": facts.width, "height": facts.height, "sha256": facts.sha256}
     )
 
 

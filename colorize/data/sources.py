@@ -1,12 +1,11 @@
 """Photos to be prepared, found in folders and tar files at any depth."""
 
-import functools
 import hashlib
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from colorize.data.folder import PHOTO_SUFFIXES, find_names
@@ -27,15 +26,17 @@ class SourcePhoto:
 
     Attributes:
         id: the path, starting with the name of the source.
+        content: a file, or the bytes out of a tar file.
         split: the split that its path, a manifest or the caller requests, or "".
-        read: returns the bytes; raises PhotoError if the photo must not be read.
         photographer: "" if unknown.
+        refusal: why the photo must not be read, or "".
     """
 
     id: str
-    split: str
-    read: Callable[[], bytes]
+    content: Path | bytes = b""
+    split: str = ""
     photographer: str = ""
+    refusal: str = ""
 
     @property
     def file(self) -> str:
@@ -46,20 +47,20 @@ class SourcePhoto:
             name = f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.jpg"
         return f"{PHOTOS}/{path.with_name(name)}"
 
+    def read(self) -> bytes:
+        """Return the content.
 
-@dataclass(frozen=True)
-class _SplitRules:
-    """What decides the split of a photo: folders, the source's name, its manifest, the caller."""
-
-    named: str
-    rows: Mapping[str, ManifestRow]
-    default: str
-
-    def photo(self, prefix: str, path: PurePosixPath, read: Callable[[], bytes]) -> SourcePhoto:
-        """Make the photo of a path below the source."""
-        row = self.rows.get(str(path), ManifestRow())
-        split = _split_from_names(*path.parents) or self.named or row.split or self.default
-        return SourcePhoto(f"{prefix}/{_printable(str(path))}", split, read, row.photographer)
+        Raises:
+            PhotoError: if the photo must not be read.
+            OSError: if it cannot be read.
+        """
+        if self.refusal:
+            raise PhotoError(self.refusal)
+        if isinstance(self.content, bytes):
+            return self.content
+        if self.content.exists() and not self.content.is_file():
+            raise PhotoError("not a regular file")
+        return self.content.read_bytes()
 
 
 def source_name(source: Path) -> str:
@@ -77,20 +78,28 @@ def find_photos(source: Path, split: str = "") -> Iterator[SourcePhoto]:
     Raises:
         ValueError: if a tar file or the manifest of the folder is damaged.
     """
-    name = source_name(source)
-    named = _split_from_names(PurePath(_own_name(source)), source.resolve())
-    if source.is_file():
-        yield from _find_in_tar(name, source, _SplitRules(named, {}, split))
-        return
-    rules = _SplitRules(named, read_manifest(source / MANIFEST), split)
-    for relative in find_names(source, (*PHOTO_SUFFIXES, *TAR_SUFFIXES)):
-        file, path = source / relative, PurePosixPath(relative)
-        if relative.lower().endswith(TAR_SUFFIXES):
-            named = _split_from_names(path) or _split_from_names(*path.parents) or rules.named
-            prefix = f"{name}/{_printable(relative)}"
-            yield from _find_in_tar(prefix, file, replace(rules, named=named))
-        else:
-            yield rules.photo(name, path, functools.partial(_read_file, file))
+    root = source_name(source)
+    root_split = _split_from_names(PurePath(_own_name(source)), source.resolve())
+    rows = {} if source.is_file() else read_manifest(source / MANIFEST)
+    files = find_names(source, (*PHOTO_SUFFIXES, *TAR_SUFFIXES)) if source.is_dir() else [""]
+    for file in files:
+        prefix, named = root, root_split
+        members: Iterable[tuple[str, Path | bytes, str]] = [(file, source / file, "")]
+        if not file or file.lower().endswith(TAR_SUFFIXES):
+            path = PurePosixPath(file)
+            prefix = f"{root}/{_printable(file)}" if file else root
+            named = _split_from_names(path) or _split_from_names(*path.parents) or root_split
+            members = _read_tar(source / file)
+        for name, content, refusal in members:
+            row = rows.get(name, ManifestRow())
+            folder_split = _split_from_names(*PurePosixPath(name).parents)
+            yield SourcePhoto(
+                id=f"{prefix}/{_printable(name)}",
+                content=content,
+                split=folder_split or named or row.split or split,
+                photographer=row.photographer,
+                refusal=refusal,
+            )
 
 
 def refuse_repeated(photos: Iterable[SourcePhoto]) -> Iterator[SourcePhoto]:
@@ -98,30 +107,30 @@ def refuse_repeated(photos: Iterable[SourcePhoto]) -> Iterator[SourcePhoto]:
     ids, files = set(), set()
     for photo in photos:
         if photo.id in ids:
-            yield _refused(f"{photo.id} (again)", "its name occurs twice")
+            yield SourcePhoto(f"{photo.id} (again)", refusal="its name occurs twice")
         elif photo.file in files:
-            yield _refused(photo.id, f"another photo becomes {photo.file}")
+            yield SourcePhoto(photo.id, refusal=f"another photo becomes {photo.file}")
         else:
             yield photo
         ids.add(photo.id)
         files.add(photo.file)
 
 
-def _find_in_tar(prefix: str, file: Path, rules: _SplitRules) -> Iterator[SourcePhoto]:
+def _read_tar(file: Path) -> Iterator[tuple[str, bytes, str]]:
+    """Yield the path, the content and the reason of a refusal, or "", of each photo."""
     try:
         with tarfile.open(file, "r|*") as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
                 if path.suffix.lower() not in PHOTO_SUFFIXES or path.name.startswith("."):
                     continue
-                reason = _refusal(member)
-                if reason:
-                    yield _refused(f"{prefix}/{_printable(member.name)}", reason)
+                if reason := _refusal(member):
+                    yield member.name, b"", reason
                     continue
                 content = tar.extractfile(member)
                 assert content is not None, "a regular file has content"
                 # Read now: a stream of a tar file never goes back.
-                yield rules.photo(prefix, path, functools.partial(bytes, content.read()))
+                yield str(path), content.read(), ""
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{file}: a damaged tar file, {error}") from error
 
@@ -133,20 +142,6 @@ def _refusal(member: tarfile.TarInfo) -> str:
     if path.is_absolute() or ".." in path.parts or "\\" in member.name:
         return "its path leads out of the tar file"
     return f"{member.size} bytes, too large for a photo" if member.size > _MAX_BYTES else ""
-
-
-def _read_file(path: Path) -> bytes:
-    if path.exists() and not path.is_file():
-        raise PhotoError("not a regular file")
-    return path.read_bytes()
-
-
-def _refused(photo_id: str, reason: str) -> SourcePhoto:
-    return SourcePhoto(photo_id, "", functools.partial(_raise_photo_error, reason))
-
-
-def _raise_photo_error(reason: str) -> bytes:
-    raise PhotoError(reason)
 
 
 def _own_name(source: Path) -> str:

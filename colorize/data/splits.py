@@ -24,10 +24,15 @@ class ManifestRow:
     mean_chroma: float | None = None
 
 
+def hash_fraction(key: str) -> float:
+    """Map a text to a number in [0, 1) by SHA-256, the same on every machine."""
+    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
 def split_of(key: str) -> str:
     """Return the split of a photographer or photo id: 60 / 20 / 20 by SHA-256."""
-    digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
-    fraction = int.from_bytes(digest[:8], "big") / 2**64
+    fraction = hash_fraction(key)
     return "train" if fraction < 0.6 else "val" if fraction < 0.8 else "test"
 
 

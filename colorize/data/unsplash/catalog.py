@@ -6,10 +6,11 @@ import re
 import shutil
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from colorize.utils.files import atomic_write
 
@@ -50,21 +51,21 @@ def read_catalog(source: Path) -> tuple[list[CatalogPhoto], list[str]]:
     if not source.exists():
         raise CatalogError(f"no such archive or folder: {source}")
     photos: dict[str, CatalogPhoto] = {}
-    repeated = malformed = 0
+    problems: Counter[str] = Counter()
+    name = ""
     for name, file in _open_catalogs(source):
         for photo in _parse(f"{source}: {name}", file):
             if photo is None:
-                malformed += 1
+                problems["have another number of columns"] += 1
             elif photos.setdefault(photo.id, photo) is not photo:
-                repeated += 1
-    warnings = []
-    if repeated:
-        warnings.append(f"{repeated} rows repeat an id")
-    if malformed:
-        warnings.append(f"{malformed} rows have another number of columns")
+                problems["repeat an id"] += 1
+    if not name:
+        raise CatalogError(
+            f"{source}: no photos.tsv or photos.csv in it; is it the Lite data set's archive?"
+        )
     if not photos:
         raise CatalogError(f"{source}: the catalog is empty")
-    return list(photos.values()), warnings
+    return list(photos.values()), [f"{count} rows {text}" for text, count in problems.items()]
 
 
 def unpack_catalog(archive: Path, folder: Path) -> None:
@@ -80,48 +81,31 @@ def unpack_catalog(archive: Path, folder: Path) -> None:
 
 def _open_catalogs(source: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Open the catalog's files, sorted by name, wherever they are in an archive or folder."""
-    if source.is_dir():
-        paths = [path for path in source.rglob("photos.*") if _CATALOG.fullmatch(path.name)]
-        if not paths:
-            raise _no_catalog(source)
-        for path in sorted(paths):
+    if source.is_dir() or _CATALOG.fullmatch(source.name):
+        paths = sorted(source.rglob("photos.*")) if source.is_dir() else [source]
+        for path in filter(lambda path: _CATALOG.fullmatch(path.name), paths):
             with path.open("rb") as file:
                 yield path.name, file
-    elif _CATALOG.fullmatch(source.name):
-        with source.open("rb") as file:
-            yield source.name, file
-    else:
-        try:
-            with zipfile.ZipFile(source) as archive:
-                for member in _catalog_members(source, archive):
-                    with archive.open(member) as file:
-                        yield member.filename, file
-        except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
-            raise CatalogError(
-                f"{source}: a damaged zip archive ({error}); remove it and fetch it again"
-            ) from error
-
-
-def _catalog_members(source: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    members = [
-        member
-        for member in archive.infolist()
-        if _CATALOG.fullmatch(member.filename.rsplit("/", 1)[-1])
-    ]
-    if not members:
-        raise _no_catalog(source)
-    if sum(member.file_size for member in members) > _LARGEST_CATALOG:
+        return
+    try:
+        with zipfile.ZipFile(source) as archive:
+            members = [
+                member
+                for member in sorted(archive.infolist(), key=lambda member: member.filename)
+                if _CATALOG.fullmatch(member.filename.rsplit("/", 1)[-1])
+            ]
+            if sum(member.file_size for member in members) > _LARGEST_CATALOG:
+                raise CatalogError(
+                    f"{source}: its catalog would unpack to more than {_LARGEST_CATALOG >> 30} "
+                    "GB, which it never has"
+                )
+            for member in members:
+                with archive.open(member) as file:
+                    yield member.filename, file
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise CatalogError(
-            f"{source}: its catalog would unpack to more than {_LARGEST_CATALOG >> 30} GB, "
-            "which it never has"
-        )
-    return sorted(members, key=lambda member: member.filename)
-
-
-def _no_catalog(source: Path) -> CatalogError:
-    return CatalogError(
-        f"{source}: no photos.tsv or photos.csv in it; is it the Lite data set's archive?"
-    )
+            f"{source}: a damaged zip archive ({error}); remove it and fetch it again"
+        ) from error
 
 
 def _parse(name: str, file: IO[bytes]) -> Iterator[CatalogPhoto | None]:
@@ -138,11 +122,10 @@ def _parse(name: str, file: IO[bytes]) -> Iterator[CatalogPhoto | None]:
                 f"{name}: no column {', '.join(missing)} in its heading; there are "
                 f"{', '.join(columns)[:300] or 'none'}"
             )
-        cells: list[str] = columns
-        for cells in filter(None, csv.reader(text, delimiter=delimiter)):
-            is_complete = len(cells) == len(columns)
-            yield _photo(dict(zip(columns, cells, strict=True))) if is_complete else None
-        if len(cells) < len(columns):
+        row: dict[str | Any, str | Any] = {}  # None: cells that are too many, or missing
+        for row in csv.DictReader(text, columns, delimiter=delimiter):
+            yield None if None in row or None in row.values() else _photo(row)
+        if None in row.values():
             raise CatalogError(f"{name}: ends in the middle of a row; fetch it again")
     except csv.Error as error:
         raise CatalogError(f"{name}: ends or breaks in the middle of a row ({error})") from error

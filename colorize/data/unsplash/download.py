@@ -1,5 +1,6 @@
 """Download of the Unsplash Lite data set, from its published catalog to a prepared folder."""
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -7,7 +8,6 @@ import os
 import re
 import time
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,14 +22,8 @@ from colorize.data.manifest import (
     PhotoFacts,
     photo_facts,
 )
-from colorize.data.prepare import run_in_threads
-from colorize.data.unsplash.archive import ArchiveDownload
-from colorize.data.unsplash.catalog import (
-    CatalogError,
-    CatalogPhoto,
-    read_catalog,
-    unpack_catalog,
-)
+from colorize.data.prepare import add_in_threads
+from colorize.data.unsplash.catalog import CatalogError, CatalogPhoto, read_catalog, unpack_catalog
 from colorize.data.unsplash.http import HttpClient, PermanentError, RetryableError, save_body
 from colorize.io.image import PhotoError
 from colorize.utils.files import atomic_write
@@ -101,11 +95,7 @@ class UnsplashLite:
     """
 
     def __init__(
-        self,
-        folder: str | os.PathLike,
-        size: int = 320,
-        workers: int = 8,
-        hosts: Hosts = HOSTS,
+        self, folder: str | os.PathLike, size: int = 320, workers: int = 8, hosts: Hosts = HOSTS
     ):
         """Remember the settings; no server is contacted yet.
 
@@ -167,37 +157,32 @@ class UnsplashLite:
             tqdm.write(f"{catalog}: {warning}")
         photos = photos[:limit]
         with ManifestWriter(self.folder) as manifest:
-            final = set() if retry else {"gone", "bad"}
             try:
-                for attempt in range(_PASSES):  # photos that fail now may succeed after all others
-                    pending = [photo for photo in photos if not _is_done(manifest, photo.id, final)]
-                    if not pending:
-                        break
-                    bar = tqdm(
-                        desc="photos, again" if attempt else "photos",
-                        total=len(pending),
-                        unit=" photos",
-                        disable=not progress,
-                    )
-                    self._fetch_all(pending, manifest, bar)
-                    final = {"gone", "bad"}
+                self._fetch_all(photos, manifest, retry, progress)
             finally:  # even if the download stops early, the photos so far are usable
                 manifest.finalize()
                 self._write_credits(photos, manifest)
         return manifest
 
-    def _fetch_all(self, photos: list[CatalogPhoto], manifest: ManifestWriter, bar: tqdm) -> None:
-        self._client.stopped.clear()
-        entries = run_in_threads(
-            lambda photo: self._fetch(photo, manifest),
-            photos,
-            self.workers,
-            on_exit=self._client.stopped.set,
-        )
-        with bar, closing(entries):
-            for entry in entries:
-                manifest.add(entry)
-                bar.update()
+    def _fetch_all(
+        self, photos: list[CatalogPhoto], manifest: ManifestWriter, retry: bool, progress: bool
+    ) -> None:
+        for attempt in range(_PASSES):  # photos that fail now may succeed after all others
+            again = retry and attempt == 0
+            pending = [photo for photo in photos if not manifest.is_done(photo.id, retry=again)]
+            if not pending:
+                return
+            name = "photos, again" if attempt else "photos"
+            bar = tqdm(desc=name, total=len(pending), unit=" photos", disable=not progress)
+            self._client.stopped.clear()
+            add_in_threads(
+                manifest,
+                lambda photo: self._fetch(photo, manifest),
+                pending,
+                self.workers,
+                bar,
+                on_exit=self._client.stopped.set,
+            )
 
     def _fetch(self, photo: CatalogPhoto, manifest: Manifest) -> ManifestEntry:
         """Fetch one photo, decode it, and save it under its final name."""
@@ -208,14 +193,14 @@ class UnsplashLite:
         if not _ID.fullmatch(photo.id):
             return unavailable("bad", "its id is no file name")
         file = photo_path(photo.id)
-        facts = _existing_facts(self.folder / file)
-        if facts is not None:
+        # A killed download may have left a complete photo without a line in the manifest.
+        with contextlib.suppress(FileNotFoundError, PhotoError):
+            facts = photo_facts((self.folder / file).read_bytes())
             return ManifestEntry(photo.id, photo.photographer, file, facts)
         url = self._photo_url(photo)
         if url is None:
-            return unavailable(
-                "bad", f"its address is not at {self.hosts.photos}: {photo.url[:80]}"
-            )
+            reason = f"its address is not at {self.hosts.photos}: {photo.url[:80]}"
+            return unavailable("bad", reason)
         try:
             data, facts = self._client.retrying(lambda: self._fetch_photo(url))
         except (PermanentError, RetryableError) as error:
@@ -244,7 +229,7 @@ class UnsplashLite:
         with self._client.get(url, (self.hosts.photos,)) as response:
             kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
             if kind not in ("image/jpeg", "image/jpg"):
-                raise PermanentError("bad", f"came as {kind or 'no type'}, not as image/jpeg")
+                raise PermanentError(f"came as {kind or 'no type'}, not as image/jpeg")
             body = io.BytesIO()
             save_body(response, body, _MAX_PHOTO_BYTES, time.monotonic() + _PHOTO_TIMEOUT)
         try:
@@ -279,24 +264,20 @@ class UnsplashLite:
             parent = self.folder / "catalog"
         if (parent / version).is_dir():
             return parent / version
-        archive = ArchiveDownload(
-            client=self._client,
-            url=self.hosts.archive.format(version=version),
-            origins=self.hosts.archive_origins,
-            path=parent / f"{version}.zip",
-            sha256=SHA256.get(version),
-            progress=progress,
-        )
+        archive = parent / f"{version}.zip"
+        url, origins = self.hosts.archive.format(version=version), self.hosts.archive_origins
         try:
             self._client.stopped.clear()
-            archive.run()
+            self._client.fetch_archive(
+                url, origins, archive, SHA256.get(version), progress=progress
+            )
         except (PermanentError, RetryableError) as error:
             raise ConnectionError(
-                f"the archive {archive.url} cannot be fetched ({error}). Re-run the command to "
-                "resume; or download the archive by hand and name it: --source FILE"
+                f"the archive {url} cannot be fetched ({error}). Re-run the command to resume; or "
+                "download the archive by hand and name it: --source FILE"
             ) from error
-        unpack_catalog(archive.path, parent / version)
-        archive.path.unlink()  # 700 MB of which a few are needed
+        unpack_catalog(archive, parent / version)
+        archive.unlink()  # 700 MB of which a few are needed
         return parent / version
 
     def _write_credits(self, photos: list[CatalogPhoto], manifest: Manifest) -> None:
@@ -319,18 +300,3 @@ class UnsplashLite:
 def photo_path(photo_id: str) -> str:
     """Return a photo's path below the folder, distinct for ids that differ only by case."""
     return f"{PHOTOS}/{hashlib.sha256(photo_id.encode()).hexdigest()[:2]}/{photo_id}.jpg"
-
-
-def _existing_facts(path: Path) -> PhotoFacts | None:
-    """Describe a complete photo that a killed download left without a line in the manifest."""
-    if not path.is_file():
-        return None
-    try:
-        return photo_facts(path.read_bytes())
-    except PhotoError:
-        return None  # to be fetched again
-
-
-def _is_done(manifest: Manifest, photo_id: str, final: set[str]) -> bool:
-    entry = manifest.entries.get(photo_id)
-    return entry is not None and (entry.state in final or manifest.has_file(entry))

@@ -1,10 +1,11 @@
 """HTTP requests with an allow-list of origins, backoff, and complete bodies."""
 
+import contextlib
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -15,6 +16,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
 import colorize
+from colorize.utils.files import file_sha256
 
 _TRIES, _TRIES_DAMAGED = 6, 3
 _BACKOFF = 1.0  # seconds, doubled each time, with full jitter
@@ -24,6 +26,14 @@ _MAX_REDIRECTS = 5
 _RETRYABLE_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 
 T = TypeVar("T")
+
+
+class PermanentError(Exception):
+    """A failure that another try will not change; `state` is the photo's in the manifest."""
+
+    def __init__(self, reason: str, state: str = "bad"):
+        super().__init__(reason)
+        self.state = state
 
 
 class RetryableError(Exception):
@@ -39,18 +49,6 @@ class RetryableError(Exception):
         self.wait, self.state = wait, state
 
 
-class PermanentError(Exception):
-    """A failure that another try will not change.
-
-    Attributes:
-        state: of the photo in the manifest.
-    """
-
-    def __init__(self, state: str, reason: str):
-        super().__init__(reason)
-        self.state = state
-
-
 class HttpClient:
     """A client that threads share.
 
@@ -59,18 +57,12 @@ class HttpClient:
     """
 
     def __init__(self, connections: int, purpose: str):
-        """Open no connection yet.
-
-        Args:
-            connections: kept open to a server.
-            purpose: sent to servers in the user agent.
-        """
+        """Keep so many connections open, and send the purpose in the user agent."""
         self.stopped = threading.Event()
         self._not_before = 0.0  # on the monotonic clock: all threads wait if one is asked to
         self._session = requests.Session()
-        adapter = requests.adapters.HTTPAdapter(pool_maxsize=connections)
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, adapter)
+            self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=connections))
         self._session.headers["User-Agent"] = f"colorize-photos/{colorize.__version__} ({purpose})"
         self._session.headers["Accept-Encoding"] = "identity"
 
@@ -87,28 +79,25 @@ class HttpClient:
             tried += 1
             try:
                 return attempt()
-            except (requests.RequestException, HTTPError, RetryableError) as error:
-                failure = (
-                    error if isinstance(error, RetryableError) else RetryableError(_reason(error))
-                )
-                tries = _TRIES if failure.state == "failed" else _TRIES_DAMAGED
-                too_long = (failure.wait or 0) > _MAX_WAIT
-                if tried >= tries or too_long or self.stopped.is_set():
-                    raise failure from error
-            if failure.wait is None:
+            except RetryableError as error:
+                tries = _TRIES if error.state == "failed" else _TRIES_DAMAGED
+                wait = error.wait
+                if tried >= tries or (wait or 0) > _MAX_WAIT or self.stopped.is_set():
+                    raise
+            if wait is None:
                 self._sleep(random.uniform(0, _BACKOFF * 2**tried))
             else:
-                self._not_before = max(self._not_before, time.monotonic() + failure.wait)
+                self._not_before = max(self._not_before, time.monotonic() + wait)
 
     def _sleep(self, seconds: float) -> None:
         if seconds > 0 and self.stopped.wait(seconds):
             raise RetryableError("stopped")
 
-    @contextmanager
+    @contextlib.contextmanager
     def get(
         self, url: str, origins: tuple[str, ...], headers: Mapping[str, str] | None = None
     ) -> Iterator[Response]:
-        """Request a URL and yield the response, its body not yet read.
+        """Request a URL and yield the response, whose body the caller reads.
 
         Args:
             url: what to request.
@@ -116,35 +105,102 @@ class HttpClient:
             headers: sent besides the client's own.
 
         Raises:
-            PermanentError, RetryableError: if the status is no success, or a redirect is refused.
+            PermanentError: if the status is no success, or a redirect is refused.
+            RetryableError: if the network fails, until the body is read, or the server is busy.
         """
-        for _ in range(_MAX_REDIRECTS):
-            response = self._session.get(
-                url,
-                headers=headers,
-                stream=True,
-                allow_redirects=False,
-                timeout=(_CONNECT_TIMEOUT, _STALL_TIMEOUT),
-            )
-            with response:
-                if not response.is_redirect:
-                    _check_status(response)
-                    yield response
+        timeout = (_CONNECT_TIMEOUT, _STALL_TIMEOUT)
+        try:
+            for _ in range(_MAX_REDIRECTS):
+                with self._session.get(
+                    url, headers=headers, stream=True, allow_redirects=False, timeout=timeout
+                ) as response:
+                    if not response.is_redirect:
+                        _check_status(response)
+                        yield response
+                        return
+                    url = _redirect_target(url, response, origins)
+        except (requests.RequestException, HTTPError) as error:
+            raise RetryableError(_reason(error)) from error
+        raise PermanentError(f"more than {_MAX_REDIRECTS} redirects")
+
+    def fetch_archive(
+        self,
+        url: str,
+        origins: tuple[str, ...],
+        path: Path,
+        sha256: str | None = None,
+        *,
+        progress: bool = True,
+    ) -> None:
+        """Fetch the data set's archive unless it exists, continuing where an earlier call stopped.
+
+        Only tries that received nothing count. A partial file and its ETag are kept beside `path`.
+
+        Args:
+            url: of the archive.
+            origins: to which it may redirect.
+            path: of the complete file.
+            sha256: the expected digest, None if it is not known.
+            progress: whether to draw a progress bar.
+
+        Raises:
+            PermanentError, RetryableError: if it cannot be fetched.
+        """
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.part")
+        size_before = -1
+        while True:
+            try:
+                self.retrying(lambda: self._resume(url, origins, partial, progress))
+                break
+            except RetryableError:
+                size = partial.stat().st_size if partial.exists() else 0
+                if size <= size_before:
+                    raise
+                size_before = size
+        if sha256 and (digest := file_sha256(partial)) != sha256:
+            bad = partial.replace(path.with_name(f"{path.name}.bad"))
+            raise PermanentError(f"its SHA-256 is {digest}, not {sha256}; kept as {bad.name}")
+        partial.replace(path)
+        partial.with_suffix(".etag").unlink(missing_ok=True)
+
+    def _resume(self, url: str, origins: tuple[str, ...], partial: Path, progress: bool) -> None:
+        """Request what is missing of the archive, and append it to the partial file."""
+        etag = partial.with_suffix(".etag")
+        start = partial.stat().st_size if partial.exists() else 0
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        if start and etag.exists():
+            headers["If-Range"] = etag.read_text()  # a moved `latest` starts anew
+        with self.get(url, origins, headers) as response:
+            if "text/html" in response.headers.get("Content-Type", ""):
+                raise PermanentError("a web page came instead")
+            content_range = response.headers.get("Content-Range", "")
+            resumes = response.status_code == 206
+            if resumes and not content_range.startswith(f"bytes {start}-"):
+                partial.unlink()
+                raise RetryableError("the server sent another range than requested")
+            if response.status_code == 416:
+                if content_range == f"bytes */{start}":
                     return
-                url = _redirect_target(url, response, origins)
-        raise PermanentError("bad", f"more than {_MAX_REDIRECTS} redirects")
-
-
-def _redirect_target(url: str, response: Response, origins: tuple[str, ...]) -> str:
-    try:
-        target = urljoin(url, response.headers["Location"])
-        parts = urlsplit(target)
-    except ValueError as error:
-        raise PermanentError("bad", f"redirected to no address ({error})") from error
-    origin = f"{parts.scheme}://{parts.netloc}"
-    if origin not in origins:
-        raise PermanentError("bad", f"redirected to {origin}, which is not allowed")
-    return target
+                partial.unlink()  # of another version
+                raise RetryableError("the archive is shorter than what was fetched of it")
+            tag = response.headers.get("ETag", "")
+            if tag and not tag.startswith("W/"):
+                etag.write_text(tag)
+            initial = start if resumes else 0
+            length = int(response.headers.get("Content-Length") or 0)
+            bar = tqdm(
+                desc="archive",
+                total=initial + length if length else None,
+                initial=initial,
+                unit="B",
+                unit_scale=True,
+                disable=not progress,
+            )
+            with partial.open("ab" if resumes else "wb") as file, bar:
+                save_body(response, file, 2**40, bar=bar)
 
 
 def save_body(
@@ -175,7 +231,7 @@ def save_body(
         if bar is not None:
             bar.update(len(chunk))
         if copied > max_bytes:
-            raise PermanentError("bad", f"larger than {max_bytes} bytes")
+            raise PermanentError(f"larger than {max_bytes} bytes")
         if time.monotonic() > deadline:
             raise RetryableError("arrived too slowly")
     if length is not None and copied < int(length):
@@ -185,21 +241,26 @@ def save_body(
 def _check_status(response: Response) -> None:
     status = response.status_code
     if status in (404, 410):
-        raise PermanentError("gone", f"answered {status}")
+        raise PermanentError(f"answered {status}", "gone")
     if status in _RETRYABLE_STATUSES:
-        raise RetryableError(f"answered {status}", _retry_after(response))
+        wait = None
+        with contextlib.suppress(InvalidHeader):
+            wait = Retry().get_retry_after(response.raw)
+        raise RetryableError(f"answered {status}", wait)
     if status not in (200, 206, 416):
-        raise PermanentError("bad", f"answered {status}")
+        raise PermanentError(f"answered {status}")
 
 
-def _retry_after(response: Response) -> float | None:
-    text = response.headers.get("Retry-After")
-    if text is None:
-        return None
+def _redirect_target(url: str, response: Response, origins: tuple[str, ...]) -> str:
     try:
-        return Retry().parse_retry_after(text)
-    except InvalidHeader:
-        return None
+        target = urljoin(url, response.headers["Location"])
+        parts = urlsplit(target)
+    except ValueError as error:
+        raise PermanentError(f"redirected to no address ({error})") from error
+    origin = f"{parts.scheme}://{parts.netloc}"
+    if origin not in origins:
+        raise PermanentError(f"redirected to {origin}, which is not allowed")
+    return target
 
 
 def _reason(error: Exception) -> str:

@@ -31,8 +31,8 @@ def noise(width, height, block=1):
     return Image.fromarray(rgb.repeat(block, 0).repeat(block, 1)[:height, :width])
 
 
-def of(path, part="train"):
-    return [PhotoRecord(path, path.stem, part)]
+def of(path, split="train"):
+    return [PhotoRecord(path, path.stem, split)]
 
 
 # Photos as tensors.

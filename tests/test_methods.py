@@ -284,7 +284,7 @@ def test_a_folded_encoder_stays_frozen_when_a_run_goes_on(tmp_path, loaders):
 
 
 @pytest.mark.parametrize(
-    ("preset", "changes", "told"),
+    ("preset", "changes", "message"),
     [
         (
             "sagan",
@@ -305,8 +305,10 @@ def test_a_folded_encoder_stays_frozen_when_a_run_goes_on(tmp_path, loaders):
         ("unet", {"model": "unet_gan"}, "has a discriminator, which needs a gan_loss"),
     ],
 )
-def test_what_does_not_go_together_is_said_before_the_first_step(tmp_path, preset, changes, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_does_not_go_together_is_said_before_the_first_step(
+    tmp_path, preset, changes, message
+):
+    with pytest.raises(ValueError, match=message):
         open_run(tiny(preset, **changes), tmp_path, "cpu")
 
 
@@ -363,8 +365,8 @@ def test_less_of_a_tint_than_the_truth_has_costs_nothing(tmp_path):
     trainer.train_state.predict = lambda lightness: torch.randn(len(lightness), 2, 32, 32) * 0.2
     scores = trainer.inflection.score(rgb)
     assert scores["cast"] < scores["true_cast"] - 0.5
-    told = abs(1 - scores["colorfulness"]) + abs(scores["real"] - scores["fake"])
-    assert scores["score"] == pytest.approx(told)
+    expected = abs(1 - scores["colorfulness"]) + abs(scores["real"] - scores["fake"])
+    assert scores["score"] == pytest.approx(expected)
 
 
 def test_the_cast_ratio_is_1_for_one_tint_and_0_for_a_balance():

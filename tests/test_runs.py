@@ -433,13 +433,13 @@ def test_a_flipped_bit_is_noticed_and_the_checkpoint_before_it_used(
     assert same(outcome(run), whole)
 
 
-def test_a_run_goes_on_in_other_pieces(tmp_path, loaders):
+def test_a_run_goes_on_in_other_micro_batches(tmp_path, loaders):
     config = full(tiny("autoencoder"))
     open_run(dataclasses.replace(config, epochs=1), tmp_path, "cpu").fit(*loaders(), progress=False)
     photos = loaders()[0].dataset.photos
-    pieces = train_loader(photos, 32, 2, grad_accum_steps=2), eval_loader(photos, 32, 1)
+    loaders_of_halves = train_loader(photos, 32, 2, grad_accum_steps=2), eval_loader(photos, 32, 1)
     history = open_run(dataclasses.replace(config, grad_accum_steps=2), tmp_path, "cpu").fit(
-        *pieces, progress=False
+        *loaders_of_halves, progress=False
     )
     assert len(history) == 2
     assert {path.name for path in tmp_path.glob(".*")} == set()
@@ -633,7 +633,7 @@ def test_a_gradient_is_clipped_to_its_norm(tmp_path):
     assert max(norms) == pytest.approx(0.01, rel=1e-3)
 
 
-def test_the_moving_average_warms_up_and_paints(tmp_path):
+def test_the_moving_average_warms_up_and_predicts(tmp_path):
     trainer = toy_trainer(tmp_path, ema_decay=0.5, epochs=1)
     weights, expected = [], None
     update = trainer.train_state.ema.update_parameters
@@ -653,7 +653,7 @@ def test_the_moving_average_warms_up_and_paints(tmp_path):
     assert torch.equal(best["color.weight"], trainer.train_state.eval_model.color.weight)
 
 
-def test_a_game_with_a_moving_average_is_shown_by_it(tmp_path, loaders):
+def test_a_gan_with_a_moving_average_predicts_by_it(tmp_path, loaders):
     trainer = open_run(tiny("unet_gan", ema_decay=0.9), tmp_path, "cpu")
     trainer.fit(*loaders(), progress=False)
     shown = load(tmp_path).network.state_dict()
@@ -786,7 +786,7 @@ def test_a_run_may_start_from_a_trained_network_of_another_size(tmp_path, loader
     assert same(state_of(again.model), state_of(second.model))
 
 
-def test_a_game_may_start_from_a_generator_and_nothing_from_another_network(tmp_path, loaders):
+def test_a_gan_may_start_from_a_generator_and_nothing_from_another_network(tmp_path, loaders):
     config = tiny("unet_gan", epochs=1)
     alone = dataclasses.replace(
         config,
@@ -796,8 +796,8 @@ def test_a_game_may_start_from_a_generator_and_nothing_from_another_network(tmp_
         model_kwargs=config.model_kwargs,
     )
     open_run(alone, tmp_path / "alone", "cpu").fit(*loaders(), progress=False)
-    game = dataclasses.replace(config, init_from=str(tmp_path / "alone"))
-    trainer = open_run(game, tmp_path / "game", "cpu")
+    gan = dataclasses.replace(config, init_from=str(tmp_path / "alone"))
+    trainer = open_run(gan, tmp_path / "gan", "cpu")
     expected = load(tmp_path / "alone").network
     assert same(state_of(trainer.model.generator), state_of(expected))
     other = tiny("autoencoder", init_from=str(tmp_path / "alone"))

@@ -44,47 +44,47 @@ def grads_of(module):
 def test_each_optimizer_holds_exactly_one_networks_parameters(tmp_path, preset):
     trainer = open_run(tiny(preset), tmp_path, "cpu")
     model = trainer.model
-    parts = {"model": model}
+    networks = {"model": model}
     if preset == "unet_gan":
-        parts = {"generator": model.generator, "discriminator": model.discriminator}
+        networks = {"generator": model.generator, "discriminator": model.discriminator}
     held = {
         name: [p for group in optimizer.param_groups for p in group["params"]]
         for name, optimizer in trainer.train_state.optimizers.items()
     }
-    assert held.keys() == parts.keys()
-    for name, part in parts.items():
-        assert sorted(map(id, held[name])) == sorted(map(id, part.parameters()))
+    assert held.keys() == networks.keys()
+    for name, network in networks.items():
+        assert sorted(map(id, held[name])) == sorted(map(id, network.parameters()))
     assert len({id(p) for ps in held.values() for p in ps}) == len(list(model.parameters()))
 
 
 def test_each_loss_reaches_one_network_and_each_step_moves_it(tmp_path, micro_batches):
     trainer = open_run(tiny("unet_gan"), tmp_path, "cpu")
-    parts = {"generator": trainer.model.generator, "discriminator": trainer.model.discriminator}
+    networks = {"generator": trainer.model.generator, "discriminator": trainer.model.discriminator}
     backward, order = trainer.train_state.backward, []
 
     def watched(loss, name, **options):
-        (other,) = parts.keys() - {name}
-        before = {part: grads_of(parts[part]) for part in parts}
+        (other,) = networks.keys() - {name}
+        before = {network: grads_of(networks[network]) for network in networks}
         backward(loss, name, **options)
-        assert same(grads_of(parts[other]), before[other])  # nor is any work wasted on it
-        assert None not in grads_of(parts[name])
+        assert same(grads_of(networks[other]), before[other])  # nor is any work wasted on it
+        assert None not in grads_of(networks[name])
         order.append(name)
 
     trainer.train_state.backward = watched
     trainer.model.train()
     for _ in range(2):
-        before = {name: state_of(part) for name, part in parts.items()}
+        before = {name: state_of(network) for name, network in networks.items()}
         trainer.training_step(micro_batches)
-        assert not any(same(state_of(part), before[name]) for name, part in parts.items())
-        assert all(grad is None for part in parts.values() for grad in grads_of(part))
+        assert not any(same(state_of(network), before[name]) for name, network in networks.items())
+        assert all(grad is None for network in networks.values() for grad in grads_of(network))
     assert order == ["discriminator", "generator"] * 2
 
 
 def test_the_losses_of_a_gan_step_are_the_papers(tmp_path, micro_batches):
     trainer = open_run(tiny("unet_gan", precision="fp32"), tmp_path, "cpu")
-    painted, judged, taken = [], [], {}
-    trainer.model.generator.register_forward_hook(lambda _, __, out: painted.append(out.detach()))
-    trainer.model.discriminator.register_forward_hook(lambda _, __, out: judged.append(out))
+    predicted, logits, taken = [], [], {}
+    trainer.model.generator.register_forward_hook(lambda _, __, out: predicted.append(out.detach()))
+    trainer.model.discriminator.register_forward_hook(lambda _, __, out: logits.append(out))
     backward = trainer.train_state.backward
 
     def watched(loss, name, **options):
@@ -95,10 +95,10 @@ def test_the_losses_of_a_gan_step_are_the_papers(tmp_path, micro_batches):
     trainer.model.train()
     losses = trainer.training_step(micro_batches)
 
-    (painted,), (judged,) = painted, judged  # each runs once: BatchNorm sees each batch once
-    real, fake = torch.sigmoid(judged.detach()).chunk(2)
+    (predicted,), (logits,) = predicted, logits  # each runs once: BatchNorm sees each batch once
+    real, fake = torch.sigmoid(logits.detach()).chunk(2)
     d_loss = -(real.log().mean() + (1 - fake).log().mean()) / 2  # halved
-    g_loss, l1 = -fake.log().mean(), (painted - micro_batches[0].target_ab).abs().mean()
+    g_loss, l1 = -fake.log().mean(), (predicted - micro_batches[0].target_ab).abs().mean()
     assert taken["discriminator"] == pytest.approx(d_loss.item(), rel=1e-4)
     assert taken["generator"] == pytest.approx((g_loss + 100 * l1).item(), rel=1e-4)
     assert losses["loss_G_rec"].item() == pytest.approx(l1.item(), rel=1e-4)
@@ -125,11 +125,11 @@ def test_the_gradients_of_a_gan_step_are_those_of_two_plain_backward_passes(
     for name in ("discriminator", "generator"):
         model.zero_grad()
         torch.manual_seed(derive_seed(0, 0, 0))
-        painted = model.generator(photos.lightness)
-        shown = painted.detach() if name == "discriminator" else painted
-        both = torch.cat((photos.target_ab, shown))
+        predicted = model.generator(photos.lightness)
+        fed = predicted.detach() if name == "discriminator" else predicted
+        both = torch.cat((photos.target_ab, fed))
         real, fake = model.discriminator(photos.lightness.repeat(2, 1, 1, 1), both).chunk(2)
-        loss = F.softplus(-fake).mean() + 100 * F.l1_loss(painted, photos.target_ab)
+        loss = F.softplus(-fake).mean() + 100 * F.l1_loss(predicted, photos.target_ab)
         if name == "discriminator":
             loss = (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
         loss.backward()

@@ -22,7 +22,8 @@ from colorize.losses.classification import (
 )
 from colorize.models import ColorClassifier, ColorizationModel
 from colorize.models.layers import upsample_like
-from colorize.trainers.train_state import MicroBatch, mean_losses
+from colorize.trainers.epoch_losses import mean_losses
+from colorize.trainers.train_state import MicroBatch
 from colorize.trainers.trainer import Trainer
 from colorize.utils.distributed import all_reduce_sum, world_size
 

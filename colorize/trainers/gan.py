@@ -16,10 +16,11 @@ from colorize.config import CROSS_ENTROPY, TrainConfig
 from colorize.data.loaders import EpochLoader
 from colorize.losses.gan import GAN_LOSSES
 from colorize.models import GAN, ColorizationModel
+from colorize.trainers.epoch_losses import mean_losses
 from colorize.trainers.generator_cache import GeneratorCache
 from colorize.trainers.inflection import InflectionSelector
 from colorize.trainers.regression import create_reconstruction_loss
-from colorize.trainers.train_state import MicroBatch, mean_losses
+from colorize.trainers.train_state import MicroBatch
 from colorize.trainers.trainer import Trainer
 
 Losses = dict[str, Tensor]

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from colorize.config import CROSS_ENTROPY, PERCEPTUAL, TrainConfig
 from colorize.losses import PIXEL_LOSSES, PerceptualLoss
 from colorize.models import GAN, ColorizationModel
-from colorize.trainers.train_state import MicroBatch, mean_losses
+from colorize.trainers.epoch_losses import mean_losses
+from colorize.trainers.train_state import MicroBatch
 from colorize.trainers.trainer import Trainer
 
 ReconstructionLoss = Callable[[Tensor, Tensor, Tensor], Tensor]  # of lightness, pred_ab, target_ab

@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -41,13 +41,6 @@ class MicroBatch:
     index: int = 0
     is_last: bool = True
     noise_seed: tuple[int, ...] = (0, 0, 0)
-
-
-def mean_losses(losses: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Average the losses of the micro-batches of a step, detached."""
-    return {
-        name: torch.stack([terms[name].detach() for terms in losses]).mean() for name in losses[0]
-    }
 
 
 class TrainState:

@@ -21,6 +21,7 @@ from colorize.metrics.image import ab_error, colorfulness
 from colorize.models import ColorizationModel
 from colorize.models.layers import check_size
 from colorize.trainers.callbacks import Callback, Record, default_callbacks, shows_bars
+from colorize.trainers.epoch_losses import EpochLosses
 from colorize.trainers.errors import (
     DIVERGED_ADVICE,
     DivergedError,
@@ -95,7 +96,7 @@ class Trainer:
         self.global_step = self.epoch_step = self.steps_per_epoch = 0
         self.should_stop = self.show_bars = False
         self._callbacks: list[Callback] = []
-        self._loss_sums: dict[str, Tensor] = {}  # over the steps of the epoch, in this process
+        self._epoch_losses = EpochLosses(self.device)
         self._fingerprint: str | None = None  # of the training photos
         self._save_policy = SavePolicy()
 
@@ -256,8 +257,7 @@ class Trainer:
                 losses = self.training_step(micro_batches)
 
             # Count.
-            for name, loss in losses.items():
-                self._loss_sums[name] = self._loss_sums.get(name, 0) + loss
+            self._epoch_losses.add(losses)
             self.global_step += 1
             self.epoch_step += 1
 
@@ -266,11 +266,9 @@ class Trainer:
             for callback in self._callbacks:
                 callback.on_step_end(self)
             self._save_or_stop()
-        means = {
-            name: sums.mean().item() / self.steps_per_epoch
-            for name, sums in self._gather_loss_sums().items()
-        }
-        self.epoch_step, self._loss_sums = 0, {}
+        means = self._epoch_losses.means(self.steps_per_epoch)
+        self._epoch_losses.reset()
+        self.epoch_step = 0
         return means
 
     def make_micro_batch(self, example: Example, i: int = 0) -> MicroBatch:
@@ -336,8 +334,7 @@ class Trainer:
 
     def mean_losses_so_far(self) -> dict[str, float]:
         """Return the mean losses of the current epoch, of this process."""
-        steps = max(self.epoch_step, 1)
-        return {name: total.item() / steps for name, total in self._loss_sums.items()}
+        return self._epoch_losses.local_means(self.epoch_step)
 
     # Checkpoints.
 
@@ -366,7 +363,7 @@ class Trainer:
             "global_step": self.global_step,
             "epoch_step": self.epoch_step,
             "history": self.history,
-            "loss_sums": self._gather_loss_sums(),
+            "loss_sums": self._epoch_losses.gather(),
             "fingerprint": self._fingerprint,
             "extra": self.extra_state(),
             **self.train_state.state_dict(),
@@ -377,19 +374,8 @@ class Trainer:
         self.train_state.load_state_dict(state)
         self.global_step, self.epoch_step = state["global_step"], state["epoch_step"]
         self.history, self._fingerprint = state["history"], state["fingerprint"]
-        for name, sums in state["loss_sums"].items():
-            loss_sum = sums[rank()] if len(sums) == world_size() else sums.mean()
-            self._loss_sums[name] = loss_sum.to(self.device)
+        self._epoch_losses.load(state["loss_sums"])
         self.load_extra_state(state["extra"])
-
-    def _gather_loss_sums(self) -> dict[str, Tensor]:
-        """Return the losses summed over the epoch's steps, of each process: (processes,)."""
-        gathered = {}
-        for name, total in self._loss_sums.items():
-            sums = torch.zeros(world_size(), device=self.device)
-            sums[rank()] = total
-            gathered[name] = all_reduce_sum(sums)
-        return gathered
 
     def _save(self) -> None:
         self._save_policy.mark_saved()

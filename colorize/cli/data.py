@@ -13,104 +13,69 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the commands to the parser."""
-    _add_download(commands)
-    _add_prepare(commands)
-    _add_shard(commands)
-
-
-def _add_download(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
+    download = commands.add_parser(
         "download",
         help="fetch the Unsplash Lite data set; resumable",
         description="Fetch the Unsplash Lite data set and prepare it for training. Resumable: "
         "re-run the command, and completed photos are skipped.",
     )
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="DIR", type=Path, help="folder of the data set"
-    )
-    parser.add_argument(
+    _add_output(download, "folder of the data set")
+    download.add_argument(
         "--accept-terms", action="store_true", help="accept the terms of use, which are printed"
     )
-    parser.add_argument(
+    download.add_argument(
         "--version", default="latest", help="of the data set, such as 1.4.1 (default: latest)"
     )
-    parser.add_argument(
+    download.add_argument(
         "--source", metavar="ZIP|DIR", type=Path, help="the archive, if you already have it"
     )
-    parser.add_argument(
-        "--size",
-        type=positive,
-        default=320,
-        metavar="N",
-        help="short side in pixels to request (default: 320)",
-    )
-    parser.add_argument(
+    _add_number(download, "--size", 320, "short side in pixels to request")
+    download.add_argument(
         "--limit", type=positive, metavar="N", help="fetch only the first N photos of the catalog"
     )
-    parser.add_argument(
-        "--workers",
-        type=positive,
-        default=8,
-        metavar="N",
-        help="photos fetched at the same time (default: 8)",
-    )
-    parser.add_argument(
+    _add_number(download, "--workers", 8, "photos fetched at the same time")
+    download.add_argument(
         "--retry", action="store_true", help="request photos again that were gone or bad"
     )
-    parser.set_defaults(command=_download)
+    download.set_defaults(command=_download)
 
-
-def _add_prepare(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
+    prepare = commands.add_parser(
         "prepare",
         help="prepare folders or tar files of your own photos for training",
         description="Copy photos, shrunk and classified, into a folder for training. Folders and "
         "tar files named train, val or test decide the splits. Resumable: re-run the command, and "
         "completed photos are skipped.",
     )
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="a folder or tar file")
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="DIR", type=Path, help="the prepared folder"
-    )
-    parser.add_argument(
-        "--size",
-        type=positive,
-        default=320,
-        metavar="N",
-        help="largest short side in pixels (default: 320)",
-    )
-    parser.add_argument(
+    prepare.add_argument("sources", nargs="+", metavar="SOURCE", help="a folder or tar file")
+    _add_output(prepare, "the prepared folder")
+    _add_number(prepare, "--size", 320, "largest short side in pixels")
+    prepare.add_argument(
         "--split",
         default="",
         choices=("train", "val", "test"),
         help="of photos whose path does not name one (default: by a hash, 60 / 20 / 20)",
     )
-    parser.set_defaults(command=_prepare)
+    prepare.set_defaults(command=_prepare)
 
-
-def _add_shard(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser(
+    shard = commands.add_parser(
         "shard",
         help="write a prepared folder as tar shards, for data beyond one disk",
         description="Write the good photos of a prepared folder as tar shards (WebDataset).",
     )
-    parser.add_argument("folder", metavar="DIR", help="from `colorize download` or `prepare`")
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder of the shards")
-    parser.add_argument(
-        "--photos-per-shard",
-        type=positive,
-        default=1000,
-        metavar="N",
-        help="largest number of photos in a shard (default: 1000)",
-    )
-    parser.add_argument(
-        "--min-side",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="exclude photos with a side of fewer pixels (default: 1)",
-    )
-    parser.set_defaults(command=_shard)
+    shard.add_argument("folder", metavar="DIR", help="from `colorize download` or `prepare`")
+    _add_output(shard, "folder of the shards")
+    _add_number(shard, "--photos-per-shard", 1000, "largest number of photos in a shard")
+    _add_number(shard, "--min-side", 1, "exclude photos with a side of fewer pixels")
+    shard.set_defaults(command=_shard)
+
+
+def _add_output(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", type=Path, help=text)
+
+
+def _add_number(parser: argparse.ArgumentParser, option: str, default: int, text: str) -> None:
+    text = f"{text} (default: {default})"
+    parser.add_argument(option, type=positive, default=default, metavar="N", help=text)
 
 
 def _download(args: argparse.Namespace) -> int:

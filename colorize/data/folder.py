@@ -41,21 +41,11 @@ class PhotoRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class InspectedPhoto(PhotoRecord):
-    """A readable photo whose size and chroma are known.
-
-    Attributes:
-        width, height: of the upright photo, in pixels.
-        mean_chroma: mean CIELAB chroma.
-    """
+    """A readable photo: its size in pixels, when upright, and its mean CIELAB chroma are known."""
 
     width: int
     height: int
     mean_chroma: float
-
-    @property
-    def inspection(self) -> Inspection:
-        """Size and chroma as the index of the folder keeps them."""
-        return Inspection(self.width, self.height, self.mean_chroma)
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ class Selection:
 
     split: str
     photos: tuple[InspectedPhoto, ...]
-    left_out: dict[str, tuple[PhotoRecord, ...]] = field(default_factory=dict)
+    left_out: Mapping[str, Sequence[PhotoRecord]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         reasons = [f"{len(photos)} {reason}" for reason, photos in self.left_out.items() if photos]
@@ -98,16 +88,23 @@ class PhotoFolder:
             raise FileNotFoundError(f"no such folder of photos: {self.root}")
         rows = read_manifest(self.root / MANIFEST)
         names = find_names(self.root, PHOTO_SUFFIXES)
+        if not names:
+            kinds = ", ".join(sorted(suffix[1:] for suffix in PHOTO_SUFFIXES))
+            raise ValueError(f"no photos ({kinds}) below {self.root}")
+        if unmatched := sorted(rows.keys() - set(names)):
+            message = (
+                f"{self.root / MANIFEST}: {len(unmatched)} of {len(rows)} rows match no photo "
+                f"below the folder, such as {unmatched[0]!r}"
+            )
+            if len(unmatched) == len(rows):
+                raise ValueError(f"{message}; write paths below it, such as {names[0]!r}")
+            warnings.warn(message, stacklevel=2)
         # If the manifest has states, a photo without one was never classified: a download or
         # preparation was killed and will process it on the next call.
         state = "new" if any(row.state for row in rows.values()) else "good"
         self.photos = tuple(
             _record(self.root, name, rows.get(name, ManifestRow()), state) for name in names
         )
-        if not self.photos:
-            kinds = ", ".join(sorted(s[1:] for s in PHOTO_SUFFIXES))
-            raise ValueError(f"no photos ({kinds}) below {self.root}")
-        self._check_rows(rows, names)
 
     def inspect(self, progress: bool = True) -> None:
         """Measure the size and chroma of every photo.
@@ -132,8 +129,12 @@ class PhotoFolder:
                         photos[i] = photo
                         bar.update()
             finally:  # an interrupted inspection keeps its results
-                complete = [photo for photo in photos if isinstance(photo, InspectedPhoto)]
-                write_index(self.root, {photo.path: photo.inspection for photo in complete})
+                inspections = {
+                    photo.path: Inspection(photo.width, photo.height, photo.mean_chroma)
+                    for photo in photos
+                    if isinstance(photo, InspectedPhoto)
+                }
+                write_index(self.root, inspections)
         self.photos = tuple(photos)
 
     def select(self, split: str, min_side: int = 1) -> Selection:
@@ -166,27 +167,13 @@ class PhotoFolder:
                 excluded[small].append(photo)
             else:
                 usable.append(photo)
-        left_out = {reason: tuple(photos) for reason, photos in excluded.items()}
-        selection = Selection(split, tuple(usable), left_out)
+        selection = Selection(split, tuple(usable), excluded)
         if not usable:
             raise ValueError(
                 f"{self.root}: {selection}. Put photos into {self.root / split}, or name their "
                 f"split in {self.root / MANIFEST}, or use a smaller size (--size)"
             )
         return selection
-
-    def _check_rows(self, rows: Mapping[str, ManifestRow], names: Sequence[str]) -> None:
-        """Warn of manifest rows without a photo; if no row has one, their paths are wrong."""
-        unmatched = sorted(rows.keys() - set(names))
-        if not unmatched:
-            return
-        message = (
-            f"{self.root / MANIFEST}: {len(unmatched)} of {len(rows)} rows match no photo "
-            f"below the folder, such as {unmatched[0]!r}"
-        )
-        if len(unmatched) == len(rows):
-            raise ValueError(f"{message}; write paths below it, such as {names[0]!r}")
-        warnings.warn(message, stacklevel=3)
 
 
 def load_samples() -> PhotoFolder:
@@ -247,13 +234,4 @@ def _inspect(photo: PhotoRecord) -> PhotoRecord:
 
 
 def _with_inspection(photo: PhotoRecord, inspection: Inspection) -> InspectedPhoto:
-    return InspectedPhoto(
-        path=photo.path,
-        id=photo.id,
-        split=photo.split,
-        photographer=photo.photographer,
-        state=photo.state,
-        width=inspection.width,
-        height=inspection.height,
-        mean_chroma=inspection.mean_chroma,
-    )
+    return InspectedPhoto(**vars(photo), **inspection._asdict())

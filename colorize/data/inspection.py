@@ -14,7 +14,6 @@ from colorize.utils.files import atomic_write
 INDEX = ".colorize-index-2.csv"
 
 _MIN_SIDE = 256  # px; JPEGs are decoded no smaller than this to measure their chroma
-_COLUMNS = ("file", "bytes", "mtime_ns", "width", "height", "mean_chroma")
 
 
 class Inspection(NamedTuple):
@@ -60,7 +59,7 @@ def write_index(root: Path, inspections: Mapping[Path, Inspection]) -> None:
             tmp.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             writer = csv.writer(file)
-            writer.writerow(_COLUMNS)
+            writer.writerow(("file", "bytes", "mtime_ns", *Inspection._fields))
             writer.writerows((*_key(root, path), *values) for path, values in inspections.items())
     except OSError as error:
         tqdm.write(f"{root} cannot be written, so the next run inspects again: {error}")

@@ -14,13 +14,7 @@ from tqdm import tqdm
 
 from colorize.data.folder import PHOTO_SUFFIXES
 from colorize.data.manifest import Manifest, ManifestEntry, ManifestWriter, photo_facts
-from colorize.data.sources import (
-    TAR_SUFFIXES,
-    SourcePhoto,
-    find_photos,
-    refuse_repeated,
-    source_name,
-)
+from colorize.data.sources import TAR_SUFFIXES, SourcePhoto, find_all, source_name
 from colorize.io.image import (
     PhotoError,
     photo_to_rgb,
@@ -77,11 +71,10 @@ def prepare(
         with atomic_write(out / _SOURCES) as tmp:
             tmp.write_text(json.dumps(origins, indent=1) + "\n", encoding="utf-8")
         was_empty = not manifest.entries
-        photos = (photo for root in roots for photo in find_photos(root, split))
         add_in_threads(
             manifest,
             lambda photo: _prepare_photo(photo, out, size),
-            (photo for photo in refuse_repeated(photos) if not manifest.is_done(photo.id)),
+            (photo for photo in find_all(roots, split) if not manifest.is_done(photo.id)),
             workers or 2 * (os.cpu_count() or 1),
             tqdm(desc="preparing", unit=" photos", disable=not progress),
         )

@@ -22,21 +22,13 @@ _SPLIT_NAME = re.compile(r"(train|val|test)(ing|id|idation)?[-_. ]?\d*", re.IGNO
 
 @dataclass(frozen=True)
 class SourcePhoto:
-    """A photo to be prepared.
+    """A photo to be prepared."""
 
-    Attributes:
-        id: the path, starting with the name of the source.
-        content: a file, or the bytes out of a tar file.
-        split: the split that its path, a manifest or the caller requests, or "".
-        photographer: "" if unknown.
-        refusal: why the photo must not be read, or "".
-    """
-
-    id: str
-    content: Path | bytes = b""
-    split: str = ""
-    photographer: str = ""
-    refusal: str = ""
+    id: str  # the path, starting with the name of the source
+    content: Path | bytes = b""  # a file, or the bytes out of a tar file
+    split: str = ""  # that its path, a manifest or the caller requests, if any
+    photographer: str = ""  # if known
+    refusal: str = ""  # why the photo must not be read, if so
 
     @property
     def file(self) -> str:
@@ -80,8 +72,10 @@ def find_photos(source: Path, split: str = "") -> Iterator[SourcePhoto]:
     """
     root = source_name(source)
     root_split = _split_from_names(PurePath(_own_name(source)), source.resolve())
-    rows = {} if source.is_file() else read_manifest(source / MANIFEST)
-    files = find_names(source, (*PHOTO_SUFFIXES, *TAR_SUFFIXES)) if source.is_dir() else [""]
+    files, rows = [""], {}  # the path of a tar file below itself
+    if not source.is_file():
+        files = find_names(source, (*PHOTO_SUFFIXES, *TAR_SUFFIXES))
+        rows = read_manifest(source / MANIFEST)
     for file in files:
         prefix, named = root, root_split
         members: Iterable[tuple[str, Path | bytes, str]] = [(file, source / file, "")]
@@ -102,10 +96,10 @@ def find_photos(source: Path, split: str = "") -> Iterator[SourcePhoto]:
             )
 
 
-def refuse_repeated(photos: Iterable[SourcePhoto]) -> Iterator[SourcePhoto]:
-    """Refuse the second of two photos that would become one file, instead of losing it silently."""
+def find_all(sources: Iterable[Path], split: str) -> Iterator[SourcePhoto]:
+    """Find the photos of all sources; of two that would become one file the second is refused."""
     ids, files = set(), set()
-    for photo in photos:
+    for photo in (photo for source in sources for photo in find_photos(source, split)):
         if photo.id in ids:
             yield SourcePhoto(f"{photo.id} (again)", refusal="its name occurs twice")
         elif photo.file in files:

@@ -41,6 +41,8 @@ class ShardDataset(IterableDataset[Item]):
     meet within a shard, both processes read it.
 
     Processes are those of torch.distributed, or of `RANK` and `WORLD_SIZE` in the environment.
+    Iterating raises PhotoError if a photo cannot be read, and ValueError if a shard holds fewer
+    photos than the index lists.
     """
 
     def __init__(self, shards: str | os.PathLike, split: str, size: int, batch_size: int):
@@ -63,21 +65,22 @@ class ShardDataset(IterableDataset[Item]):
         self.shards = _read_index(shards, split, size)
         self.total = sum(photos for _, photos in self.shards)
         self.rank, self.world_size = rank_and_world_size()
-        self.first, self.last = self._share()
+        self.first, self.last = map(self._begin_of, (self.rank, self.rank + 1))
 
     def __len__(self) -> int:
         """Return the photos of this process in an epoch, for the length of a DataLoader."""
         return self.last - self.first
 
-    def _share(self) -> tuple[int, int]:
-        first, last = (self.total * k // self.world_size for k in (self.rank, self.rank + 1))
-        return first, last
+    def _begin_of(self, rank: int) -> int:
+        return self.total * rank // self.world_size
 
-    def _worker_bounds(self, workers: int) -> list[int]:
-        """Share out the photos over the workers, in whole batches: the ends of their pieces."""
+    def _share_out(self) -> tuple[int, list[int]]:
+        """Share out the photos, in whole batches: this worker, and the ends of all their pieces."""
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
         batches = -(-len(self) // self.batch_size)
         ends = (batches * k // workers for k in range(workers + 1))
-        return [min(self.first + end * self.batch_size, self.last) for end in ends]
+        return worker, [min(self.first + end * self.batch_size, self.last) for end in ends]
 
     def _crop(
         self, sample: Sample, augment: bool = False, generator: torch.Generator | None = None
@@ -96,15 +99,9 @@ class EvalShards(ShardDataset[Tensor]):
     """
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Yield the crops of this worker.
-
-        Raises:
-            PhotoError: if a photo cannot be read.
-            ValueError: if a shard holds fewer photos than the index lists.
-        """
-        worker, workers = _worker_and_count()
-        first, last = self._worker_bounds(workers)[worker : worker + 2]
-        return map(self._crop, _read_photos(self.shards, first, last))
+        """Yield the crops of this worker."""
+        worker, bounds = self._share_out()
+        return map(self._crop, _read_photos(self.shards, *bounds[worker : worker + 2]))
 
 
 class TrainingShards(ShardDataset[Example]):
@@ -126,7 +123,7 @@ class TrainingShards(ShardDataset[Example]):
         grad_accum_steps: int = 1,
         settings: ExampleSettings = ExampleSettings(),  # noqa: B008 - it is frozen
     ):
-        """As of `ShardDataset`.
+        """Read the index, as `ShardDataset` does.
 
         Args:
             shards: likewise.
@@ -142,8 +139,7 @@ class TrainingShards(ShardDataset[Example]):
         super().__init__(shards, split, size, batch_size)
         self.seed, self.grad_accum_steps, self.settings = seed, grad_accum_steps, settings
         # Shared with workers, which live on from epoch to epoch.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._start = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch, self._start = torch.zeros(2, dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch of the next iteration, counted from 0, and the steps to skip in it."""
@@ -151,31 +147,23 @@ class TrainingShards(ShardDataset[Example]):
         self._start.fill_(start * self.grad_accum_steps)
 
     def __iter__(self) -> Iterator[Example]:
-        """Yield the examples of this worker.
-
-        Raises:
-            PhotoError: if a photo cannot be read.
-            ValueError: if a shard holds fewer photos than the index lists.
-        """
+        """Yield the examples of this worker."""
         epoch = int(self._epoch)
-        worker, workers = _worker_and_count()
-        bounds = self._worker_bounds(workers)
+        worker, bounds = self._share_out()
         shares = [(end - begin) // self.batch_size for begin, end in itertools.pairwise(bounds)]
-        skipped, next_worker = _after_batches(int(self._start), shares)
         # A DataLoader takes batches from its workers in turn, from the first one on: that one must
         # continue the piece whose batch is next.
-        worker = (worker + next_worker) % workers
+        turns = [k for batch in range(max(shares)) for k, n in enumerate(shares) if batch < n]
+        start = int(self._start)
+        worker = (worker + next(iter(turns[start:]), 0)) % len(shares)
+        skipped = turns[:start].count(worker) * self.batch_size
         first, last = bounds[worker : worker + 2]
-        shuffle = _webdataset().filters.shuffle(
-            _SHUFFLE_BUFFER,
-            initial=_SHUFFLE_BUFFER,
-            rng=random.Random(derive_seed(self.seed, epoch, self.rank, worker)),
-        )
+        rng = random.Random(derive_seed(self.seed, epoch, self.rank, worker))
+        shuffle = _webdataset().filters.shuffle(_SHUFFLE_BUFFER, initial=_SHUFFLE_BUFFER, rng=rng)
         samples = shuffle(self._read_epoch(first, last, epoch))
-        remaining = itertools.islice(samples, skipped[worker] * self.batch_size, None)
-        return (self._example(sample, epoch) for sample in remaining)
+        return (self._example(sample, epoch) for sample in itertools.islice(samples, skipped, None))
 
-    def _share(self) -> tuple[int, int]:
+    def _begin_of(self, rank: int) -> int:
         share = self.total // (self.world_size * self.batch_size) * self.batch_size
         if not share:
             raise ValueError(
@@ -183,7 +171,7 @@ class TrainingShards(ShardDataset[Example]):
                 f"{self.world_size} processes: use a batch size of at most "
                 f"{self.total // self.world_size}"
             )
-        return self.rank * share, (self.rank + 1) * share
+        return rank * share
 
     def _read_epoch(self, first: int, last: int, epoch: int) -> Iterator[Sample]:
         """Read a range of photos from an epoch's line of shuffled shards."""
@@ -208,7 +196,6 @@ class ShardLoader:
     fingerprint: str | None = None  # the index does not list the photos
 
     def __init__(self, dataset: TrainingShards, workers: int = 0):
-        """Load the dataset with so many worker processes."""
         self.dataset = dataset
         self._loader = make_loader(dataset, dataset.batch_size, workers, collate=collate_examples)
 
@@ -237,9 +224,7 @@ def shard_eval_loader(
 def run_shard_loaders(
     shards: str | os.PathLike, config: TrainConfig, workers: int = 0
 ) -> tuple[ShardLoader, DataLoader[Tensor]]:
-    """Load the training and the validation photos of shards, by the settings of a run.
-
-    As `colorize.data.loaders.run_loaders` does with a folder.
+    """Load shards by the settings of a run, as `colorize.data.loaders.run_loaders` a folder.
 
     Raises:
         ImportError, ValueError: as of `ShardDataset`.
@@ -269,28 +254,12 @@ def has_shards(location: str | os.PathLike) -> bool:
     return isinstance(content, dict) and "shards" in content
 
 
-def _worker_and_count() -> tuple[int, int]:
-    info = get_worker_info()
-    return (info.id, info.num_workers) if info else (0, 1)
-
-
-def _after_batches(done: int, shares: Sequence[int]) -> tuple[list[int], int]:
-    """Return the batches each worker has delivered after `done` in total, and whose turn it is."""
-    delivered, turn = [0] * len(shares), 0
-    for _ in range(min(done, sum(shares))):
-        while delivered[turn] == shares[turn]:
-            turn = (turn + 1) % len(shares)
-        delivered[turn] += 1
-        turn = (turn + 1) % len(shares)
-    return delivered, turn
-
-
 def _read_index(shards: str | os.PathLike, split: str, size: int) -> list[tuple[str, int]]:
     """Read the address and the number of photos of each shard of a split."""
-    root = str(shards)
+    root = str(shards).rstrip("/")
     if "://" not in root:
         root = Path(shards).absolute().as_uri()  # Windows' C: would be taken for a scheme
-    index = f"{root.rstrip('/')}/{SHARD_INDEX}"
+    index = f"{root}/{SHARD_INDEX}"
     try:
         with _webdataset().gopen(index) as file:
             rows = json.load(file)["shards"]
@@ -309,7 +278,7 @@ def _read_index(shards: str | os.PathLike, split: str, size: int) -> list[tuple[
             f"of {size} px: write the shards anew with `colorize shard --min-side {size}` (Python: "
             "min_side), or use a smaller size"
         )
-    return [(f"{root.rstrip('/')}/{row['name']}", row["photos"]) for row in rows]
+    return [(f"{root}/{row['name']}", row["photos"]) for row in rows]
 
 
 def _read_photos(line: Sequence[tuple[str, int]], first: int, last: int) -> Iterator[Sample]:

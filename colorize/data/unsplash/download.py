@@ -14,14 +14,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from colorize.data.manifest import (
-    PHOTOS,
-    Manifest,
-    ManifestEntry,
-    ManifestWriter,
-    PhotoFacts,
-    photo_facts,
-)
+from colorize.data.manifest import PHOTOS, Manifest, ManifestEntry, ManifestWriter, photo_facts
 from colorize.data.prepare import add_in_threads
 from colorize.data.unsplash.catalog import CatalogError, CatalogPhoto, read_catalog, unpack_catalog
 from colorize.data.unsplash.http import HttpClient, PermanentError, RetryableError, save_body
@@ -31,17 +24,11 @@ from colorize.utils.files import atomic_write
 
 @dataclass(frozen=True)
 class Hosts:
-    """The servers of the data set; no other origin is ever contacted.
+    """The servers of the data set; no other origin is ever contacted."""
 
-    Attributes:
-        archive: URL of a version's archive.
-        archive_origins: to which it may redirect.
-        photos: origin of the photos.
-    """
-
-    archive: str
-    archive_origins: tuple[str, ...]
-    photos: str
+    archive: str  # URL of a version's archive
+    archive_origins: tuple[str, ...]  # to which it may redirect
+    photos: str  # origin of the photos
 
 
 # Taken from the documentation and not verified against the servers; tests use their own.
@@ -202,15 +189,13 @@ class UnsplashLite:
             reason = f"its address is not at {self.hosts.photos}: {photo.url[:80]}"
             return unavailable("bad", reason)
         try:
-            data, facts = self._client.retrying(lambda: self._fetch_photo(url))
+            entry = self._client.retrying(lambda: self._fetch_photo(photo, url, file))
         except (PermanentError, RetryableError) as error:
             if photo.id not in manifest.entries:
                 self._count_failure(error)
             return unavailable(error.state, str(error))
         self._in_a_row.clear()
-        with atomic_write(self.folder / file) as tmp:
-            tmp.write_bytes(data)
-        return ManifestEntry(photo.id, photo.photographer, file, facts)
+        return entry
 
     def _photo_url(self, photo: CatalogPhoto) -> str | None:
         """Return the URL of a photo at the requested size; None if it is on another server."""
@@ -225,7 +210,7 @@ class UnsplashLite:
             width = -(-self.size * photo.width // photo.height)
         return f"{self.hosts.photos}{parts.path}?w={width}&fm=jpg&q=85&fit=max"
 
-    def _fetch_photo(self, url: str) -> tuple[bytes, PhotoFacts]:
+    def _fetch_photo(self, photo: CatalogPhoto, url: str, file: str) -> ManifestEntry:
         with self._client.get(url, (self.hosts.photos,)) as response:
             kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
             if kind not in ("image/jpeg", "image/jpg"):
@@ -237,7 +222,9 @@ class UnsplashLite:
         except PhotoError as error:
             reason = f"not a complete photo: {str(error).split(': ', 1)[-1]}"
             raise RetryableError(reason, state="bad") from error
-        return body.getvalue(), facts
+        with atomic_write(self.folder / file) as tmp:
+            tmp.write_bytes(body.getvalue())
+        return ManifestEntry(photo.id, photo.photographer, file, facts)
 
     def _count_failure(self, error: PermanentError | RetryableError) -> None:
         """Stop once many photos in a row fail alike, which has a common cause."""
@@ -264,13 +251,11 @@ class UnsplashLite:
             parent = self.folder / "catalog"
         if (parent / version).is_dir():
             return parent / version
-        archive = parent / f"{version}.zip"
+        archive, digest = parent / f"{version}.zip", SHA256.get(version)
         url, origins = self.hosts.archive.format(version=version), self.hosts.archive_origins
         try:
             self._client.stopped.clear()
-            self._client.fetch_archive(
-                url, origins, archive, SHA256.get(version), progress=progress
-            )
+            self._client.fetch_archive(url, origins, archive, digest, progress=progress)
         except (PermanentError, RetryableError) as error:
             raise ConnectionError(
                 f"the archive {url} cannot be fetched ({error}). Re-run the command to resume; or "

@@ -50,11 +50,7 @@ class RetryableError(Exception):
 
 
 class HttpClient:
-    """A client that threads share.
-
-    Attributes:
-        stopped: once it is set, no thread waits any longer.
-    """
+    """A client that threads share; once `stopped` is set, none of them waits any longer."""
 
     def __init__(self, connections: int, purpose: str):
         """Keep so many connections open, and send the purpose in the user agent."""

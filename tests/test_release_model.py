@@ -33,6 +33,8 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(release_model, "EVALUATION_SIZE", 32)
     monkeypatch.setattr(release_model, "SIZE", 32)
     monkeypatch.setattr(release_model, "RESULTS", tmp_path / "results")
+    (tmp_path / "validation.txt").write_text("val0.jpg\nval1.jpg\ntrain0.jpg\n")
+    monkeypatch.setattr(release_model, "VALIDATION", tmp_path / "validation.txt")
     monkeypatch.setattr("benchmark.SIZE", 32)
     monkeypatch.setattr("colorize.evaluation.perceptual.PERCEPTUAL_METRICS", ())
     return tmp_path
@@ -50,6 +52,16 @@ def test_the_released_model_takes_hints_and_is_a_small_and_fast_classification()
     assert parameters * 2 < 20e6 and macs < 2e9
     assert stage.model_kwargs["hints"]
     assert release_model.STAGES[0].model == PRESETS["zhang2016"].model
+
+
+def test_the_listed_photos_are_for_validation_and_all_must_exist(folder, small):
+    photos = release_model.release_split(folder)
+    names = {split: {photo.path.name for photo in photos[split]} for split in photos}
+    assert names["val"] == {"val0.jpg", "val1.jpg", "train0.jpg"}
+    assert names["train"] == {"val2.jpg", *(f"train{i}.jpg" for i in range(1, 6))}
+    (folder / "val" / "val0.jpg").unlink()
+    with pytest.raises(ValueError, match="holds 2 of the 3 photos in"):
+        release_model.release_split(folder)
 
 
 @pytest.mark.slow

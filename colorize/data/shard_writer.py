@@ -5,6 +5,7 @@ Shards of a thousand photos, already shuffled, are read sequentially instead.
 Layout: https://github.com/webdataset/webdataset
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -125,8 +126,9 @@ def _write_shard(path: Path, entries: Sequence[ManifestEntry], folder: Path) -> 
     lines = [_describe(entry) for entry in entries]
     # The bytes of a shard follow from these lines; its first header holds their digest.
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    if _stored_digest(path) == digest:
-        return
+    with contextlib.suppress(FileNotFoundError, tarfile.ReadError), tarfile.open(path) as tar:
+        if tar.pax_headers.get("comment") == digest:
+            return
     with (
         atomic_write(path) as tmp,
         tarfile.open(tmp, "w", format=tarfile.PAX_FORMAT, pax_headers={"comment": digest}) as tar,
@@ -146,14 +148,6 @@ def _describe(entry: ManifestEntry) -> str:
     return json.dumps(
         record | {"width": facts.width, "height": facts.height, "sha256": facts.sha256}
     )
-
-
-def _stored_digest(path: Path) -> str | None:
-    try:
-        with tarfile.open(path) as tar:
-            return tar.pax_headers.get("comment")
-    except (FileNotFoundError, tarfile.ReadError):
-        return None
 
 
 def _read_photo(folder: Path, entry: ManifestEntry) -> bytes:

@@ -145,7 +145,7 @@ def _own_name(source: Path) -> str:
 
 def _stem(name: str) -> str:
     suffix = next((suffix for suffix in TAR_SUFFIXES if name.lower().endswith(suffix)), "")
-    return name[: len(name) - len(suffix)] if suffix else name
+    return name[: len(name) - len(suffix)]
 
 
 def _split_from_names(*paths: PurePath) -> str:

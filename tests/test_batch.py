@@ -9,6 +9,7 @@ import torch
 from conftest import Fake, make_photo
 from PIL import Image
 
+import colorize
 from colorize.inference.batch import _side_by_side, colorize_file, colorize_files
 from colorize.inference.colorizer import Colorizer
 from colorize.inference.jobs import plan_jobs
@@ -241,7 +242,9 @@ def test_an_output_records_the_model_that_invented_its_colors(
 ):
     run(colorizer, [folder_of_photos / "a.jpg"], tmp_path, ColorizeOptions(seed=7))
     said = read_provenance(tmp_path / "a.jpg")
-    assert said.startswith("0.1.0, the colors are invented by fake, seed 7, 16 px (source ")
+    assert said.startswith(
+        f"{colorize.__version__}, the colors are invented by fake, seed 7, 16 px (source "
+    )
 
 
 def test_one_image_in_memory(folder_of_photos, colorizer):

@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import colorize
-from colorize.cli.options import add_device, count, number, positive
+from colorize.cli.options import BUILTIN, add_device, count, number, positive
 
 if TYPE_CHECKING:
     from colorize.data.folder import PhotoRecord
     from colorize.evaluation.predictors import ImageFolderPredictor, ModelPredictor, Predictor
-
-BUILTIN = "builtin"  # as a folder of photos: the demo photos
 
 
 def add(commands: argparse._SubParsersAction) -> None:

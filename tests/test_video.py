@@ -529,7 +529,7 @@ def test_an_impossible_target_is_rejected(source_video, tmp_path, colorizer, col
         colorize_video(colorizer, source_video, tmp_path / "folder.mp4")
     with pytest.raises(ValueError, match="is a folder; name a video in it"):
         colorize_video(colorizer, tmp_path, tmp_path / "b.mp4")
-    with pytest.raises(ValueError, match="vividness, samples and uncertainty need a network"):
+    with pytest.raises(ValueError, match="vividness, samples and uncertainty need a model"):
         colorize_video(colorizer, source_video, tmp_path / "b.mp4", ColorizeOptions(vividness=0.5))
     assert {path.name for path in tmp_path.iterdir()} == {"video.mp4", "folder.mp4"}
 

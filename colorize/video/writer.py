@@ -77,9 +77,8 @@ class VideoWriter:
             encoding.codec, rate=video.average_rate or 25, options=dict(encoding.options)
         )
         self._set_up_video(video, info)
-        assert video.time_base is not None, "FFmpeg gives every stream of a file a time base"
-        frame_ticks = 1 / (self.video.codec_context.framerate * video.time_base)
-        self._frame_times = _FrameTimes(max(1, round(frame_ticks)))
+        context = self.video.codec_context
+        self._frame_times = _FrameTimes(max(1, round(1 / (context.framerate * context.time_base))))
         others: tuple[Stream, ...] = (*source.streams.audio, *source.streams.subtitles)
         self.copied = [stream for stream in others if self._can_hold(stream)]
         self._copies = {

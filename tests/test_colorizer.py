@@ -11,7 +11,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 from torch import nn
 
-from colorize.color.lab import rgb_to_lab
+from colorize.color.lab import rgb_to_lab, rgb_to_lightness
 from colorize.inference import guided_upsampling as upsampling
 from colorize.inference.colorizer import Colorizer
 from colorize.inference.options import ColorizeOptions
@@ -280,8 +280,9 @@ def test_hints_reach_the_network_where_they_were_given(classes):
     photo = noise_photo(160, 80)
     plain = classes(photo)
     led = classes(photo, hints=[(120, 20, "#aa3311"), (159, 79, (0, 0, 255))])
-    assert seen[0] is None and led.size == plain.size
-    hints = seen[1]
+    assert seen[:2] == [None, None] and led.size == plain.size  # of both views
+    hints, mirrored = seen[2:]
+    assert torch.equal(mirrored, hints.flip(-1))
     assert hints.shape == (1, 3, 32, 64)
     assert sorted(hints[0, 2].unique().tolist()) == [0, 1] and hints[0, 2].sum() == 2 * 25
     ab = rgb2lab(np.array([[[0xAA, 0x33, 0x11]]], np.uint8))[0, 0, 1:] / 110
@@ -449,3 +450,53 @@ def test_a_photo_is_gray_only_where_all_its_channels_are_alike(equal):
     colorized = upsampling.guided_upsample(rgb, torch.zeros(2, 1, 1))
     assert np.abs(star(rgb_to_photo(colorized)) - star(rgb_to_photo(rgb))).max() < 0.4
     assert (colorized.int() - colorized[:1].int()).abs().max() <= 1
+
+
+def test_views_of_a_mirrored_photo_give_the_mirrored_colors(classes):
+    photo = noise_photo(75, 50)  # not divisible: the views are padded on different sides
+    mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    for views in (2, 6):
+        prediction, other = (
+            classes.predict([photo_to_rgb(p)], ColorizeOptions(views=views))[0].ab
+            for p in (photo, mirrored)
+        )
+        inner = slice(4, -4)  # at the border a view's padding shines through
+        difference = (prediction - other.flip(-1))[..., inner, inner]
+        assert difference.abs().max() < 0.1 * prediction.abs().max()
+
+
+def test_the_output_of_views_is_the_mean_of_their_logits(classes):
+    rgb = photo_to_rgb(noise_photo(64, 64))
+    lightness = rgb_to_lightness(resize(rgb, 32, 32))[None]
+    with torch.no_grad():
+        logits = classes.network.logits(lightness)
+        mirrored = classes.network.logits(lightness.flip(-1)).flip(-1)
+        expected = classes.network.decode((logits + mirrored) / 2)
+    expected = F.interpolate(expected, (32, 32), mode="bilinear")
+    ours = classes.predict([rgb], ColorizeOptions(views=2, size=32))[0].ab
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5)
+    one = classes.predict([rgb], ColorizeOptions(views=1, size=32))[0].ab
+    assert not torch.allclose(one, ours)
+
+
+def test_the_disagreement_of_views_is_mapped(classes):
+    options = ColorizeOptions(views=2, uncertainty=True)
+    half = photo_to_rgb(noise_photo(32, 64))
+    symmetric = torch.cat((half, half.flip(-1)), dim=-1)
+    noise = classes.predict([photo_to_rgb(noise_photo(64, 64))], options)[0]
+    assert noise.disagreement.shape == (1, 32, 32) and noise.disagreement.max() <= 1
+    assert noise.disagreement.mean() > 0
+    # The mirror image of a symmetric photo is the photo: its two views differ by their flip alone.
+    (prediction,) = classes.predict([symmetric], options)
+    assert (prediction.disagreement - prediction.disagreement.flip(-1)).abs().max() < 1e-4
+    (alone,) = classes.predict([symmetric], ColorizeOptions(views=1, uncertainty=True))
+    assert alone.disagreement is None
+    result, image = classes.predict_disagreement(noise_photo(40, 30), views=2)
+    assert result.size == image.size == (40, 30) and image.mode == "L"
+    with pytest.raises(ValueError, match="views=2"):
+        classes.predict_disagreement(noise_photo(40, 30), views=1)
+
+
+def test_other_numbers_of_views_are_refused(classes):
+    with pytest.raises(ValueError, match="views must be one of 1, 2, 6, got 3"):
+        classes(noise_photo(40, 30), views=3)

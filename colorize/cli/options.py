@@ -61,8 +61,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
-def add_inference(parser: argparse.ArgumentParser) -> None:
-    """Add the options that decide how a model predicts."""
+def add_inference(parser: argparse.ArgumentParser, views: str) -> None:
+    """Add the options that decide how a model predicts; `views` is the default, for people."""
     parser.add_argument(
         "--vividness",
         type=number(float, 0, most=1),
@@ -82,4 +82,12 @@ def add_inference(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="random seed of samples and of stochastic models (default: 0)",
+    )
+    parser.add_argument(
+        "--views",
+        type=int,
+        choices=(1, 2, 6),
+        metavar="N",
+        help="how often the model sees each photo: 1, 2 (and its mirror image), or 6 (both at "
+        f"three sizes); calmer colors, N times the time (default: {views})",
     )

@@ -48,7 +48,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="a folder, or a file for a single photo; - writes to stdout (default: colored)",
     )
     add_model(photo)
-    add_inference(photo)
+    add_inference(photo, "2 if the model predicts a distribution, else 1")
     photo.add_argument(
         "--samples",
         type=positive,
@@ -103,6 +103,7 @@ def _photo(args: argparse.Namespace) -> int:
         seed=args.seed,
         vividness=args.vividness,
         size=args.size,
+        views=args.views,
         hints=tuple(args.hint),
         samples=args.samples,
     )

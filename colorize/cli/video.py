@@ -30,7 +30,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="an .mp4, .m4v, .mov or .mkv (H.264) or a .webm (VP9)",
     )
     add_model(video)
-    add_inference(video)
+    add_inference(video, "1")
     video.add_argument(
         "--temporal-smoothing",
         type=number(float, 0),
@@ -58,7 +58,7 @@ def _video(args: argparse.Namespace) -> int:
         colorizer,
         args.video,
         args.output,
-        ColorizeOptions(seed=args.seed, vividness=args.vividness, size=args.size),
+        ColorizeOptions(seed=args.seed, vividness=args.vividness, size=args.size, views=args.views),
         temporal_smoothing=args.temporal_smoothing,
         force=args.force,
     )

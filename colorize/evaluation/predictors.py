@@ -50,7 +50,7 @@ class Predictor(Protocol):
 
 
 class ModelPredictor(Predictor):
-    """Predictions of a trained model."""
+    """Predictions of a trained model, from one view of each photo: models are compared alike."""
 
     def __init__(self, run: str | os.PathLike, device: str = "auto", name: str | None = None):
         """Load the model.
@@ -79,7 +79,7 @@ class ModelPredictor(Predictor):
 
     def __call__(self, photo_id: str, image: Image.Image) -> Image.Image:
         """Colorize an image."""
-        return self.colorizer(image, vividness=self.provenance["vividness"])
+        return self.colorizer(image, vividness=self.provenance["vividness"], views=1)
 
     def with_vividness(self, vividness: float) -> "ModelPredictor":
         """Return the same model at another vividness, named after it."""

@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self, Unpack, overload
 
@@ -11,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from colorize.inference.onnx import load_onnx
-from colorize.inference.options import DEFAULT_OPTIONS, CallOptions, ColorizeOptions
+from colorize.inference.options import DEFAULT_OPTIONS, VIEWS, CallOptions, ColorizeOptions
 from colorize.inference.prediction import Prediction, predict
 from colorize.io.image import composite_on_white, rgb_to_photo, split_alpha, with_alpha
 from colorize.models import pretrained
@@ -121,7 +122,7 @@ class Colorizer:
 
         Args:
             photo: of any mode and size; its own colors, if any, are ignored.
-            **options: seed, vividness, size, hints; see `ColorizeOptions`.
+            **options: seed, vividness, size, hints, views; see `ColorizeOptions`.
 
         Returns:
             The colorized photo at the same size, of mode RGB, or RGBA if the photo is transparent;
@@ -167,16 +168,39 @@ class Colorizer:
         Raises:
             ValueError: as `__call__`, and if the model does not predict a distribution.
         """
+        return self._colorize_with_map(photo, options, Prediction.uncertainty_image)
+
+    def predict_disagreement(
+        self, photo: Image.Image, **options: Unpack[CallOptions]
+    ) -> tuple[Image.Image, Image.Image]:
+        """Colorize a photo and map where several views of it disagree.
+
+        Args:
+            photo: as of `__call__`.
+            **options: as of `__call__`.
+
+        Returns:
+            The colorized photo, and the map, mode L at the same size: white where the colors of the
+            views are 40 CIELAB units or more away from the final ones, in the mean.
+
+        Raises:
+            ValueError: as `predict_uncertainty`, and if there is one view.
+        """
+        return self._colorize_with_map(photo, options, Prediction.disagreement_image)
+
+    def _colorize_with_map(
+        self,
+        photo: Image.Image,
+        options: CallOptions,
+        draw: Callable[[Prediction, int, int], Image.Image],
+    ) -> tuple[Image.Image, Image.Image]:
         rgb, alpha = _split_photo(photo)
         (prediction,) = self.predict(
             [composite_on_white(rgb, alpha)], _from_keywords(options, uncertainty=True)
         )
         (colorized,) = prediction.apply_to(rgb)
         height, width = rgb.shape[1:]
-        return (
-            with_alpha(rgb_to_photo(colorized), alpha),
-            prediction.uncertainty_image(height, width),
-        )
+        return with_alpha(rgb_to_photo(colorized), alpha), draw(prediction, height, width)
 
     def _colorize(
         self, photos: list[Image.Image], options: ColorizeOptions
@@ -207,6 +231,7 @@ class Colorizer:
             ValueError: see `validate`.
         """
         self.validate(options, len(photos))
+        options = replace(options, views=self.views(options))
         size = self.size if options.size is None else options.size
         batch_size = 1 if self.is_stochastic else _BATCH_SIZE
         divisibility = self.network.size_divisibility
@@ -230,6 +255,11 @@ class Colorizer:
             )
             size = smaller
 
+    def views(self, options: ColorizeOptions) -> int:
+        """Return how often the model sees a photo."""
+        default = 2 if self.predicts_distribution else 1
+        return default if options.views is None else options.views
+
     def describe(self, options: ColorizeOptions) -> str:
         """Describe how this model colorizes; equal descriptions mean equal outputs.
 
@@ -242,6 +272,8 @@ class Colorizer:
             settings.append(f"vividness {options.vividness:g}")
         if options.samples is not None:
             settings.append("a sample")
+        if self.views(options) > 1:
+            settings.append(f"{self.views(options)} views")
         settings += [f"hint {x:g},{y:g},{color}" for x, y, color in options.hints]
         name = f"{self.name} ({self.digest})" if self.digest else self.name
         return f"the colors are invented by {name}, {', '.join(settings)}"
@@ -264,6 +296,9 @@ class Colorizer:
             check_size(options.size, self.network.size_divisibility)
             if options.size > _MAX_SIZE:
                 raise ValueError(f"size must be at most {_MAX_SIZE} px, got {options.size}")
+        if options.views is not None and options.views not in VIEWS:
+            known = ", ".join(map(str, VIEWS))
+            raise ValueError(f"views must be one of {known}, got {options.views!r}")
         if options.hints and not self.supports_hints:
             raise ValueError(
                 "hints need a model that was trained with them, such as the preset hint_guided; "

@@ -12,7 +12,7 @@ from colorize.io.image import FORMAT_BY_SUFFIX, PhotoError, format_of
 # The files of a folder that are photos; a file that is named itself may have any name.
 READABLE_SUFFIXES = (
     *FORMAT_BY_SUFFIX,
-    *".bmp .gif .jp2 .j2k .pbm .pgm .pnm .ppm .tga".split(),
+    *[".bmp", ".gif", ".jp2", ".j2k", ".pbm", ".pgm", ".pnm", ".ppm", ".tga"],
 )
 _COMPARISONS = Path("compared")  # the folder of comparisons, below the output
 

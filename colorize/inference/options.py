@@ -6,6 +6,13 @@ from typing import TypedDict
 
 from colorize.models.hints import Hint
 
+# The views of a photo, by their number: the scale of the input size, and whether it is mirrored.
+VIEWS = {
+    1: ((1.0, False),),
+    2: ((1.0, False), (1.0, True)),
+    6: tuple((scale, mirrored) for scale in (1.0, 0.8, 1.4) for mirrored in (False, True)),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ColorizeOptions:
@@ -21,7 +28,10 @@ class ColorizeOptions:
             color that Pillow knows, such as "#aa3311", or (r, g, b).
         samples: number of samples to draw from the predicted distribution; None for its annealed
             mean. Vividness makes samples more alike.
-        uncertainty: whether to compute the uncertainty of the predicted distribution.
+        uncertainty: whether to compute the uncertainty of the predicted distribution, and with
+            several views their disagreement.
+        views: how often the model sees the photo, see `VIEWS`; the mean of its outputs counts.
+            None for 2 if the model predicts a distribution, else 1.
     """
 
     seed: int = 0
@@ -30,6 +40,7 @@ class ColorizeOptions:
     hints: Sequence[Hint] = ()
     samples: int | None = None
     uncertainty: bool = False
+    views: int | None = None
 
 
 DEFAULT_OPTIONS = ColorizeOptions()
@@ -42,3 +53,4 @@ class CallOptions(TypedDict, total=False):
     vividness: float | None
     size: int | None
     hints: Sequence[Hint]
+    views: int | None

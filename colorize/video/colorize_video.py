@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -56,7 +56,7 @@ def colorize_video(
         colorizer: the model.
         source: a video in any format that FFmpeg reads; of several video streams the main one.
         target: the new file; its suffix, one of `ENCODINGS`, selects the format.
-        options: seed, vividness and size.
+        options: seed, vividness, size, and views of each frame (default: 1).
         temporal_smoothing: how long colors persist, from 0 (every frame by itself) to below 1.
         force: colorize a video that is already in color.
 
@@ -69,6 +69,7 @@ def colorize_video(
     _check_target(source, target)
     if options.samples is not None or options.hints:
         raise ValueError("samples and hints apply to photos, not to videos")
+    options = replace(options, views=options.views or 1)
     colorizer.validate(options)
     smoother = TemporalSmoother(temporal_smoothing)
     info = probe(source)

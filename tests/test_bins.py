@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from emulated_cuda import emulated_cuda
 
 from colorize.color.ab_bins import _candidate_bins, bin_centers, decode, entropy, soft_encode
 from colorize.color.lab import rgb_to_lab
@@ -61,10 +62,14 @@ def _awkward_colors():
     return torch.cat((everywhere, corners, beside, outside))
 
 
-def test_the_five_bins_are_the_nearest_of_all():
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_five_bins_are_the_nearest_of_all(device):
     colors = _awkward_colors()
     colors = (colors[torch.randperm(len(colors))[: len(colors) // 6 * 6]] / 110).float()
-    bins, shares = soft_encode(colors.view(3, -1, 2, 2).permute(0, 3, 1, 2))
+    ab = colors.view(3, -1, 2, 2).permute(0, 3, 1, 2)
+    with emulated_cuda() as waits:  # only what is moved to "cuda" is there
+        bins, shares = (t.cpu() for t in soft_encode(ab.to(device)))
+    assert device == "cpu" or waits.places == ["to cpu", "to cpu"]
     bins, shares = (t.permute(0, 2, 3, 1).flatten(0, 2) for t in (bins, shares))
     distances = torch.cdist(
         colors.double() * 110, CENTERS.double(), compute_mode="donot_use_mm_for_euclid_dist"
@@ -81,7 +86,7 @@ def test_the_five_bins_are_the_nearest_of_all():
 
 
 def test_few_bins_are_candidates():
-    assert _candidate_bins(torch.device("cpu")).shape[1] <= 13  # more would make the table useless
+    assert _candidate_bins().shape[1] <= 13  # more would make the table useless
 
 
 def test_a_color_beyond_all_bins_still_has_weights():

@@ -53,13 +53,15 @@ def soft_encode(ab: Tensor) -> tuple[Tensor, Tensor]:
         shape, which add up to 1. (The paper says 5; its Caffe code uses 10.)
     """
     colors = ab.float().permute(0, 2, 3, 1).flatten(0, 2)
-    cell = ((colors + 1) * (_CELLS / 2)).long().clamp(0, _CELLS - 1)
-    candidates = _candidate_bins(ab.device)[cell[:, 0] * _CELLS + cell[:, 1]]
-    squares, bins = _nearest_bins(colors, candidates)
-    is_outside = (colors.abs() > 1).any(1)  # of the table: no photo has such colors
-    if is_outside.any():
-        all_bins = torch.arange(len(bin_centers()), device=ab.device).unsqueeze(0)
-        squares[is_outside], bins[is_outside] = _nearest_bins(colors[is_outside], all_bins)
+    all_bins = torch.arange(len(bin_centers()), device=ab.device).unsqueeze(0)
+    if ab.device.type == "cpu":
+        cell = ((colors + 1) * (_CELLS / 2)).long().clamp(0, _CELLS - 1)
+        squares, bins = _nearest_bins(colors, _candidate_bins()[cell[:, 0] * _CELLS + cell[:, 1]])
+        is_outside = (colors.abs() > 1).any(1)  # of the table: no photo has such colors
+        if is_outside.any():
+            squares[is_outside], bins[is_outside] = _nearest_bins(colors[is_outside], all_bins)
+    else:  # to look for colors outside would wait for the device
+        squares, bins = _nearest_bins(colors, all_bins)
     # Softmax subtracts the largest exponent, so a color far outside all bins does not underflow.
     shares = torch.softmax(squares * (-(AB_SCALE**2) / (2 * SIGMA**2)), dim=-1)
     shape = (len(ab), *ab.shape[2:], NEIGHBORS)
@@ -81,7 +83,7 @@ def _nearest_bins(colors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @functools.cache
-def _candidate_bins(device: torch.device) -> Tensor:
+def _candidate_bins() -> Tensor:
     """List, for each cell of the table, the bins that can be among the 5 nearest of a color in it.
 
     A color is at most half a cell's diagonal away from the cell's center. So its 5 nearest bins are
@@ -97,7 +99,7 @@ def _candidate_bins(device: torch.device) -> Tensor:
     diagonal = 2 / _CELLS * 2**0.5
     reach = distances[:, NEIGHBORS - 1] + diagonal + 1e-5  # for rounding at a cell's border
     most = int((distances <= reach.unsqueeze(1)).sum(1).max())
-    return bins[:, :most].contiguous().to(device)
+    return bins[:, :most].contiguous()
 
 
 def decode(logits: Tensor, temperature: float = 0.38, noise: Tensor | None = None) -> Tensor:

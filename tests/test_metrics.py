@@ -18,6 +18,7 @@ from colorize.metrics.image import (
     color_cast,
     colorfulness,
     psnr,
+    stains,
 )
 
 
@@ -126,6 +127,89 @@ def test_colors_that_end_at_lightness_edges_do_not_bleed():
     assert bleeding(edge(16, 0, 0.05), fitting).item() == 1
     noise = torch.cat((edge(24, 0, 0.01), torch.zeros(1, 32, 32)))
     assert bleeding(lightness, noise).isnan()
+
+
+def ramp(slope, side=32):
+    """A plane (1, 1, side, side) that grows from column to column."""
+    return (slope * torch.arange(side).float()).expand(1, 1, side, side)
+
+
+def test_one_color_has_no_stains_and_a_ramp_of_colors_its_slope():
+    gray, zero = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
+    assert stains(gray, torch.full((1, 2, 32, 32), 0.3)).item() == pytest.approx(0, abs=1e-4)
+    a, b = ramp(0.6 / 110), ramp(-0.8 / 110)
+    assert stains(gray, torch.cat((a, zero), 1)).item() == pytest.approx(0.6, rel=1e-3)
+    # Both along one axis, and along different axes: the lengths of (0.6, -0.8) and of (0.6, 0.6).
+    assert stains(gray, torch.cat((a, b), 1)).item() == pytest.approx(1, rel=1e-3)
+    across = torch.cat((a, a.transpose(2, 3)), 1)
+    assert stains(gray, across).item() == pytest.approx(0.6 * math.sqrt(2), rel=1e-3)
+    # A changing hue is a stain even at constant chroma: 50 units and an angle of 0.02 per pixel;
+    # the mean of nine such pixels is slightly shorter.
+    angle = ramp(0.02)
+    hues = torch.cat((angle.cos(), angle.sin()), 1) * (50 / 110)
+    assert stains(gray, hues).item() == pytest.approx(1, rel=0.01)
+
+
+def test_stains_average_windows_of_nine_pixels():
+    # A color edge counts for its height, however many of the 22 columns its window spreads it over.
+    height = 0.2
+    ab = torch.zeros(1, 2, 32, 32)
+    ab[:, 0, :, 16:] = height
+    assert stains(torch.zeros(1, 1, 32, 32), ab).item() == pytest.approx(height * 110 / 22)
+    # Colors that repeat every nine pixels have the same mean in every window.
+    stripes = (torch.arange(32) % 9 == 0).float().expand(1, 2, 32, 32)
+    for ab in (stripes, stripes.transpose(2, 3)):
+        assert stains(torch.zeros(1, 1, 32, 32), ab).item() == pytest.approx(0, abs=1e-3)
+
+
+def test_stains_count_on_plain_surfaces_only():
+    colors = torch.cat((ramp(0.5 / 110), torch.zeros(1, 1, 32, 32)), 1)
+    checkered = (torch.arange(32).view(-1, 1) + torch.arange(32)) % 2 * 2.0 - 1
+    # +-d around the mean: a standard deviation of nearly d, L* being 50 times the lightness.
+    faint, strong = (checkered.expand(1, 1, 32, 32) * (d / 50) for d in (0.99, 1.02))
+    assert stains(faint, colors).item() == pytest.approx(0.5, rel=1e-3)
+    assert stains(strong, colors).isnan()
+    # The left half is textured and its colors change, the right half is plain and in one color:
+    # only windows across the border see both, one column in ten.
+    half = strong * 1.1
+    half[..., 16:] = 0
+    steep = colors.clone()
+    steep[:, 0, :, 16:] = steep[:, 0, :, 15:16]
+    assert stains(strong, steep).isnan() and stains(0 * half, steep).item() > 0.2
+    assert stains(half, steep).item() < 0.1
+    assert stains(half, colors).item() == pytest.approx(0.5, rel=1e-3)
+    # A bright surface is as plain as a dark one, and a batch gives the values of single photos.
+    batch = torch.cat((faint * 0 + 0.98, half, strong))
+    values = stains(batch, torch.cat((colors, steep, colors)))
+    assert values[0].item() == pytest.approx(0.5, rel=1e-3)
+    assert values[1].item() == pytest.approx(stains(half, steep).item()) and values[2].isnan()
+
+
+def test_images_that_are_too_small_or_hardly_plain_have_no_stains():
+    for height in (4, 10):
+        lightness, ab = torch.zeros(2, 1, height, 40), torch.zeros(2, 2, height, 40)
+        assert stains(lightness, ab).isnan().all()
+    assert stains(torch.zeros(1, 1, 11, 11), torch.zeros(1, 2, 11, 11)).item() == 0
+    # Of 54 x 54 pixels with neighbors, a plain square of 11 or 16 leaves 3 x 3 or 8 x 8: 0.3, 2 %.
+    noise = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5
+    for side, is_plain in ((11, False), (16, True)):
+        lightness = noise.clone()
+        lightness[..., 20 : 20 + side, 20 : 20 + side] = 0
+        assert stains(lightness, torch.zeros(1, 2, 64, 64)).isnan().item() is not is_plain
+
+
+def test_stains_of_photos_in_8_bits():
+    plain = striped((90, 90, 90), (90, 90, 90))
+    halves = striped((150, 110, 110), (96, 130, 96))  # of nearly one lightness
+    noise = random_photos(1, side=24)
+
+    def stains_of(lightness_of, image):
+        return stains(lightness_of.lab[0][None], image.ab).item()
+
+    assert math.isnan(stains_of(MetricImage(noise[0]), MetricImage(noise[0])))
+    doubled = MetricImage(plain.rgb.repeat(1, 2, 1))
+    assert stains_of(doubled, doubled) == pytest.approx(0, abs=1e-3)
+    assert stains_of(doubled, MetricImage(halves.rgb.repeat(1, 2, 1))) > 1
 
 
 def test_the_metrics_of_a_prediction_agree_with_scikit_image(photo):

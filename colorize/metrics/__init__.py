@@ -9,6 +9,7 @@ from colorize.metrics.image import (
     color_cast,
     colorfulness,
     psnr,
+    stains,
 )
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "colorfulness",
     "compute_metrics",
     "psnr",
+    "stains",
 ]

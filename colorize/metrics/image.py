@@ -1,6 +1,7 @@
 """Metrics of one colorized photo against its ground truth."""
 
 import functools
+import math
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,10 @@ NO_COLOR = 0.5  # mean chroma in CIELAB units; below, all color is rounding to 8
 # Bleeding: where chroma changes by more than _CHROMA_EDGE units per pixel, farther than _REACH
 # pixels from where L* changes by more than _LIGHTNESS_EDGE units per pixel.
 _LIGHTNESS_EDGE, _CHROMA_EDGE, _REACH = 3.0, 1.0, 2
+
+# Stains: a pixel lies on a plain surface if the standard deviation of L* in the window around it
+# is below _PLAIN_STD. Photos with a smaller share of such pixels than _MIN_PLAIN are not measured.
+_WINDOW, _PLAIN_STD, _MIN_PLAIN = 9, 1.0, 0.01
 
 
 def ab_error(pred_ab: Tensor, target_ab: Tensor) -> Tensor:
@@ -104,6 +109,43 @@ def bleeding(lightness: Tensor, ab: Tensor) -> Tensor:
     covered = F.max_pool2d(is_lightness_edge, kernel_size=2 * _REACH + 1, stride=1, padding=_REACH)
     color_edges = (_slope(ab * AB_SCALE) - _CHROMA_EDGE).clamp(min=0)
     return (color_edges * (1 - covered[0])).sum() / color_edges.sum()
+
+
+def stains(lightness: Tensor, ab: Tensor) -> Tensor:
+    """Compute how fast color changes on plain surfaces, where the lightness hardly changes.
+
+    The colors of a plain surface (sky, wall, backdrop) are nearly uniform; stains are patches of
+    other colors on it. A pixel is plain if the standard deviation of L* in the 9 x 9 window around
+    it is below 1. The metric is the mean, over these pixels, of the gradient magnitude of the
+    window's mean color. (The gradient of the pixels themselves mostly reflects JPEG compression
+    and rounding to 8 bits.) Ground truth has some, since skies have gradients, so values are to be
+    compared with those of the ground truth; gray photos have none.
+
+    `bleeding` is a share, and measures whether sharp color edges coincide with lightness edges.
+    This metric is an amount: it counts soft patches without any edge too, and grows with the
+    chroma of the colors. Methods are therefore to be compared at equal colorfulness.
+
+    Args:
+        lightness: (N, 1, H, W), of the ground truth.
+        ab: (N, 2, H, W).
+
+    Returns:
+        (N,), in CIELAB units per pixel; NaN if less than a hundredth of a photo is plain.
+    """
+    if min(lightness.shape[-2:]) < _WINDOW + 2:  # no window has neighbors on both sides
+        return torch.full((len(lightness),), math.nan, device=lightness.device)
+    l_star = lightness.float() * L_SCALE  # from -50 to 50
+    variance = _window_mean(l_star.square()) - _window_mean(l_star).square()
+    is_plain = (variance < _PLAIN_STD**2).float()[..., 1:-1, 1:-1]
+    slopes = torch.stack([_slope(mean * AB_SCALE) for mean in _window_mean(ab.float())])
+    share = is_plain.mean(dim=(1, 2, 3))
+    mean_slope = (slopes[..., 1:-1, 1:-1] * is_plain).mean(dim=(1, 2, 3)) / share
+    return mean_slope.where(share >= _MIN_PLAIN, math.nan)
+
+
+def _window_mean(x: Tensor) -> Tensor:
+    """Average the windows that lie completely in the images (N, C, H, W): (N, C, H - 8, W - 8)."""
+    return F.avg_pool2d(F.avg_pool2d(x, (_WINDOW, 1), stride=1), (1, _WINDOW), stride=1)
 
 
 def _slope(x: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ def copy(tmp_path):
     return tmp_path / "report"
 
 
+@pytest.mark.slow
 def test_building_again_gives_the_same_text_and_every_figure(copy):
     build_report.build(copy, copy.parent / "card.md")
     assert (copy.parent / "card.md").read_text() == BUNDLED_CARD.read_text()

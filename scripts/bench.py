@@ -29,9 +29,9 @@ _MAIN_COLUMNS = ("name", "plain", "ours", "unit", "ratio")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    known = ", ".join((*GROUPS, *ROWS))
+    choices = ", ".join((*GROUPS, *ROWS))
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"groups or rows, of {known} (default: all)"
+        "names", nargs="*", metavar="NAME", help=f"groups or rows, of {choices} (default: all)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to FILE")
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)  # for tests
@@ -40,7 +40,7 @@ def main() -> None:
     names = [row for name in args.names or GROUPS for row in GROUPS.get(name, (name,))]
     unknown = sorted(set(names) - set(ROWS))
     if unknown:
-        parser.error(f"no benchmark {', '.join(unknown)}; there are {known}")
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {choices}")
     if args.tiny:
         use_tiny_sizes()
     threads = torch.get_num_threads()

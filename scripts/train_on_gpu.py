@@ -217,9 +217,9 @@ def _check_resume(job: Job) -> str:
         losses = []
         for name, epochs in (("whole", (2,)), ("parts", (1, 2))):
             for count in epochs:
-                part = replace(config, epochs=count)
-                trainer = open_run(part, path / name, job.device)
-                loaders = colorize.run_loaders(colorize.load_samples(), part)
+                shortened = replace(config, epochs=count)
+                trainer = open_run(shortened, path / name, job.device)
+                loaders = colorize.run_loaders(colorize.load_samples(), shortened)
                 history = trainer.fit(*loaders, progress=False)
             losses.append(history[-1]["val"]["loss"])
     return f"validation loss {losses[0]} uninterrupted, {losses[1]} resumed"
@@ -491,15 +491,15 @@ def run(job: Job, minutes: float, only: str | None) -> int:
         "speed": measure_speed,
     }
     failed = []
-    for part in PARTS if only is None else (only,):
-        print(f"== {part}", flush=True)
+    for step in PARTS if only is None else (only,):
+        print(f"== {step}", flush=True)
         try:
-            functions[part](job, SHARES[part] * scale)
+            functions[step](job, SHARES[step] * scale)
         except Exception:  # what comes after is worth more than an early end
             traceback.print_exc()
-            with atomic_write(job.out / f"{part}-failed.txt") as tmp:
+            with atomic_write(job.out / f"{step}-failed.txt") as tmp:
                 tmp.write_text(traceback.format_exc())
-            failed.append(part)
+            failed.append(step)
     print("failed: " + ", ".join(failed) if failed else "all parts finished")
     return 1 if failed else 0
 

@@ -37,7 +37,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "paths",
         nargs="+",
         metavar="PATH",
-        help="photos, folders (their tree is kept), or patterns such as 'album/*.jpg'; - reads one "
+        help="photos, folders (their tree is kept), or patterns such as 'scans/*.jpg'; - reads one "
         "photo from stdin",
     )
     photo.add_argument(

@@ -297,8 +297,8 @@ class Colorizer:
             if options.size > _MAX_SIZE:
                 raise ValueError(f"size must be at most {_MAX_SIZE} px, got {options.size}")
         if options.views is not None and options.views not in VIEWS:
-            known = ", ".join(map(str, VIEWS))
-            raise ValueError(f"views must be one of {known}, got {options.views!r}")
+            choices = ", ".join(map(str, VIEWS))
+            raise ValueError(f"views must be one of {choices}, got {options.views!r}")
         if options.hints and not self.supports_hints:
             raise ValueError(
                 "hints need a model that was trained with them, such as the preset hint_guided; "

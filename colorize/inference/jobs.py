@@ -36,7 +36,7 @@ def plan_jobs(paths: Iterable[str | os.PathLike], output: str | os.PathLike) -> 
     """Plan where the colorized version of each photo goes.
 
     Args:
-        paths: files; folders, whose tree is kept below `output`; patterns such as "album/*.jpg",
+        paths: files; folders, whose tree is kept below `output`; patterns such as "scans/*.jpg",
             for shells that do not expand them.
         output: a folder; or, for a single photo, a file with a suffix of `FORMAT_BY_SUFFIX`.
 

@@ -127,8 +127,8 @@ class _View:
 
     def of(self, position: int) -> "_View":
         """Return the view of one photo."""
-        one = slice(position, position + 1)
-        return _View(self.output[one], self.padded[one], self.size, self.is_mirrored)
+        chosen = slice(position, position + 1)
+        return _View(self.output[chosen], self.padded[chosen], self.size, self.is_mirrored)
 
     def on_grid_of(self, other: "_View") -> Tensor:
         """Resample the output to the cells of another view of the same photo."""

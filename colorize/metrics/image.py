@@ -95,7 +95,7 @@ def bleeding(lightness: Tensor, ab: Tensor) -> Tensor:
     A color usually ends where an object ends, and there the lightness mostly changes too; colors
     that bleed over the border end elsewhere. A color edge is weighted by how much faster than
     1 unit per pixel the color changes; a lightness edge, where L* changes faster than 3 units per
-    pixel, covers 2 pixels around it. Ground truth has some bleeding as well (painted walls,
+    pixel, covers 2 pixels around it. Ground truth has some bleeding as well (colored walls,
     sunsets), so values are to be compared with those of the ground truth.
 
     Args:

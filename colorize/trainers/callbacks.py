@@ -44,7 +44,7 @@ class Training(Protocol):
 
 
 class Callback:
-    """Base class: is told of what happens in a training. Epochs are counted from 0."""
+    """Base class: follows a training. Epochs are counted from 0."""
 
     def on_fit_start(self, training: Training) -> None:
         """Begin, before the first step."""

@@ -28,7 +28,7 @@ _SCORED_PHOTOS = 64  # validation photos, at most
 class InflectionSelector:
     """Scores a GAN in its joint phases, and keeps the weights of the lowest score.
 
-    The score adds up three ways in which predictions can be told from the ground truth: dull or
+    The score adds up three ways in which predictions differ from the ground truth: dull or
     oversaturated colors, a common tint, and the discriminator:
 
         score = |1 - colorfulness / true colorfulness|

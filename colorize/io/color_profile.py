@@ -9,7 +9,6 @@ import io
 import warnings
 from collections.abc import Callable
 
-import imagecodecs
 import numpy as np
 from PIL import Image, ImageCms
 
@@ -62,6 +61,8 @@ def uint16_to_srgb(icc: bytes | None, channels: int) -> Callable[[np.ndarray], n
     """
     if icc is None:
         return _cmyk_to_rgb if channels == 4 else lambda colors: np.repeat(colors, 3 // channels, 2)
+    import imagecodecs  # here, because 8-bit photos need none of it
+
     space, profile_channels = _SPACES.get(icc[16:20], (None, 0))
     is_desaturated = channels == 1 and space == "rgb"  # such a photo often keeps its profile
     srgb = imagecodecs.cms_profile("srgb")

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-import imagecodecs
 import numpy as np
 import torch
 from PIL import Image
@@ -95,6 +94,8 @@ def to_uint16_srgb(
 
 def read_png(data: bytes, icc: bytes | None, orientation: int) -> HighBitDepthImage:
     """Decode a 16-bit PNG; the arguments are those of `to_uint16_srgb`."""
+    import imagecodecs  # here, because 8-bit photos need none of it
+
     return to_uint16_srgb(imagecodecs.png_decode(data), icc, orientation)
 
 
@@ -174,6 +175,8 @@ def to_8_bit(values: Tensor) -> Tensor:
 
 def encode_png(values: np.ndarray, exif: Image.Exif, dpi: tuple[float, float] | None) -> bytes:
     """Encode uint16 (H, W, C) as PNG, with chunks for EXIF and resolution."""
+    import imagecodecs
+
     data = bytes(imagecodecs.png_encode(values, level=4))
     chunks = b""
     if len(exif):

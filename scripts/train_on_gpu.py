@@ -398,7 +398,7 @@ def train_attempts(job: Job, seconds: float) -> None:
         full_size=False,
         progress=False,
     )
-    text = table(Summary(results), (*ERROR_COLUMNS, "ab_mae", "colorfulness"))
+    text = table(Summary(results), (*ERROR_COLUMNS, "colorfulness"))
     print(text)
     with atomic_write(job.out / "attempts.md") as tmp:
         tmp.write_text(text + "\n")

@@ -48,6 +48,20 @@ def _repeatable():
     torch.manual_seed(0)
     # Two threads on tensors as small as the tests' wait for each other, minutes where it is busy.
     torch.set_num_threads(1)
+    before = _torch_modes()
+    yield
+    assert _torch_modes() == before, "the library leaves the process's modes as they were"
+
+
+def _torch_modes():
+    return (
+        torch.get_deterministic_debug_mode(),
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+        torch.is_autocast_enabled("cpu"),
+        torch.backends.cudnn.benchmark,
+        torch.get_float32_matmul_precision(),
+    )
 
 
 class Fake(ColorizationModel):

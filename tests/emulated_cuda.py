@@ -145,6 +145,16 @@ def _wrapped(func: Any, args: Any, result: Any) -> Any:
     return tree_unflatten(leaves, spec)
 
 
+@contextlib.contextmanager
+def _plain_algorithms() -> Iterator[None]:
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode(0)
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+
+
 def _is_cuda(device: Any) -> bool:
     if isinstance(device, int):
         return True
@@ -165,6 +175,11 @@ class _OnEmulatedCuda(TorchFunctionMode):
             return self._to(torch.Tensor.to, (args[0], CPU), {})
         if name == "pin_memory":
             return args[0]
+        if func is torch.nn.functional.interpolate:
+            # In deterministic mode, CUDA tensors are upsampled by Python code with calls that this
+            # mode cannot see. What computes here, the CPU's kernel, is deterministic anyway.
+            with _plain_algorithms():
+                return func(*args, **kwargs)
         if "device" in kwargs and _is_cuda(kwargs["device"]):
             kwargs["device"] = CPU
             generator = kwargs.get("generator")

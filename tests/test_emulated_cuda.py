@@ -60,9 +60,10 @@ def test_a_step_stays_on_the_device_and_hardly_waits(tmp_path, preset, precision
         assert all(isinstance(p, EmulatedCudaTensor) for p in trainer.model.parameters())
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("preset", ["unet_gan_quick", "zhang2016_quick"])
-def test_a_run_on_the_device_is_that_on_the_cpu(tmp_path, preset):
-    config = tiny(preset, precision="fp32")
+def test_a_run_on_the_device_is_that_on_the_cpu(tmp_path, preset, deterministic):
+    config = tiny(preset, precision="fp32", deterministic=deterministic)
     histories = []
     for device in ("cuda", "cpu"):
         with emulated_cuda():

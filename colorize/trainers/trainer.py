@@ -35,7 +35,7 @@ from colorize.utils.checkpoint import CheckpointError
 from colorize.utils.device import resolve_device
 from colorize.utils.distributed import all_reduce_sum, barrier, rank, world_size
 from colorize.utils.legacy import upgrade_checkpoint
-from colorize.utils.seed import seed_all
+from colorize.utils.seed import deterministic_algorithms, seed_all
 
 
 class Trainer:
@@ -84,9 +84,8 @@ class Trainer:
         check_size(config.crop_size, model.size_divisibility)
         check_batch_size(config)
         self.device = resolve_device(device)
-        if config.deterministic:
+        if config.deterministic:  # read when CUDA starts
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(True, warn_only=True)
         self.model = model.to(self.device)
         # Channels last: 1.4 times as fast for the ResNets on a CPU, and the layout of tensor cores.
         self.model.to(memory_format=torch.channels_last)
@@ -198,7 +197,12 @@ class Trainer:
         self._save_policy.mark_saved()
         self.steps_per_epoch = len(train) // self.config.grad_accum_steps
         self.should_stop = False
-        with self.run.lock(self.config), self._save_policy.listening(), self._ending_callbacks():
+        with (
+            self.run.lock(self.config),
+            deterministic_algorithms(self.config.deterministic),
+            self._save_policy.listening(),
+            self._ending_callbacks(),
+        ):
             for callback in self._callbacks:
                 callback.on_fit_start(self)
             self._check_photos(train)

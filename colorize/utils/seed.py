@@ -1,5 +1,8 @@
 """Randomness: every random number follows from a few integers, by one rule (`derive_seed`)."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 
@@ -38,3 +41,15 @@ def seed_all(*numbers: int) -> None:
         torch.manual_seed(seed)
     else:  # torch.manual_seed would record a deferred call for CUDA, with a traceback
         torch.default_generator.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def deterministic_algorithms(enabled: bool) -> Iterator[None]:
+    """Use torch's deterministic algorithms inside the block, if enabled; restore its mode after."""
+    mode = torch.get_deterministic_debug_mode()
+    if enabled:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)

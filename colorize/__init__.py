@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from colorize.data.folder import load_samples as load_samples
     from colorize.data.loaders import run_loaders as run_loaders
     from colorize.inference.colorizer import Colorizer as Colorizer
-    from colorize.io.image import read_photo as read_photo
     from colorize.io.image import write_photo as write_photo
+    from colorize.io.photo import read_photo as read_photo
     from colorize.models import create_model as create_model
     from colorize.presets import PRESETS as PRESETS
     from colorize.trainers import open_run as open_run
@@ -31,7 +31,7 @@ _MODULES = {
     "lab_to_rgb": "colorize.color.lab",
     "load_samples": "colorize.data.folder",
     "open_run": "colorize.trainers",
-    "read_photo": "colorize.io.image",
+    "read_photo": "colorize.io.photo",
     "rgb_to_lab": "colorize.color.lab",
     "run_loaders": "colorize.data.loaders",
     "write_photo": "colorize.io.image",

@@ -22,7 +22,8 @@ from torch import Tensor
 from colorize import load_samples
 from colorize.color.curves import to_uint8
 from colorize.color.lab import lightness_to_gray, rgb_to_lightness
-from colorize.io.image import read_rgb, resize
+from colorize.io.image import resize
+from colorize.io.photo import read_rgb
 
 RATE = 25  # frames per second
 _AUDIO_RATE = 48000  # audio samples per second

@@ -30,7 +30,8 @@ from colorize.color.lab import lab_to_rgb, rgb_to_lab
 from colorize.data.degradations import degrade
 from colorize.evaluation.baselines import GROUND_TRUTH
 from colorize.inference.colorizer import Colorizer
-from colorize.io.image import read_rgb, resize
+from colorize.io.image import resize
+from colorize.io.photo import read_rgb
 from colorize.metrics.image import ab_error, ab_mae, colorfulness, stains
 from colorize.models.classifier import ColorClassifier
 from colorize.models.layers import upsample_like

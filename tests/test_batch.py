@@ -1,6 +1,7 @@
 """Batches of photo files: targets, finished outputs, and photos that stay untouched."""
 
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import torch
 from conftest import Fake, make_photo
 from PIL import Image
+from skimage.color import rgb2lab
+from test_photo_files import photoshop
 
 import colorize
 from colorize.inference.batch import _side_by_side, colorize_file, colorize_files
@@ -46,6 +49,10 @@ def run(colorizer, paths, output, options=None, **more):
     results = list(colorize_files(colorizer, jobs, options or ColorizeOptions(), **more))
     assert [result.source for result in results] == [job.source for job in jobs]
     return {result.source.name: result for result in results}
+
+
+def lab(image):
+    return rgb2lab(np.asarray(image.convert("RGB")))
 
 
 def files(folder):
@@ -250,7 +257,7 @@ def test_an_output_records_the_model_that_invented_its_colors(
 def test_one_image_in_memory(folder_of_photos, colorizer):
     image = read_image_file(folder_of_photos / "a.jpg")
     colorized = colorize_file(colorizer, image)
-    assert colorized.shape == image.rgb.shape and "fake" in image.exif[0x0131]
+    assert colorized.shape == image.rgb.shape and "fake" in image.metadata.provenance
     with pytest.raises(PhotoError, match="already in color"):
         colorize_file(colorizer, read_image_file(folder_of_photos / "deep" / "color.webp"))
     colorize_file(colorizer, read_image_file(folder_of_photos / "deep" / "color.webp"), force=True)
@@ -283,8 +290,8 @@ def test_out_of_memory_fails_one_photo_and_the_others_are_colorized(folder_of_ph
 def test_an_unknown_format_and_the_photos_own_folder_are_refused_before_anything_is_written(
     folder_of_photos,
 ):
-    with pytest.raises(ValueError, match=r"a\.heic: unknown file format; use one of \.jpg"):
-        plan_jobs([folder_of_photos / "a.jpg"], folder_of_photos / "a.heic")
+    with pytest.raises(ValueError, match=r"a\.psd: unknown file format; use one of \.jpg"):
+        plan_jobs([folder_of_photos / "a.jpg"], folder_of_photos / "a.psd")
     with pytest.raises(ValueError, match="holds the photos themselves"):
         plan_jobs([folder_of_photos], folder_of_photos / "deep" / "..")
 
@@ -324,3 +331,129 @@ def test_an_output_with_a_note_of_version_0_1_is_up_to_date(folder_of_photos, co
     exif[0x0131] = f"colorize: 0.1.0, {note.replace('seed 0', 'seed 1')}"
     make_photo().save(output, exif=exif)
     assert run(colorizer, [source], output.parent)["a.jpg"].state == "failed"
+
+
+# What people bring.
+
+
+def test_files_that_are_left_out_are_results_and_the_others_are_colorized(
+    folder_of_photos, colorizer, tmp_path
+):
+    os.mkfifo(folder_of_photos / "pipe.jpg")
+    (folder_of_photos / "self.png").symlink_to("self.png")
+    (folder_of_photos / "raw.NEF").write_bytes(b"MM\0*")
+    (folder_of_photos / "@eaDir").mkdir()
+    (folder_of_photos / "@eaDir" / "a.jpg").write_text("thumbnail")
+    results = run(colorizer, [folder_of_photos], tmp_path / "out", compare=True)
+    states = {name: result.state for name, result in results.items() if result.state != "colored"}
+    expected = {"color.webp": "in color", "pipe.jpg": "left out", "raw.NEF": "left out"}
+    assert states == {**expected, "self.png": "failed"}
+    assert results["pipe.jpg"].outputs == () and "a pipe or device" in results["pipe.jpg"].reason
+    assert "left out: camera raw; develop" in results["raw.NEF"].reason
+    assert str(folder_of_photos / "self.png") in results["self.png"].reason
+    assert sum(result.state == "colored" for result in results.values()) == 3
+
+
+def test_a_name_of_any_bytes_and_of_240_bytes_is_kept(colorizer, tmp_path):
+    names = [os.fsdecode(b"Gro\xdfmutter.jpg"), "é" * 118 + ".jpg", "a [1] {2}.jpg", "b\nc.jpg"]
+    (tmp_path / "in [old]").mkdir()
+    for name in names:
+        make_photo().convert("L").save(tmp_path / "in [old]" / name)
+    results = run(colorizer, [tmp_path / "in [old]"], tmp_path / "out")
+    assert {result.state for result in results.values()} == {"colored"}
+    assert files(tmp_path / "out") == set(names)
+
+
+def test_a_name_that_becomes_too_long_is_named(colorizer, tmp_path):
+    photo = tmp_path / f"{'x' * 251}.bmp"
+    make_photo().convert("L").save(photo)
+    (result,) = run(colorizer, [photo], tmp_path / "out").values()
+    assert result.state == "failed" and f"File name too long: '{tmp_path / 'out'}" in result.reason
+    assert ".part" not in result.reason
+
+
+def test_brackets_of_a_folder_are_no_pattern(tmp_path, monkeypatch):
+    for name in ("[2019] Aunt/a.jpg", "[2019] Aunt/b.jpg", "2/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        make_photo().save(tmp_path / name)
+
+    def sources(*paths):
+        return [job.source.relative_to(tmp_path).as_posix() for job in plan_jobs(paths, "out")]
+
+    assert sources(tmp_path / "[2019] Aunt" / "*.jpg") == ["[2019] Aunt/a.jpg", "[2019] Aunt/b.jpg"]
+    assert sources(tmp_path / "[2]" / "*.jpg") == ["2/a.jpg"]
+    monkeypatch.chdir(tmp_path)
+    assert [str(job.source) for job in plan_jobs(["[2019] Aunt/[b].jpg"], "out")] == [
+        "[2019] Aunt/b.jpg"
+    ]
+
+
+def test_a_slash_at_the_end_of_the_output_makes_it_a_folder(folder_of_photos, tmp_path):
+    photo = folder_of_photos / "a.jpg"
+    for output in ("new.png/", "new.dir/"):
+        (job,) = plan_jobs([photo], f"{tmp_path}/{output}")
+        assert job.target == tmp_path / output / "a.jpg"
+    with pytest.raises(ValueError, match="is a file; the slash at its end asks for a folder"):
+        plan_jobs([photo], f"{folder_of_photos / 'notes.txt'}/")
+
+
+@pytest.mark.parametrize("url", ["https://example.org/a.jpg", "file:///tmp/a.jpg"])
+def test_a_url_is_refused_before_anything_is_done(url, tmp_path):
+    with pytest.raises(ValueError, match=rf"{url} is a URL; .* download it first"):
+        plan_jobs([url], tmp_path / "out")
+
+
+def test_the_time_of_the_photo_is_kept_on_request(folder_of_photos, colorizer, tmp_path):
+    photo, out = folder_of_photos / "a.jpg", tmp_path / "out"
+    os.utime(photo, ns=(1_000_000_000_123_456_789, 987_654_321_000_000_001))
+    run(colorizer, [photo], out)
+    assert (out / "a.jpg").stat().st_mtime_ns > 10**18
+    result = run(colorizer, [photo], out, compare=True, overwrite=True, keep_time=True)["a.jpg"]
+    assert result.state == "colored"
+    for name in ("a.jpg", "compared/a.jpg"):
+        assert (out / name).stat().st_mtime_ns == 987_654_321_000_000_001
+    os.utime(out / "a.jpg")
+    assert run(colorizer, [photo], out, keep_time=True)["a.jpg"].state == "done"
+    assert (out / "a.jpg").stat().st_mtime_ns == 987_654_321_000_000_001
+
+
+def test_a_photoshop_file_is_colorized_from_its_flattened_picture(colorizer, tmp_path):
+    values = np.asarray(make_photo().convert("L"))
+    (tmp_path / "a.psd").write_bytes(photoshop(values))
+    result = run(colorizer, [tmp_path / "a.psd"], tmp_path / "out")["a.psd"]
+    assert (result.state, result.reason) == ("colored", "")
+    lightness = read_image_file(tmp_path / "out" / "a.psd.png").rgb
+    expected = colorizer.predict([torch.from_numpy(values).expand(3, -1, -1)])[0]
+    assert torch.equal(lightness, expected.apply_to(torch.from_numpy(values).expand(3, -1, -1))[0])
+
+
+def test_heif_is_read_and_written_with_its_description(colorizer, tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra heif")
+    pillow_heif.register_heif_opener()
+    photo, output = tmp_path / "a.heic", tmp_path / "out" / "a.heic"
+    gray, exif = make_photo().convert("L"), Image.Exif()
+    exif[0x010E] = "Grandmother"
+    gray.save(photo, quality=-1, exif=exif)
+    assert run(colorizer, [photo], output.parent)["a.heic"].state == "colored"
+    assert run(colorizer, [photo], output.parent)["a.heic"].state == "done"
+    written = pillow_heif.open_heif(output)
+    assert (written.mode, written.size) == ("RGB", gray.size)
+    with Image.open(output) as colorized:
+        assert colorized.getexif()[0x010E] == "Grandmother"
+        lightness = lab(colorized)[..., 0] - lab(gray)[..., 0]
+    assert (
+        abs(lightness).mean() < 1 and lab(written.to_pillow())[..., 1:].std(axis=(0, 1)).max() > 5
+    )
+
+
+def test_without_its_package_heif_is_left_out_and_not_written(
+    folder_of_photos, colorizer, tmp_path, monkeypatch
+):
+    for module in ("colorize.io.formats", "colorize.io.image"):
+        monkeypatch.setattr(f"{module}.has_heif", lambda: False)
+    (folder_of_photos / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    result = run(colorizer, [folder_of_photos], tmp_path / "out")["phone.HEIC"]
+    assert result.state == "left out"
+    assert result.reason.endswith("pip install 'colorize-photos[heif]'")
+    with pytest.raises(ValueError, match=r"a\.heic: HEIF needs the package .*\[heif\]"):
+        plan_jobs([folder_of_photos / "a.jpg"], tmp_path / "a.heic")

@@ -18,8 +18,9 @@ from PIL import Image
 from colorize import load_samples
 from colorize.cli import main
 from colorize.inference.colorizer import Colorizer
-from colorize.io.image import FORMAT_BY_SUFFIX, read_photo
+from colorize.io.image import FORMAT_BY_SUFFIX
 from colorize.io.image_file import read_image_file, read_provenance
+from colorize.io.photo import read_photo
 from colorize.models import create_model, pretrained
 from colorize.visualization import gray_photo
 

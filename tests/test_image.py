@@ -10,20 +10,18 @@ import torch
 from conftest import make_photo
 from PIL import Image, ImageCms, JpegImagePlugin, features
 
-import colorize.io.image as photos_module
+import colorize.io.photo as photos_module
 from colorize.io.image import (
     PhotoError,
     composite_on_white,
-    photo_size,
     photo_to_rgb,
-    read_photo,
-    read_rgb,
     resize,
     rgb_to_photo,
     to_srgb,
     white_level,
     write_photo,
 )
+from colorize.io.photo import photo_size, read_photo, read_rgb
 
 # How a file of each EXIF orientation stores an upright image (EXIF 2.3, 4.6.4, by hand).
 STORED = {

@@ -20,7 +20,8 @@ from colorize.data.dataset import Example, ExampleSettings, collate_examples, ma
 from colorize.data.folder import PhotoFolder, load_samples
 from colorize.data.loaders import run_loaders, train_loader
 from colorize.inference.colorizer import Colorizer
-from colorize.io.image import photo_to_rgb, read_photo
+from colorize.io.image import photo_to_rgb
+from colorize.io.photo import read_photo
 from colorize.losses.classification import count_bins, rebalanced_cross_entropy, rebalancing_weights
 from colorize.metrics.image import color_cast, colorfulness
 from colorize.models import create_model, model_summary

@@ -26,7 +26,7 @@ from colorize.data.folder import PhotoFolder, split_of
 from colorize.data.manifest import Manifest, ManifestWriter
 from colorize.data.unsplash.catalog import CatalogError, CatalogPhoto, read_catalog
 from colorize.data.unsplash.download import UnsplashLite, photo_path
-from colorize.io.image import photo_size
+from colorize.io.photo import photo_size
 
 
 @pytest.fixture(autouse=True)

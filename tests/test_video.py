@@ -16,7 +16,8 @@ from colorize import load_samples
 from colorize.cli import main
 from colorize.color.lab import rgb_to_lab, rgb_to_lightness
 from colorize.inference.colorizer import ColorizeOptions, Colorizer
-from colorize.io.image import photo_to_rgb, read_rgb, rgb_to_photo
+from colorize.io.image import photo_to_rgb, rgb_to_photo
+from colorize.io.photo import read_rgb
 from colorize.video.temporal_smoothing import TemporalSmoother, optical_flow
 
 av = pytest.importorskip("av", reason="needs the extra video")
@@ -260,6 +261,22 @@ def test_languages_chapters_and_comments_are_kept(
         assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["Home"]
         comment = container.metadata["COMMENT"]
     assert comment.startswith("of the attic; colorize: ") and "seed 0, 64 px" in comment
+
+
+def test_a_title_of_any_bytes_is_kept_byte_for_byte(tmp_path, colorizer, colorize_video):
+    source = tmp_path / "a.avi"
+    with av.open(str(source), "w", metadata_encoding="latin-1") as new:
+        new.metadata["title"] = "Großmutter"
+        stream = new.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 64
+        for level in (60, 90, 120):
+            frame = np.full((64, 64, 3), level, np.uint8)
+            new.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        new.mux(stream.encode())
+    for suffix in (".mkv", ".mp4"):
+        colorize_video(colorizer, source, tmp_path / f"b{suffix}")
+        with av.open(str(tmp_path / f"b{suffix}"), metadata_encoding="latin-1") as container:
+            assert container.metadata["title"] == "Großmutter"
 
 
 def test_audio_in_an_unknown_format_is_dropped_with_a_warning(

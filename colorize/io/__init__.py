@@ -1,8 +1,9 @@
 """Image files of any format: read as sRGB and written with their metadata."""
 
 from colorize.io.grayscale import classify_photo
-from colorize.io.image import PhotoError, read_photo, write_photo
+from colorize.io.image import PhotoError, write_photo
 from colorize.io.image_file import ImageFile, read_image_file, write_image_file
+from colorize.io.photo import read_photo
 
 __all__ = [
     "ImageFile",

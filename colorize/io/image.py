@@ -1,4 +1,4 @@
-"""Photos: decode any image file to upright 8-bit sRGB, and encode a photo to a file."""
+"""Photos as 8-bit sRGB: conversions between Pillow's images and tensors, resizing, writing."""
 
 import contextlib
 import math
@@ -12,16 +12,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from colorize.io.color_profile import photo_to_srgb
 from colorize.utils.files import atomic_write
-
-try:
-    import simplejpeg
-except ImportError:
-    simplejpeg = None
 
 BACKGROUND = (255, 255, 255)  # shown where a photo is transparent: white, as of paper
 HIGH_BIT_DEPTH_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # Pillow's, all of them gray
@@ -61,49 +56,22 @@ _DECODING_ERRORS = (
     ArithmeticError,
 )
 _FLOAT_WHITES = ((1.0, 16.0), (255.0, 510.0), (65535.0, 131070.0))  # each with its largest value
-_ORIENTATION = 0x0112  # EXIF tag
 
 
 class PhotoError(ValueError):
     """A file cannot be read or written as a photo; the message names it and the reason."""
 
 
-def read_photo(file: str | os.PathLike | BinaryIO, min_side: int | None = None) -> Image.Image:
-    """Read any image file as an upright 8-bit sRGB photo.
-
-    The EXIF orientation is applied, an embedded ICC profile is converted to sRGB, 16-bit and
-    float images are scaled to 8 bits, transparency is composited on white, and the first frame
-    of an animation is used.
-
-    Args:
-        file: a path, or a file opened in binary mode.
-        min_side: short side in pixels that suffices: a JPEG is decoded at 1/2, 1/4 or 1/8 of its
-            size as long as its short side is at least this. None decodes at full size.
-
-    Returns:
-        The photo, mode RGB.
-
-    Raises:
-        PhotoError: if the file is missing, damaged, truncated, not an image, or (whatever
-            `min_side`) larger than Pillow's limit against decompression bombs.
-    """
-    with as_photo_error(file), Image.open(file) as image:
-        if min_side is not None and image.format == "JPEG":
-            # Pillow keeps both sides at least as large as requested.
-            image.draft(None, (min_side, min_side))
-        ImageOps.exif_transpose(image, in_place=True)  # in place: no copy where none is needed
-        image.load()
-        return to_srgb(image)
-
-
 @contextlib.contextmanager
 def as_photo_error(file: str | os.PathLike | BinaryIO) -> Iterator[None]:
     """Turn whatever goes wrong while reading an image into a `PhotoError` that names the file."""
-    name = file if isinstance(file, str | os.PathLike) else getattr(file, "name", "the given file")
+    name = file_name(file)
     try:
         yield
-    except PhotoError:
-        raise
+    except PhotoError as error:
+        if str(error).startswith(name):
+            raise
+        raise PhotoError(f"{name}: {error}") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or math.inf) / 1e6
         raise PhotoError(
@@ -121,54 +89,37 @@ def as_photo_error(file: str | os.PathLike | BinaryIO) -> Iterator[None]:
         raise PhotoError(f"{name}: damaged or truncated ({reason})") from error
 
 
-def read_rgb(file: str | os.PathLike | BinaryIO, min_side: int | None = None) -> Tensor:
-    """Read any image file as `read_photo` does, into a uint8 tensor (3, H, W).
+def file_name(file: str | os.PathLike | BinaryIO) -> str:
+    """Return the name of a file for messages."""
+    if isinstance(file, str | os.PathLike):
+        return os.fspath(file)
+    return str(getattr(file, "name", "the given file"))
 
-    A plain JPEG, without EXIF and profile, is decoded by simplejpeg if that is installed (extra
-    `fast`): the same pixels, within one level, in two thirds of the time.
+
+def to_srgb(photo: Image.Image, name: str = "photo") -> Image.Image:
+    """Convert an image of any mode to an 8-bit sRGB photo, mode RGB, composited on white.
 
     Args:
-        file: a path, or a file opened in binary mode.
-        min_side: as of `read_photo`.
-
-    Raises:
-        PhotoError: as `read_photo`.
+        photo: the image.
+        name: of its file, for warnings.
     """
-    rgb = None if simplejpeg is None else _decode_plain_jpeg(file, min_side)
-    return photo_to_rgb(read_photo(file, min_side)) if rgb is None else rgb
-
-
-def photo_size(file: str | os.PathLike) -> tuple[int, int]:
-    """Return (width, height) of the upright photo from the file's header.
-
-    Nothing is decoded, except a PNG without EXIF before its pixels: EXIF may follow them.
-
-    Raises:
-        PhotoError: as `read_photo`, as far as the header shows it.
-    """
-    with as_photo_error(file), Image.open(file) as image:
-        if image.format == "TIFF":
-            return image.size  # Pillow applies the orientation of a TIFF itself
-        width, height = image.size
-        is_rotated = image.getexif().get(_ORIENTATION, 1) >= 5  # orientations 5 to 8: by 90 degrees
-        return (height, width) if is_rotated else (width, height)
-
-
-def to_srgb(photo: Image.Image) -> Image.Image:
-    """Convert an image of any mode to an 8-bit sRGB photo, mode RGB, composited on white."""
-    photo, alpha = _srgb_and_alpha(photo)
+    photo, alpha = _srgb_and_alpha(photo, name)
     photo = photo if photo.mode == "RGB" else photo.convert("RGB")
     if alpha is None:
         return photo
     return Image.composite(photo, Image.new("RGB", photo.size, BACKGROUND), alpha)
 
 
-def split_alpha(photo: Image.Image) -> tuple[Tensor, Tensor | None]:
+def split_alpha(photo: Image.Image, name: str = "photo") -> tuple[Tensor, Tensor | None]:
     """Convert an image of any mode to uint8 sRGB (3, H, W) and its alpha (1, H, W), or None.
 
     The three channels of a grayscale photo share their memory, so that they must not be written.
+
+    Args:
+        photo: the image.
+        name: of its file, for warnings.
     """
-    photo, alpha = _srgb_and_alpha(photo)
+    photo, alpha = _srgb_and_alpha(photo, name)
     values = torch.from_numpy(np.array(photo))
     rgb = values.expand(3, -1, -1) if photo.mode == "L" else values.permute(2, 0, 1)
     return rgb, None if alpha is None else torch.from_numpy(np.array(alpha)).unsqueeze(0)
@@ -189,7 +140,7 @@ def with_alpha(photo: Image.Image, alpha: Tensor | None) -> Image.Image:
     return photo
 
 
-def _srgb_and_alpha(photo: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+def _srgb_and_alpha(photo: Image.Image, name: str) -> tuple[Image.Image, Image.Image | None]:
     """Convert to 8-bit sRGB, mode RGB or L, and to alpha if there is transparency."""
     icc = photo.info.get("icc_profile")
     if photo.mode in HIGH_BIT_DEPTH_MODES:
@@ -197,10 +148,10 @@ def _srgb_and_alpha(photo: Image.Image) -> tuple[Image.Image, Image.Image | None
     opaque = "L" if photo.mode in ("1", "L", "LA") else "RGB"
     if photo.has_transparency_data:
         photo = photo.convert("RGBA")
-        return photo_to_srgb(photo.convert(opaque), icc), photo.getchannel("A")
+        return photo_to_srgb(photo.convert(opaque), icc, name), photo.getchannel("A")
     if photo.mode not in ("L", "RGB", "CMYK", "LAB"):
         photo = photo.convert(opaque)
-    photo = photo_to_srgb(photo, icc)
+    photo = photo_to_srgb(photo, icc, name)
     if photo.mode != "L":
         photo = photo.convert("RGB")
     photo.info.pop("icc_profile", None)  # applied; it must not be applied twice
@@ -269,6 +220,11 @@ def write_photo(photo: Image.Image, path: str | os.PathLike) -> Path:
         PhotoError: if the suffix is unknown, or the file cannot be written.
     """
     path = Path(path)
+    if not isinstance(photo, Image.Image):
+        raise PhotoError(
+            f"{path}: what is written is an image of Pillow's, not {type(photo).__name__}; of an "
+            "array PIL.Image.fromarray makes one"
+        )
     image_format = format_of(path)
     try:
         with atomic_write(path) as tmp:
@@ -289,33 +245,6 @@ def format_of(path: Path) -> str:
         suffixes = ", ".join(FORMAT_BY_SUFFIX)
         raise PhotoError(f"{path}: unknown file format; use one of {suffixes}")
     return image_format
-
-
-def _decode_plain_jpeg(file: str | os.PathLike | BinaryIO, min_side: int | None) -> Tensor | None:
-    """Decode a JPEG without EXIF and profile; return None for any other or a damaged file."""
-    try:
-        if isinstance(file, str | os.PathLike):
-            data = Path(file).read_bytes()
-        else:
-            data = file.read()
-            file.seek(0)
-        if not data.startswith(b"\xff\xd8") or b"Exif" in data or b"ICC_PROFILE" in data:
-            return None
-        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-        if space != "YCbCr" or height * width > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
-            return None  # Pillow refuses files that are too large with an explanation
-        ratio = min(height, width) // (min_side or min(height, width))
-        factor = max(factor for factor in (1, 2, 4, 8) if factor <= max(1, ratio))
-        pixels = simplejpeg.decode_jpeg(
-            data,
-            "RGB",
-            min_factor=factor,
-            min_height=-(-height // factor),
-            min_width=-(-width // factor),
-        )
-    except (OSError, ValueError):
-        return None
-    return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
 def _to_8_bit(photo: Image.Image) -> Image.Image:

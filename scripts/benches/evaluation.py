@@ -14,7 +14,8 @@ from colorize.data.folder import load_samples
 from colorize.evaluation.baselines import TrainingReference, baselines
 from colorize.evaluation.evaluator import evaluate
 from colorize.evaluation.predictors import ImageFolderPredictor, center_square
-from colorize.io.image import read_photo, write_photo
+from colorize.io.image import write_photo
+from colorize.io.photo import read_photo
 
 _SIDE = 256
 _GOAL = 180  # seconds for 1,000 photos and five predictors

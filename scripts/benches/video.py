@@ -13,7 +13,7 @@ from benches.infer import colorize_plainly
 from benches.timing import Row, in_turn, sized
 from colorize import Colorizer, load_samples
 from colorize.color.lab import rgb_to_lab
-from colorize.io.image import read_rgb
+from colorize.io.photo import read_rgb
 from colorize.metrics.image import ab_error
 from colorize.models.layers import upsample_like
 from colorize.utils.device import tune_malloc

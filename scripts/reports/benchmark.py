@@ -21,7 +21,7 @@ from colorize.evaluation.tables import (
     as_json,
     table,
 )
-from colorize.io.image import read_photo
+from colorize.io.photo import read_photo
 from colorize.metrics.columns import COLUMNS
 from colorize.models import model_summary
 from colorize.visualization import comparison, error_vs_colorfulness, loss_curves, save_figure

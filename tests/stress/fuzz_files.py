@@ -27,8 +27,9 @@ from tqdm import tqdm
 
 from colorize.color.lab import rgb_to_lightness
 from colorize.data.folder import load_samples
-from colorize.io.image import PhotoError, read_photo
+from colorize.io.image import PhotoError
 from colorize.io.image_file import read_image_file
+from colorize.io.photo import read_photo
 from colorize.models import create_model
 from colorize.models.pretrained import Pretrained, save
 from colorize.utils.files import atomic_write, file_sha256

@@ -1,0 +1,148 @@
+"""The blocks in which JPEG, PNG, JPEG 2000 and Photoshop keep what describes a photo."""
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+APP0, APP1, APP11, APP13, APP15, COMMENT = 0xE0, 0xE1, 0xEB, 0xED, 0xEF, 0xFE  # JPEG markers
+EXIF_HEADER, XMP_HEADER = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+XMP_EXTENSION_HEADER, PHOTOSHOP_HEADER = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0"
+XMP_KEYWORD = b"XML:com.adobe.xmp"  # of a PNG's text chunk
+PROFILE_KEYWORD = b"Raw profile type "  # ImageMagick's, followed by exif, APP1, iptc, 8bim or xmp
+IPTC = 0x0404  # Photoshop's resource with the IPTC block
+
+_JPEG_SEGMENT = 65533  # bytes of a JPEG segment at most
+_SCAN, _END = 0xDA, 0xD9
+_JP2_SIGNATURE = b"\0\0\0\x0cjP  "
+_JP2_CODESTREAM = b"jp2c"
+
+
+class Block(NamedTuple):
+    """A JPEG segment (by its marker), a PNG chunk or a JPEG 2000 box (by its name)."""
+
+    kind: int | bytes
+    data: bytes
+
+
+class Resource(NamedTuple):
+    """One of Photoshop's image resources: its number, mostly empty name, and content."""
+
+    number: int
+    name: bytes
+    data: bytes
+
+
+def jpeg_segments(jpeg: bytes) -> Iterator[Block]:
+    """Yield the segments before the pixels of a JPEG, by marker; damage ends them."""
+    place = 2
+    while place + 4 <= len(jpeg) and jpeg[place] == 0xFF:
+        marker = jpeg[place + 1]
+        if marker == 0xFF:  # padding
+            place += 1
+            continue
+        if marker in (_SCAN, _END):
+            return
+        (length,) = struct.unpack_from(">H", jpeg, place + 2)
+        yield Block(marker, jpeg[place + 4 : place + 2 + length])
+        place += 2 + max(2, length)
+
+
+def insert_segments(jpeg: bytes, segments: Iterable[Block]) -> bytes:
+    """Insert segments after the first one of a JPEG, the JFIF header.
+
+    Raises:
+        ValueError: if a segment is too large.
+    """
+    (length,) = struct.unpack_from(">H", jpeg, 4)
+    place = 4 + length if jpeg[3] == APP0 else 2
+    encoded = b""
+    for marker, data in segments:
+        if len(data) > _JPEG_SEGMENT:
+            raise ValueError(f"{len(data)} bytes do not fit a JPEG segment")
+        encoded += struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
+    return jpeg[:place] + encoded + jpeg[place:]
+
+
+def fits_segment(data: bytes) -> bool:
+    """Whether a JPEG segment can hold the data."""
+    return len(data) <= _JPEG_SEGMENT
+
+
+def png_chunks(png: bytes) -> Iterator[Block]:
+    """Yield the chunks of a PNG except its pixels; damage ends them."""
+    place = len(PNG_SIGNATURE)
+    while place + 12 <= len(png):
+        length, kind = struct.unpack_from(">I4s", png, place)
+        if kind != b"IDAT":
+            yield Block(kind, png[place + 8 : place + 8 + length])
+        place += 12 + length
+
+
+def insert_chunks(png: bytes, chunks: Iterable[Block]) -> bytes:
+    """Insert chunks after the header of a PNG."""
+    place = len(PNG_SIGNATURE) + 25
+    encoded = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+        if isinstance(kind, bytes)
+    )
+    return png[:place] + encoded + png[place:]
+
+
+def jp2_boxes(data: bytes) -> Iterator[Block]:
+    """Yield the boxes of a JPEG 2000 file, those in its header among them; damage ends them."""
+    if not data.startswith(_JP2_SIGNATURE):
+        return  # a bare codestream
+    place = 0
+    while place + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        head = 8
+        if length == 1 and place + 16 <= len(data):
+            (length,) = struct.unpack_from(">Q", data, place + 8)
+            head = 16
+        if kind == _JP2_CODESTREAM and not length:
+            return
+        end = place + length if length else len(data)
+        if end < place + head:
+            return
+        if kind == b"jp2h":
+            place += head  # its boxes are the next
+            continue
+        if kind != _JP2_CODESTREAM:
+            yield Block(kind, data[place + head : end])
+        place = end
+
+
+def jp2_profile(data: bytes) -> bytes | None:
+    """Return the ICC profile of a JPEG 2000 file, restricted (method 2) or any (3), if there is."""
+    for kind, content in jp2_boxes(data):
+        if kind == b"colr" and content[:1] in (b"\2", b"\3"):
+            return content[3:]
+    return None
+
+
+def photoshop_resources(data: bytes) -> Iterator[Resource]:
+    """Yield Photoshop's image resources; damage ends them."""
+    place = 0
+    while data[place : place + 4] == b"8BIM" and place + 7 <= len(data):
+        number, length = struct.unpack_from(">HB", data, place + 4)
+        name = data[place + 7 : place + 7 + length]
+        start = place + 7 + length + (length + 1) % 2
+        if start + 4 > len(data):
+            return
+        (length,) = struct.unpack_from(">I", data, start)
+        yield Resource(number, name, data[start + 4 : start + 4 + length])
+        place = start + 4 + length + length % 2
+
+
+def encode_resources(resources: Iterable[Resource]) -> bytes:
+    """Encode Photoshop's image resources."""
+    encoded = b""
+    for number, name, data in resources:
+        head = struct.pack(">4sHB", b"8BIM", number, len(name)) + name
+        head += bytes(len(head) % 2) + struct.pack(">I", len(data))
+        encoded += head + data + bytes(len(data) % 2)
+    return encoded

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from reports import pages, source_project
 from reports.benchmark import TITLES, Benchmark, claim_table
+from reports.metadata import metadata_table
 
 from colorize import load_samples
 from colorize.config import TrainConfig
@@ -133,3 +134,7 @@ def test_a_claim_holds_or_not_or_is_undecided():
     verdict = verdicts(results)["A discriminator makes it colorful"]
     assert verdict == "**undecided: its seeds disagree**"
     assert all(name in TITLES for name in ("autoencoder", "unet_gan", "unet"))
+
+
+def test_no_metadata_is_lost_in_silence():
+    assert metadata_table() in (REPORT / "inference.md").read_text()

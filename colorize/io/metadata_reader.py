@@ -58,6 +58,7 @@ _STORAGE_TAGS = frozenset(
 _LAYOUTS = (b'{"shape"', b"ImageJ=", b"<?xml", b"<OME")  # descriptions of the storage
 # Photoshop's resources that describe the pixels: resolution, thumbnails, profile, EXIF, XMP.
 _OF_PIXELS = (0x03ED, 0x0409, 0x040C, 0x040F, 0x0422, 0x0423, 0x0424)
+_PSD_RESOURCES = {IPTC: "iptc", 0x0422: "exif", 0x0424: "xmp"}
 _STORAGE_SEGMENTS = (b"JFIF", b"JFXX", b"ICC_PROFILE", b"MPF", b"Adobe", b"Ducky")
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _JP2_UUIDS = {
@@ -78,6 +79,10 @@ def read_metadata(image: Image.Image, read_bytes: Callable[[], bytes]) -> Metada
     pieces = _Pieces()
     if image.format in readers:
         readers[image.format](read_bytes(), pieces)
+    elif image.format == "PSD":
+        for number, _, data in getattr(image, "resources", ()):
+            if number in _PSD_RESOURCES:
+                pieces.add(_PSD_RESOURCES[number], data)
     else:
         for name in ("exif", "xmp", "comment"):
             value = image.info.get(name)

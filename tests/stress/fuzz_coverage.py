@@ -5,7 +5,7 @@ and of Pillow's Python code are instrumented; decoders in C are exercised but gu
 
 An input is a file. It must be refused with a PhotoError, or be read and written in a format that
 the input chooses, and that output must be readable, with its provenance. Anything else, and a
-refusal of what Pillow reads (TIFF aside), is a finding: it is stored with its traceback in --out,
+refusal of what Pillow reads (TIFF and GIF aside), is a finding: it is stored with its traceback in --out,
 and fuzzing goes on.
 """
 
@@ -56,7 +56,7 @@ class Findings:
             self.counts["read"] += 1
         except PhotoError as error:
             self.counts["refused"] += 1
-            if not data.startswith(TIFF_SIGNATURES) and _pillow_reads(data):
+            if not data.startswith((*TIFF_SIGNATURES, b"GIF")) and _pillow_reads(data):
                 reason = re.sub(r"\d+", "N", str(error))
                 self._keep(data, f'File "{reason}"\nPillow reads it\n')
         except Exception:  # of every kind

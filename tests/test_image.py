@@ -250,7 +250,7 @@ def broken_files(folder, photo):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("cut.jpg", "damaged or truncated .*truncated"),
+        ("cut.jpg", "damaged or truncated"),
         ("cut.png", "damaged or truncated"),
         ("empty.jpg", "not an image"),
         ("text.jpg", "not an image"),
@@ -269,7 +269,7 @@ def test_unreadable_files_are_named_with_a_reason(tmp_path, photo, name, reason)
     # A loader's process hands it to the main one in this form.
     again = pickle.loads(pickle.dumps(caught.value))
     assert (type(again), str(again)) == (PhotoError, str(caught.value))
-    if name != "cut.jpg":  # a header alone does not show that
+    if not name.startswith("cut"):  # a header alone does not show that
         with pytest.raises(PhotoError) as caught:
             photo_size(path)
         assert str(path) in str(caught.value)

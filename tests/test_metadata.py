@@ -317,3 +317,26 @@ def test_exiftool_reads_the_same_before_and_after(tmp_path, image_format):
         assert not subprocess.check_output(["exiftool", "-validate", "-warning", path]).count(
             b"rror"
         )
+
+
+@pytest.mark.parametrize("kind", [b"cHRM", b"gAMA", b"pHYs", b"eXIf", b"iCCP", b"zTXt"])
+def test_a_png_with_a_damaged_chunk_beside_its_pixels_is_read(kind):
+    file = io.BytesIO()
+    make_photo().save(file, "PNG")
+    data = insert_chunks(file.getvalue(), [Block(kind, b"\xff")])
+    image = read_image_file(io.BytesIO(data))
+    assert np.array_equal(image.rgb.permute(1, 2, 0).numpy(), np.asarray(make_photo()))
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_the_orientation_in_xmp_is_applied_where_exif_has_none(number):
+    packet = PACKET.format(
+        f'><r:Description xmlns:tiff="t" tiff:Orientation="{number}"/></r:RDF>'
+    ).encode()
+    jpeg = jpeg_with(Block(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
+    exif = Exif(image={0x0112: Tag(3, struct.pack("<H", number))}).to_block()
+    other = jpeg_with(Block(0xE1, b"Exif\0\0" + exif))
+    one, two = (read_image_file(io.BytesIO(data)) for data in (jpeg, other))
+    assert np.array_equal(one.rgb.numpy(), two.rgb.numpy())
+    assert (one.rgb.shape[1:] == (80, 60)) == (number >= 5)
+    assert b'Orientation="1"' in one.metadata.xmp

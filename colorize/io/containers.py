@@ -81,6 +81,17 @@ def png_chunks(png: bytes) -> Iterator[Block]:
         place += 12 + length
 
 
+def critical_chunks(png: bytes) -> bytes:
+    """Return a PNG without the chunks that a reader may skip, except transparency."""
+    place, kept = len(PNG_SIGNATURE), PNG_SIGNATURE
+    while place + 12 <= len(png):
+        length, kind = struct.unpack_from(">I4s", png, place)
+        if kind[:1].isupper() or kind == b"tRNS":
+            kept += png[place : place + 12 + length]
+        place += 12 + length
+    return kept
+
+
 def insert_chunks(png: bytes, chunks: Iterable[Block]) -> bytes:
     """Insert chunks after the header of a PNG."""
     place = len(PNG_SIGNATURE) + 25

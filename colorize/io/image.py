@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from colorize.io.color_profile import photo_to_srgb
+from colorize.io.heif import HEIF_SUFFIXES, INSTALL_HEIF, has_heif, register_heif
 from colorize.utils.files import atomic_write
 
 BACKGROUND = (255, 255, 255)  # shown where a photo is transparent: white, as of paper
@@ -31,6 +32,7 @@ FORMAT_BY_SUFFIX = {
     ".png": "PNG",
     ".webp": "WEBP",
     ".avif": "AVIF",
+    **dict.fromkeys(HEIF_SUFFIXES, "HEIF"),
 }
 # Chroma is stored at full resolution (4:4:4) because it is what was predicted.
 SAVE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -39,6 +41,7 @@ SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "PNG": {"compress_level": 4},
     "WEBP": {"quality": 95, "method": 4},
     "AVIF": {"quality": 90, "subsampling": "4:4:4", "speed": 8},
+    "HEIF": {"quality": 90, "chroma": 444},
 }
 
 # What Pillow's plugins raise on damaged files.
@@ -56,6 +59,16 @@ _DECODING_ERRORS = (
     ArithmeticError,
 )
 _FLOAT_WHITES = ((1.0, 16.0), (255.0, 510.0), (65535.0, 131070.0))  # each with its largest value
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class PhotoError(ValueError):
@@ -75,8 +88,9 @@ def as_photo_error(file: str | os.PathLike | BinaryIO) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or math.inf) / 1e6
         raise PhotoError(
-            f"{name}: larger than {limit:.4g} megapixels, which may be a decompression bomb. "
-            "Reduce the image or, if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
+            f"{name}: larger than {limit:.4g} megapixels, the limit against files that are made to "
+            "fill the memory; `colorize photo --max-megapixels` raises it, in Python "
+            "PIL.Image.MAX_IMAGE_PIXELS"
         ) from error
     except FileNotFoundError as error:
         raise PhotoError(f"{name}: no such file") from error
@@ -85,8 +99,14 @@ def as_photo_error(file: str | os.PathLike | BinaryIO) -> Iterator[None]:
     except Image.UnidentifiedImageError as error:
         raise PhotoError(f"{name}: not an image that Pillow can read") from error
     except _DECODING_ERRORS as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise PhotoError(f"{name}: damaged or truncated ({reason})") from error
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, no decoder's
+            raise PhotoError(f"{name}: cannot be read ({error.strerror})") from error
+        if isinstance(error, MemoryError):
+            raise PhotoError(
+                f"{name}: damaged or truncated, or too large for the memory"
+            ) from error
+        # What decoders say of damage means nothing to users; the cause keeps it.
+        raise PhotoError(f"{name}: damaged or truncated") from error
 
 
 def file_name(file: str | os.PathLike | BinaryIO) -> str:
@@ -94,6 +114,16 @@ def file_name(file: str | os.PathLike | BinaryIO) -> str:
     if isinstance(file, str | os.PathLike):
         return os.fspath(file)
     return str(getattr(file, "name", "the given file"))
+
+
+def upright(photo: Image.Image, orientation: int) -> Image.Image:
+    """Turn an image upright.
+
+    Args:
+        photo: as it is stored.
+        orientation: as in EXIF; values outside 2 to 8 do nothing.
+    """
+    return photo.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else photo
 
 
 def to_srgb(photo: Image.Image, name: str = "photo") -> Image.Image:
@@ -230,20 +260,30 @@ def write_photo(photo: Image.Image, path: str | os.PathLike) -> Path:
         with atomic_write(path) as tmp:
             photo.save(tmp, format=image_format, **SAVE_OPTIONS[image_format])
     except (OSError, ValueError) as error:
-        raise PhotoError(f"{path}: cannot be written ({error})") from error
+        raise cannot_write(path, error) from error
     return path
+
+
+def cannot_write(path: Path, error: Exception) -> PhotoError:
+    """Return the error of a photo that could not be written, with the system's reason."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return PhotoError(f"{path}: cannot be written ({reason})")
 
 
 def format_of(path: Path) -> str:
     """Return the format that the suffix of a new file selects, as Pillow names it.
 
     Raises:
-        PhotoError: if the suffix is unknown.
+        PhotoError: if the suffix is unknown, or the package that writes the format is missing.
     """
     image_format = FORMAT_BY_SUFFIX.get(path.suffix.lower())
     if image_format is None:
         suffixes = ", ".join(FORMAT_BY_SUFFIX)
         raise PhotoError(f"{path}: unknown file format; use one of {suffixes}")
+    if image_format == "HEIF":
+        if not has_heif():
+            raise PhotoError(f"{path}: {INSTALL_HEIF}")
+        register_heif()
     return image_format
 
 

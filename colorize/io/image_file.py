@@ -3,8 +3,9 @@
 import contextlib
 import io
 import os
+import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,8 +15,15 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from colorize.io.color_profile import png_profile
-from colorize.io.containers import insert_chunks, insert_segments, jp2_profile
-from colorize.io.exif import ORIENTATION, TIFF_SIGNATURES
+from colorize.io.containers import (
+    PNG_SIGNATURE,
+    critical_chunks,
+    insert_chunks,
+    insert_segments,
+    jp2_profile,
+)
+from colorize.io.exif import TIFF_SIGNATURES
+from colorize.io.formats import open_file
 from colorize.io.high_bit_depth import (
     bits_per_channel,
     decode_png,
@@ -29,11 +37,13 @@ from colorize.io.image import (
     SAVE_OPTIONS,
     PhotoError,
     as_photo_error,
+    cannot_write,
     composite_on_white,
     file_name,
     format_of,
     rgb_to_photo,
     split_alpha,
+    upright,
     with_alpha,
 )
 from colorize.io.metadata import Dpi, Metadata, valid_dpi
@@ -111,8 +121,24 @@ def read_image_file(file: str | os.PathLike | BinaryIO) -> ImageFile:
     with as_photo_error(file):
         if read_bytes(file, len(TIFF_SIGNATURES[0])) in TIFF_SIGNATURES:
             return _read_tiff(file)
-        with Image.open(file) as image:
-            return _read_image(image, file)
+        try:
+            with open_file(file) as image:
+                return _read_image(image, file)
+        except (Image.UnidentifiedImageError, SyntaxError, ValueError, struct.error):
+            data = read_bytes(file)
+            if not data.startswith(PNG_SIGNATURE):
+                raise
+            return _read_damaged_png(data, file_name(file))
+
+
+def _read_damaged_png(data: bytes, name: str) -> ImageFile:
+    """Read a PNG that has a damaged chunk beside its pixels, without the chunks it can lack."""
+    file = io.BytesIO(critical_chunks(data))
+    file.name = name
+    with Image.open(file) as image:
+        result = _read_image(image, file)
+    result.metadata = replace(result.metadata, unread=("a damaged chunk and all others",))
+    return result
 
 
 def _read_tiff(file: str | os.PathLike | BinaryIO) -> ImageFile:
@@ -175,10 +201,12 @@ def _read_image(image: Image.Image, file: str | os.PathLike | BinaryIO) -> Image
         return _decode_high_bit(image, file, result, is_png=is_high_bit_png)
     if image.format in _REDUCED_FORMATS:
         result.bits_per_channel = bits_per_channel(image.format, read_bytes(file))
-    ImageOps.exif_transpose(image, in_place=True)
+    elif image.format == "HEIF":
+        result.bits_per_channel = image.info["bit_depth"]
     image.load()
     if icc := _profile(image, file):
         image.info["icc_profile"] = icc
+    image = upright(image, metadata.orientation)
     result.rgb, result.alpha = split_alpha(image, file_name(file))
     return result
 
@@ -187,10 +215,9 @@ def _decode_high_bit(
     image: Image.Image, file: str | os.PathLike | BinaryIO, result: ImageFile, *, is_png: bool
 ) -> ImageFile:
     """Decode more than 8 bits: those of a PNG, or what Pillow decodes (gray only)."""
-    orientation = image.getexif().get(ORIENTATION, 1)
     icc = _profile(image, file)
     values = decode_png(read_bytes(file)) if is_png else np.asarray(image)
-    decoded = to_uint16_srgb(values, icc, orientation, name=file_name(file))
+    decoded = to_uint16_srgb(values, icc, result.metadata.orientation, name=file_name(file))
     result.rgb, result.alpha, result.bits_per_channel = decoded.rgb, decoded.alpha, 16
     return result
 
@@ -215,7 +242,7 @@ def read_provenance(path: str | os.PathLike) -> str | None:
         if read_bytes(file, len(TIFF_SIGNATURES[0])) in TIFF_SIGNATURES:
             with open_tiff(file) as tiff:
                 return read_tiff_metadata(file, find_photo(tiff).offsets).provenance
-        with Image.open(file) as image:
+        with open_file(file) as image:
             return read_metadata(image, lambda: read_bytes(file)).provenance
 
 
@@ -280,7 +307,7 @@ def write_image_file(image: ImageFile, colorized: Tensor, path: str | os.PathLik
         with atomic_write(path) as tmp:
             tmp.write_bytes(data)
     except (OSError, ValueError) as error:
-        raise PhotoError(f"{path}: cannot be written ({error})") from error
+        raise cannot_write(path, error) from error
 
 
 def _output_format(image: Image.Image) -> str:
@@ -292,8 +319,8 @@ def _output_format(image: Image.Image) -> str:
 
 
 def _count_images(image: Image.Image) -> int:
-    """Count the frames or pages; the further images of an MPO are previews."""
-    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    """Count the frames or pages; those of an MPO are previews, those of a PSD its layers."""
+    return 1 if image.format in ("MPO", "PSD") else getattr(image, "n_frames", 1)
 
 
 def read_bytes(file: str | os.PathLike | BinaryIO, count: int = -1) -> bytes:

@@ -58,6 +58,7 @@ class Metadata:
         comments: of a JPEG or GIF.
         texts: text chunks of a PNG.
         unread: names of what the file holds and nobody could read.
+        orientation: as in EXIF, 1 to 8, of the pixels as they are stored.
     """
 
     exif: Exif = field(default_factory=Exif)
@@ -67,6 +68,7 @@ class Metadata:
     comments: tuple[bytes, ...] = ()
     texts: tuple[Block, ...] = ()
     unread: tuple[str, ...] = ()
+    orientation: int = 1
 
     def copy(self) -> "Metadata":
         """Copy what `write_provenance` changes."""

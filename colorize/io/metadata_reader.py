@@ -40,7 +40,7 @@ from colorize.io.exif import (
     parse_tiff,
 )
 from colorize.io.metadata import Metadata
-from colorize.io.xmp import set_upright
+from colorize.io.xmp import set_upright, stored_orientation
 
 _DESCRIPTION, _LAYERS_TAG = 0x010E, 0x935C
 # TIFF tags that describe the storage of the pixels, which is another in the output.
@@ -133,9 +133,12 @@ class _Pieces:
         try:
             if name == "exif" and metadata.exif.is_empty():
                 metadata.exif = parse_block(data)
+                metadata.orientation = _orientation(metadata.exif) or metadata.orientation
                 _drop_storage(metadata.exif.image)
             elif name == "xmp" and not metadata.xmp:
                 metadata.xmp = set_upright(data)
+                if metadata.orientation == 1:
+                    metadata.orientation = stored_orientation(data)
             elif name == "8bim":
                 self._add_resources(data)
             elif name == "iptc" and not any(r.number == IPTC for r in metadata.resources):
@@ -243,6 +246,12 @@ def _inflate(data: bytes) -> bytes:
         return zlib.decompressobj().decompress(data, 16 * 2**20)
     except zlib.error:
         return b""
+
+
+def _orientation(exif: Exif) -> int | None:
+    tag = exif.image.get(ORIENTATION)
+    numbers = exif.numbers(tag) if tag else ()
+    return int(numbers[0]) if numbers else None
 
 
 def _drop_storage(tags: dict[int, Tag]) -> None:

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from colorize.io.exif import ORIENTATION
+from colorize.io.formats import open_file
 from colorize.io.image import (
     as_photo_error,
     file_name,
@@ -18,6 +19,7 @@ from colorize.io.image import (
     to_srgb,
 )
 from colorize.io.image_file import read_bytes, read_image_file
+from colorize.io.metadata_reader import read_metadata
 
 try:
     import simplejpeg
@@ -84,11 +86,15 @@ def photo_size(file: str | os.PathLike) -> tuple[int, int]:
     Raises:
         PhotoError: as `read_photo`, as far as the header shows it.
     """
-    with as_photo_error(file), Image.open(file) as image:
+    with as_photo_error(file), open_file(file) as image:
         if image.format == "TIFF":
             return image.size  # Pillow applies the orientation of a TIFF itself
         width, height = image.size
-        is_rotated = image.getexif().get(ORIENTATION, 1) >= 5  # orientations 5 to 8: by 90 degrees
+        if image.format == "JPEG":  # without reading the whole file
+            orientation = image.getexif().get(ORIENTATION, 1)
+        else:
+            orientation = read_metadata(image, lambda: read_bytes(file)).orientation
+        is_rotated = 5 <= orientation <= 8  # by 90 degrees
         return (height, width) if is_rotated else (width, height)
 
 

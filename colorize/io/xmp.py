@@ -27,6 +27,12 @@ def set_upright(packet: bytes) -> bytes:
     return _set_property(text, "Orientation", "1").encode()
 
 
+def stored_orientation(packet: bytes) -> int:
+    """Return the orientation in a packet, as in EXIF; 1, upright, if it has none."""
+    match = re.search(rb"""tiff:Orientation(?:\s*=\s*["']|>)\s*([1-8])""", packet)
+    return int(match[1]) if match else 1
+
+
 def mark_colorized(packet: bytes) -> bytes:
     """Record the digital source type in a packet; an empty one becomes a packet of nothing else.
 

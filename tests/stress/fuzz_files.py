@@ -9,6 +9,7 @@ import argparse
 import io
 import json
 import random
+import struct
 import subprocess
 import sys
 import tempfile
@@ -27,9 +28,25 @@ from tqdm import tqdm
 
 from colorize.color.lab import rgb_to_lightness
 from colorize.data.folder import load_samples
+from colorize.io.containers import (
+    APP1,
+    APP13,
+    COMMENT,
+    EXIF_HEADER,
+    IPTC,
+    PHOTOSHOP_HEADER,
+    XMP_HEADER,
+    Block,
+    Resource,
+    encode_resources,
+    insert_chunks,
+    insert_segments,
+)
+from colorize.io.exif import Exif, Tag, add_tags
 from colorize.io.image import PhotoError
 from colorize.io.image_file import read_image_file
 from colorize.io.photo import read_photo
+from colorize.io.xmp import mark_colorized
 from colorize.models import create_model
 from colorize.models.pretrained import Pretrained, save
 from colorize.utils.files import atomic_write, file_sha256
@@ -232,6 +249,71 @@ def torn_exif(rng: random.Random, photo: Image.Image) -> File:
     )
 
 
+def torn_metadata(rng: random.Random, photo: Image.Image) -> File:
+    """EXIF, XMP, IPTC and text blocks with bits flipped, cut or repeated; the pixels intact."""
+    blocks = [
+        (APP1, EXIF_HEADER + _tags().to_block()),
+        (APP1, XMP_HEADER + mark_colorized(b"")),
+        (APP13, PHOTOSHOP_HEADER + encode_resources([Resource(IPTC, b"", rng.randbytes(40))])),
+        (COMMENT, rng.randbytes(30)),
+    ]
+    torn = [(marker, _torn(rng, data)) for marker, data in rng.choices(blocks, k=rng.randint(1, 5))]
+    gray = photo.convert("L")
+    if rng.random() < 0.6:
+        segments = [Block(marker, data) for marker, data in torn]
+        return "jpg", insert_segments(_encode(gray, "JPEG"), segments)
+    names = (b"eXIf", b"iTXt", b"zTXt", b"tEXt", b"gAMA", b"cHRM", b"pHYs", b"iCCP", b"tRNS")
+    chunks = [Block(rng.choice(names), data[6:]) for _, data in torn]
+    return "png", insert_chunks(_encode(gray, "PNG"), chunks)
+
+
+def torn_tags(rng: random.Random, photo: Image.Image) -> File:
+    """TIFFs whose tags have another value, type or count, or are repeated."""
+    values = np.asarray(photo.convert(rng.choice(["L", "RGB"])))
+    if rng.random() < 0.5:
+        values = values.astype(np.uint16) * 257
+    file = io.BytesIO()
+    options = {"subfiletype": 1} if rng.random() < 0.3 else {}
+    with tifffile.TiffWriter(file, byteorder=rng.choice("<>")) as tiff:
+        for _ in range(rng.randint(1, 2)):
+            tiff.write(values, compression=rng.choice([None, "zlib", "lzw"]), **options)
+            options = {}
+    data = bytearray(add_tags(file.getvalue(), _tags(file.getvalue()[:2])))
+    order = "<" if data[:2] == b"II" else ">"
+    (first,) = struct.unpack_from(f"{order}I", data, 4)
+    (count,) = struct.unpack_from(f"{order}H", data, first)
+    for _ in range(rng.randint(1, 3)):
+        entry = first + 2 + 12 * rng.randrange(count)
+        place, code = rng.choice([(0, "H"), (2, "H"), (4, "I"), (8, "I"), (8, "I")])
+        number = rng.choice([0, 1, 2, 3, 6, 255, 65535, rng.randrange(2**16)])
+        struct.pack_into(order + code, data, entry + place, number)
+    return "tif", bytes(data)
+
+
+def torn_boxes(rng: random.Random, photo: Image.Image) -> File:
+    """JPEG 2000, WebP and AVIF with bytes changed in their boxes before the pixels."""
+    suffix, image_format = rng.choice([("jp2", "JPEG2000"), ("webp", "WEBP"), ("avif", "AVIF")])
+    data = bytearray(_encode(photo.convert("RGB"), image_format))
+    for _ in range(rng.randint(1, 4)):
+        data[rng.randrange(8, min(120, len(data)))] = rng.choice([0, 1, 2, 127, 255])
+    return suffix, bytes(data)
+
+
+def _tags(order: bytes = b"II") -> Exif:
+    exif = Exif("<" if order == b"II" else ">")
+    exif.image = {0x010E: Tag(2, b"a caption\0"), 0x0132: Tag(2, b"1931:05:01 00:00:00\0")}
+    exif.camera = {0x9286: Tag(7, bytes(20)), 0x927C: Tag(7, bytes(30))}
+    exif.gps = {1: Tag(2, b"N\0")}
+    return exif
+
+
+def _torn(rng: random.Random, data: bytes) -> bytes:
+    torn = bytearray(data[: rng.randint(len(data) // 2, len(data))])
+    for _ in range(rng.randint(0, 6)):
+        torn[rng.randrange(6, len(torn))] ^= 1 << rng.randrange(8)
+    return bytes(torn)
+
+
 MAKERS: tuple[Maker, ...] = (
     whole,
     flipped,
@@ -253,6 +335,9 @@ MAKERS: tuple[Maker, ...] = (
     bomb,
     rotated,
     torn_exif,
+    torn_metadata,
+    torn_tags,
+    torn_boxes,
 )
 
 

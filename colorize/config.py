@@ -260,8 +260,8 @@ class TrainConfig:
             ValueError: if the file does not hold settings.
         """
         try:
-            return cls(**upgrade_settings(json.loads(Path(path).read_text())))
-        except (TypeError, AttributeError, json.JSONDecodeError) as error:
+            return cls(**upgrade_settings(json.loads(Path(path).read_text(encoding="utf-8"))))
+        except (TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} does not hold the settings of a run: {error}") from error
 
 

@@ -368,7 +368,7 @@ def test_a_name_that_becomes_too_long_is_named(colorizer, tmp_path):
     photo = tmp_path / f"{'x' * 251}.bmp"
     make_photo().convert("L").save(photo)
     (result,) = run(colorizer, [photo], tmp_path / "out").values()
-    assert result.state == "failed" and f"File name too long: '{tmp_path / 'out'}" in result.reason
+    assert result.state == "failed" and "cannot be written (File name too long)" in result.reason
     assert ".part" not in result.reason
 
 
@@ -418,7 +418,7 @@ def test_the_time_of_the_photo_is_kept_on_request(folder_of_photos, colorizer, t
 
 
 def test_a_photoshop_file_is_colorized_from_its_flattened_picture(colorizer, tmp_path):
-    values = np.asarray(make_photo().convert("L"))
+    values = np.array(make_photo().convert("L"))
     (tmp_path / "a.psd").write_bytes(photoshop(values))
     result = run(colorizer, [tmp_path / "a.psd"], tmp_path / "out")["a.psd"]
     assert (result.state, result.reason) == ("colored", "")
@@ -440,10 +440,8 @@ def test_heif_is_read_and_written_with_its_description(colorizer, tmp_path):
     assert (written.mode, written.size) == ("RGB", gray.size)
     with Image.open(output) as colorized:
         assert colorized.getexif()[0x010E] == "Grandmother"
-        lightness = lab(colorized)[..., 0] - lab(gray)[..., 0]
-    assert (
-        abs(lightness).mean() < 1 and lab(written.to_pillow())[..., 1:].std(axis=(0, 1)).max() > 5
-    )
+        difference = lab(colorized)[..., 0] - lab(gray)[..., 0]
+    assert abs(difference).mean() < 1 and lab(written.to_pillow())[..., 1:].mean() > 20
 
 
 def test_without_its_package_heif_is_left_out_and_not_written(

@@ -1,6 +1,7 @@
 """The command `colorize`, as a user types it."""
 
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -88,7 +89,7 @@ def test_the_same_command_again_finishes_at_once_and_more_epochs_go_on(
         assert train(folder, run) == 0
     assert (run / "log.jsonl").read_text() == log
     said = capsys.readouterr().out
-    assert "mean-ab" in said and "run: nothing to train, 1 epochs are done and 1 are asked" in said
+    assert "mean-ab" in said and "run: nothing to train, 1 epoch done of the 1 that" in said
     assert f"--data {folder} --size 32 -o DIR` evaluates" in said
     assert train(folder, run, "--epochs", "2") == 0
     assert "nothing to train" not in capsys.readouterr().out
@@ -255,3 +256,37 @@ def test_colorizing_with_the_bundled_model_imports_nothing_slow(photo, tmp_path)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
     assert (tmp_path / "out" / "gray.jpg").exists()
+
+
+def test_an_error_of_encodings_is_ours_and_not_the_users(monkeypatch):
+    def presets(args):
+        raise UnicodeEncodeError("utf-8", "\udce9", 0, 1, "surrogates not allowed")
+
+    monkeypatch.setattr("colorize.cli.presets._presets", presets)
+    with pytest.raises(UnicodeEncodeError):
+        main(["presets"])
+
+
+@pytest.mark.filterwarnings("default:.* left out:UserWarning")
+def test_names_of_any_bytes_are_trained_and_evaluated_on(folder, tmp_path, monkeypatch, capsys):
+    for path in folder.rglob("*.jpg"):
+        path.rename(path.with_name(os.fsdecode(b"Gro\xdf " + path.name.encode())))
+    train_folder = folder / "train"
+    (train_folder / "self.jpg").symlink_to("self.jpg")
+    os.mkfifo(train_folder / "pipe.jpg")
+    (train_folder / "scan.tif").touch()
+    streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", streams[0])
+        patch.setattr(sys, "stderr", streams[1])
+        assert train(folder, tmp_path / "run") == 0
+        command = ["evaluate", tmp_path / "run", "--data", folder, "-o", tmp_path / "results"]
+        options = ["--size", "32", "--no-fid", "--crops-only", "--device", "cpu"]
+        assert main([str(word) for word in (*command, *options)]) == 0
+    out, err = (stream.buffer.getvalue().decode() for stream in streams)
+    assert "6 train photos (left out: 1 unreadable)" in out
+    assert "pipe.jpg is left out: a pipe or device" in err
+    assert "scan.tif is left out: not JPEG, PNG or WebP; `colorize prepare` converts it" in err
+    assert f"unreadable: {train_folder / 'self.jpg'}: " in err
+    summary = json.loads((tmp_path / "results" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["predictors"]

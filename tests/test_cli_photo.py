@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -14,8 +15,8 @@ from PIL import Image
 
 import colorize
 from colorize.cli import main
-from colorize.io.image import read_photo
 from colorize.io.image_file import read_image_file
+from colorize.io.photo import read_photo
 from colorize.models import pretrained
 
 
@@ -276,3 +277,110 @@ def test_source_and_target_of_an_export_are_checked_first(model, tmp_path, capsy
     message = fails(capsys, main(["export", "theirs.onnx", "-o", str(tmp_path / "mine")]))
     assert "theirs.onnx is an ONNX file; export the model that it was made from" in message
     assert not (tmp_path / "mine.pt").exists() and not (tmp_path / "mine").exists()
+
+
+# What people bring.
+
+
+def terminal(encoding):
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict", write_through=True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "ascii"])
+def test_no_name_ends_a_batch_whatever_the_encoding_of_the_terminal(
+    color, gray, tmp_path, monkeypatch, encoding
+):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in (os.fsdecode(b"Gro\xdf.png"), "żółw 😀.png", "a\x1b[31m\nb.png"):
+        (folder / name).write_bytes(gray.read_bytes())
+    (folder / os.fsdecode(b"bad\xff.jpg")).write_text("")
+    out, err = terminal(encoding), terminal(encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    assert color(folder) == 1
+    assert out.errors == err.errors == "strict"  # as before
+    shown = out.buffer.getvalue().decode(encoding)
+    assert shown.splitlines()[-1] == "3 colored, 1 failed"
+    assert "Gro\\xdf.png" in shown and "a\\x1b[31m\\x0ab.png" in shown and "\x1b" not in shown
+    assert ("żółw" in shown) == (encoding == "utf-8")
+    assert f"{folder}/bad\\xff.jpg: " in err.buffer.getvalue().decode(encoding)
+
+
+def test_what_is_left_out_is_counted_and_named_at_the_end(color, gray, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("1.nef", "2.nef", "3.NEF", "4.nef", "x.jxl"):
+        (folder / name).write_bytes(b"raw")
+    (folder / "a.png").write_bytes(gray.read_bytes())
+    os.mkfifo(folder / "pipe.png")
+    assert color(folder) == 1
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-1] == "1 colored, 6 left out"
+    assert shown.err.splitlines() == [
+        f"colorize: 4 files ({folder}/1.nef, {folder}/2.nef, {folder}/3.NEF and 1 more) are left "
+        "out: camera raw; develop it to TIFF first, such as with darktable or RawTherapee",
+        f"colorize: {folder}/pipe.png is left out: a pipe or device, not a file",
+        f"colorize: {folder}/x.jxl is left out: JPEG XL; convert it to PNG first, such as with "
+        "`djxl photo.jxl photo.png`",
+    ]
+    assert color(folder / "1.nef", "--json") == 1
+    shown = capsys.readouterr()
+    result = json.loads(shown.out)
+    assert (result["state"], result["outputs"]) == ("left out", [])
+    assert result["reason"] in shown.err and "camera raw; develop it" in result["reason"]
+
+
+def test_a_pipe_of_the_shell_is_refused_with_the_way_out(color, capsys, tmp_path):
+    reader, writer = os.pipe()
+    assert color(f"/dev/fd/{reader}") == 1
+    assert "not a file; use `colorize photo - -o FILE`" in capsys.readouterr().err
+    assert "not a file; use `colorize photo" in fails(capsys, color(f"/dev/fd/{reader}", out="-"))
+    os.close(reader)
+    os.close(writer)
+
+
+def test_urls_terminals_and_empty_streams_are_refused_in_a_sentence(color, capsys, monkeypatch):
+    assert "is a URL; photos are read from files" in fails(capsys, color("https://a.org/b.jpg"))
+    monkeypatch.setattr(sys, "stdin", Stream())
+    assert "stdin is empty" in fails(capsys, color("-", out="-"))
+    monkeypatch.setattr(Stream, "isatty", lambda self: True)
+    assert "stdin, which is a terminal" in fails(capsys, color("-", out="-"))
+    monkeypatch.setattr(sys, "stdin", None)  # closed by <&-
+    assert "stdin is empty" in fails(capsys, color("-", out="-"))
+
+
+def test_a_closed_stdout_does_not_stop_the_work(color, gray, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert color(gray) == 0 and sys.stdout is None
+    assert (tmp_path / "out" / "grandma.png").exists()
+    assert "colorize: stdout is closed; what the command prints is lost" in capsys.readouterr().err
+    assert color(gray, out="-") == 2
+    assert "stdout is closed; use -o FILE" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "stderr", None)
+    assert color(gray) == 0
+
+
+def test_the_largest_size_is_an_option(color, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # as Pillow's, but small
+    photo = tmp_path / "large.png"
+    Image.linear_gradient("L").resize((200, 100)).save(photo)
+    tiff = tmp_path / "deep.tif"
+    tifffile.imwrite(tiff, np.zeros((100, 200), np.uint16), photometric="minisblack")
+    assert color(photo, tiff) == 0
+    assert capsys.readouterr().err == ""  # no warning of Pillow's
+    assert color(photo, tiff, "--max-megapixels", "0.019", "--overwrite") == 1
+    shown = capsys.readouterr()
+    assert "2 failed" in shown.out and shown.err.count("--max-megapixels") == 2
+    assert f"{photo}: larger than 0.019 megapixels" in shown.err
+    assert color(photo, tiff, "--max-megapixels", "0.02", "--overwrite") == 0
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_the_time_is_kept_on_request(color, gray, tmp_path, capsys):
+    os.utime(gray, (1e9, 1e9))
+    assert color(gray, "--keep-time") == 0
+    assert (tmp_path / "out" / "grandma.png").stat().st_mtime == 1e9
+    assert "without --samples, --compare, --keep-time" in fails(
+        capsys, color(gray, "--keep-time", out="-")
+    )

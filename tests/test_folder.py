@@ -63,10 +63,48 @@ def mixed(tmp_path, photo):
 
 def test_photos_are_found_in_all_subfolders_and_sorted(tmp_path):
     expected = ["B.JPG", "a/b/c.WebP", "a/d.jpeg", "train/e.png", "z.jpg"]
-    others = ["notes.txt", ".hidden.jpg", ".cache/f.jpg", "a/.g.png", "h.tif", "jpg"]
+    others = ["notes.txt", ".hidden.jpg", ".cache/f.jpg", "a/.g.png", "jpg", "@eaDir/z.jpg"]
     touched(tmp_path, *reversed(expected), *others)
     photos = PhotoFolder(tmp_path).photos
     assert [photo.path.relative_to(tmp_path).as_posix() for photo in photos] == expected
+
+
+def test_other_images_are_left_out_with_a_warning(tmp_path):
+    touched(tmp_path, "train/a.jpg", "train/b.tif", "c.TIFF", "d.avif", "raw.cr2", "notes.txt")
+    with pytest.warns(UserWarning, match="left out") as caught:
+        assert names(PhotoFolder(tmp_path).photos) == ["a.jpg"]
+    assert [str(warning.message) for warning in caught] == [
+        f"3 files ({tmp_path}/c.TIFF, {tmp_path}/d.avif, {tmp_path}/train/b.tif) are left out: "
+        "not JPEG, PNG or WebP; `colorize prepare` converts it",
+        f"{tmp_path / 'raw.cr2'} is left out: camera raw; develop it to TIFF first, "
+        "such as with darktable or RawTherapee",
+    ]
+    assert caught[0].filename == __file__
+
+
+def test_links_to_themselves_are_unreadable_and_pipes_are_never_opened(tmp_path, photo, capsys):
+    write_photo(photo, tmp_path / "train/a.jpg")
+    (tmp_path / "train/self.jpg").symlink_to("self.jpg")
+    os.mkfifo(tmp_path / "train/pipe.jpg")
+    with pytest.warns(UserWarning, match=r"pipe\.jpg is left out: a pipe or device"):
+        folder = PhotoFolder(tmp_path)
+    assert str(folder.select("train")) == "1 train photo (left out: 1 unreadable)"
+    assert f"unreadable: {tmp_path / 'train/self.jpg'}: " in capsys.readouterr().err
+
+
+def test_the_first_unreadable_photos_are_named(tmp_path, photo, capsys):
+    write_photo(photo, tmp_path / "train/a.jpg")
+    touched(tmp_path, *(f"train/b{number}.jpg" for number in range(5)))
+    folder = PhotoFolder(tmp_path)
+    folder.inspect(progress=False)
+    assert capsys.readouterr().err == ""
+    folder = PhotoFolder(tmp_path)
+    folder.select("train")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "unreadable" in line]
+    assert len(lines) == 4 and lines[3].endswith("unreadable: 2 more")
+    assert all(f"b{number}.jpg: " in lines[number] for number in range(3))
+    folder.select("train")
+    assert capsys.readouterr().err == ""
 
 
 def test_linked_folders_are_followed_but_not_back_up(tmp_path):
@@ -184,7 +222,7 @@ def test_beside_classified_photos_one_without_a_line_is_excluded(tmp_path, photo
     for name in ("a", "b"):
         write_photo(photo, tmp_path / f"train/{name}.jpg")
     manifest(tmp_path, "file,split,state\ntrain/a.jpg,train,good\n")
-    assert str(PhotoFolder(tmp_path).select("train")) == "1 train photos (left out: 1 new)"
+    assert str(PhotoFolder(tmp_path).select("train")) == "1 train photo (left out: 1 new)"
 
 
 def test_a_manifest_in_another_encoding_is_refused_by_name(tmp_path):
@@ -215,7 +253,7 @@ def test_gray_unreadable_and_small_photos_are_left_out_with_a_count(mixed):
         "smaller than 32 px": ["small.jpg"],
     }
     assert str(selection) == (
-        "1 train photos (left out: 2 unreadable, 1 gray, 1 smaller than 32 px)"
+        "1 train photo (left out: 2 unreadable, 1 gray, 1 smaller than 32 px)"
     )
     assert names(photos.select("train", min_side=20).photos) == ["good.jpg", "small.jpg"]
     assert str(photos.select("train")) == "2 train photos (left out: 2 unreadable, 1 gray)"

@@ -12,6 +12,7 @@ import torch
 from conftest import make_photo
 from PIL import Image
 from test_manifest import blobs, jpeg
+from test_photo_files import photoshop
 
 from colorize.cli import main
 from colorize.data import prepare as prepare_module
@@ -258,14 +259,43 @@ def test_a_full_disk_makes_no_photo_bad(tmp_path, album, monkeypatch):
 
 def test_unreadable_files_are_tried_again(tmp_path, album):
     (album / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
-    os.mkfifo(album / "pipe.jpg")
+    (album / "self.jpg").symlink_to("self.jpg")
     (album / ("long" * 60 + ".jpg")).write_bytes(jpeg(blobs(40)))
     manifest = prepare([album], tmp_path / "out", progress=False)
-    assert manifest.counts() == {"good": 11, "failed": 1, "bad": 1}
+    assert manifest.counts() == {"good": 11, "failed": 2}
     assert "No such file" in manifest.entries["album/gone.jpg"].reason
-    assert "not a regular file" in manifest.entries["album/pipe.jpg"].reason
+    assert "symbolic links" in manifest.entries["album/self.jpg"].reason
     (tmp_path / "nowhere.jpg").write_bytes(jpeg(blobs(41)))
     assert prepare([album], tmp_path / "out", progress=False).counts()["good"] == 12
+
+
+def test_pipes_and_images_that_are_not_read_are_named(tmp_path, album):
+    os.mkfifo(album / "pipe.jpg")
+    (album / "a.nef").write_bytes(b"raw")
+    more = {"b.nef": b"raw", "c/__MACOSX/._d.jpg": b"x", "c/.e/f.jpg": b"x", "@eaDir/g.jpg": b"x"}
+    in_tar(album / "more.tar", {**more, "good.jpg": jpeg(blobs(70))})
+    with pytest.warns(UserWarning, match="left out") as caught:
+        manifest = prepare([album], tmp_path / "out", progress=False)
+    assert manifest.counts() == {"good": 11}
+    assert [str(warning.message).partition(" left out: ")[0] for warning in caught] == [
+        f"{album / 'a.nef'} is",
+        f"{album / 'pipe.jpg'} is",
+        f"{album / 'more.tar' / 'b.nef'} is",
+    ]
+
+
+def test_photos_of_every_readable_format_are_prepared(tmp_path):
+    root = tmp_path / "scans"
+    root.mkdir()
+    for seed, suffix in enumerate(("tif", "bmp", "jp2", "avif", "gif")):
+        blobs(seed).save(root / f"{suffix}.{suffix}")
+    (root / "psd.psd").write_bytes(photoshop(np.asarray(blobs(9).convert("L"))))
+    manifest = prepare([root], tmp_path / "out", progress=False)
+    assert states(manifest) == {
+        **{f"scans/{suffix}.{suffix}": "good" for suffix in ("tif", "bmp", "jp2", "avif", "gif")},
+        "scans/psd.psd": "gray",
+    }
+    assert len(PhotoFolder(tmp_path / "out").photos) == 6
 
 
 def test_a_lost_prepared_file_is_made_again(tmp_path, album):
@@ -362,7 +392,7 @@ def test_a_sources_manifest_is_read_as_a_folder_of_photos_reads_it(tmp_path, alb
 def test_a_source_without_photos_is_no_success(tmp_path, album):
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(ValueError, match=r"no photos \(jpg, jpeg, png, webp\) in"):
+    with pytest.raises(ValueError, match=r"no photos \(jpg, jpeg, .*png, webp, .*psd, tga\) in"):
         prepare([empty], tmp_path / "out", progress=False)
     with pytest.raises(ValueError, match="neither a folder nor a tar file"):
         prepare([album / "notes.txt"], tmp_path / "out", progress=False)

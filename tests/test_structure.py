@@ -42,6 +42,7 @@ HOMES = {
     "simplejpeg": {"io/photo.py"},
     "imagecodecs": {"io/color_profile.py", "io/high_bit_depth.py"},
     "tifffile": {"io/tiff.py"},
+    "pillow_heif": {"io/heif.py"},
     "safetensors": {"models/pretrained.py"},
     "huggingface_hub": {"models/pretrained.py"},
     "onnx": {"inference/onnx.py"},

@@ -8,7 +8,7 @@ from gradio.components import Component
 from colorize.app.session import SAMPLES, remove_result
 from colorize.data.folder import load_samples
 from colorize.inference.colorizer import Colorizer
-from colorize.inference.jobs import READABLE_SUFFIXES
+from colorize.io.photo_files import READABLE_SUFFIXES
 from colorize.models.base import DistributionModel
 
 UPLOAD_SECONDS = 3600  # uploads are deleted after that

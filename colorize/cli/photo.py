@@ -1,25 +1,29 @@
 """The command `photo`."""
 
 import argparse
+import contextlib
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import colorize
-from colorize.cli.options import add_inference, add_model, positive
+from colorize.cli.options import add_inference, add_model, number, positive
+from colorize.utils.terminal import is_closed, printable
 
 if TYPE_CHECKING:
     from colorize.inference import ColorizeOptions, Colorizer, Job
     from colorize.models.hints import Hint
 
-_STREAM = Path("-")
+_STREAM = "-"
+_MAX_MEGAPIXELS = 500
 _STATES = {
     "colored": "colored",
     "done": "done before",
     "in color": "already in color (--force)",
+    "left out": "left out",
     "failed": "failed",
 }
 
@@ -31,7 +35,9 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="colorize photos",
         description="Colorize photos. Outputs have the format and the full size of the photo, and "
         "its lightness, transparency, 16 bits and EXIF. Photos are never modified. Finished files "
-        "are skipped on re-runs. Exit status: 0 if all photos are colorized, 1 if some are not.",
+        "are skipped on re-runs. In folders, hidden files, thumbnails and trash of the system are "
+        "skipped; images that cannot be read, such as camera raw, are named at the end. "
+        "Exit status: 0 if all photos are colorized, 1 if some are not.",
     )
     photo.add_argument(
         "paths",
@@ -43,7 +49,6 @@ def add(commands: argparse._SubParsersAction) -> None:
     photo.add_argument(
         "-o",
         "--output",
-        type=Path,
         metavar="OUT",
         help="a folder, or a file for a single photo; - writes to stdout (default: colored)",
     )
@@ -74,6 +79,19 @@ def add(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="also write photo and output side by side, at most 4096 px each, into OUT/compared",
     )
+    photo.add_argument(
+        "--keep-time",
+        action="store_true",
+        help="give the outputs the time of modification of the photo",
+    )
+    photo.add_argument(
+        "--max-megapixels",
+        type=number(float, 0.001),
+        default=_MAX_MEGAPIXELS,
+        metavar="X",
+        help="refuse larger photos; 100 megapixels need about MEMORY GB of memory "
+        f"(default: {_MAX_MEGAPIXELS})",
+    )
     photo.add_argument("--json", action="store_true", help="print a line of JSON for each photo")
     photo.set_defaults(command=_photo)
 
@@ -88,14 +106,34 @@ def _hint(text: str) -> "Hint":
 
 
 def _photo(args: argparse.Namespace) -> int:
+    with _limit_pixels(args.max_megapixels):
+        return _colorize(args)
+
+
+@contextlib.contextmanager
+def _limit_pixels(megapixels: float) -> Iterator[None]:
+    """Set the size above which files are not read, as long as the command runs."""
+    from PIL import Image
+
+    before = Image.MAX_IMAGE_PIXELS
+    # Pillow raises an error above twice that number, an integer even for --max-megapixels inf.
+    Image.MAX_IMAGE_PIXELS = round(min(megapixels, 1e9) * 1e6 / 2)
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _colorize(args: argparse.Namespace) -> int:
     from colorize.inference import ColorizeOptions, plan_jobs
 
-    is_stream = "-" in args.paths or args.output == _STREAM
-    if is_stream and (len(args.paths) > 1 or args.json or args.compare or args.samples):
-        raise ValueError("- is for one photo, without --samples, --compare and --json")
+    is_stream = _STREAM in args.paths or args.output == _STREAM
+    is_batch = len(args.paths) > 1 or args.json or args.compare or args.samples or args.keep_time
+    if is_stream and is_batch:
+        raise ValueError("- is for one photo, without --samples, --compare, --keep-time and --json")
     if is_stream:
         _check_output(args)
-    jobs = [] if is_stream else plan_jobs(args.paths, args.output or Path("colored"))
+    jobs = [] if is_stream else plan_jobs(args.paths, args.output or "colored")
     if args.hint and len(jobs) > 1:
         raise ValueError(f"--hint is for one photo, got {len(jobs)}")
     colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)
@@ -122,6 +160,7 @@ def _colorize_jobs(
     from tqdm import tqdm
 
     from colorize.inference import colorize_files
+    from colorize.io.photo_files import summarize_left_out
 
     counts = dict.fromkeys(_STATES, 0)
     results = colorize_files(
@@ -131,6 +170,7 @@ def _colorize_jobs(
         force=args.force,
         overwrite=args.overwrite,
         compare=args.compare,
+        keep_time=args.keep_time,
     )
     is_quiet = len(jobs) == 1 or not sys.stderr.isatty()
     for result in tqdm(results, "colorizing", len(jobs), unit="photo", disable=is_quiet):
@@ -138,14 +178,17 @@ def _colorize_jobs(
         if args.json:
             tqdm.write(json.dumps(vars(result), default=str))
         elif result.state == "colored":
-            tqdm.write("\n".join(map(str, result.outputs)))
+            tqdm.write("\n".join(map(printable, result.outputs)))
         elif result.state == "done" and len(jobs) == 1:
-            print(f"{result.outputs[0]} is up to date; use --overwrite to colorize it again")
-        if result.reason:
-            tqdm.write(f"colorize: {result.reason}", file=sys.stderr)
+            output = printable(result.outputs[0])
+            print(f"{output} is up to date; use --overwrite to colorize it again")
+        if result.reason and result.state != "left out":
+            tqdm.write(f"colorize: {printable(result.reason)}", file=sys.stderr)
+    for line in summarize_left_out({job.source: job.refusal for job in jobs if job.refusal}):
+        print(f"colorize: {printable(line)}", file=sys.stderr)
     if len(jobs) > 1 and not args.json:
         print(", ".join(f"{n} {_STATES[state]}" for state, n in counts.items() if n))
-    return 1 if counts["in color"] + counts["failed"] else 0
+    return 1 if counts["in color"] + counts["left out"] + counts["failed"] else 0
 
 
 def _colorize_stream(
@@ -153,14 +196,17 @@ def _colorize_stream(
 ) -> int:
     """Colorize one photo from stdin, or to stdout."""
     from colorize.inference import colorize_file
+    from colorize.io.image import format_of
     from colorize.io.image_file import encode_image_file, read_image_file, write_image_file
 
     (path,) = args.paths
     image = read_image_file(_read_stdin() if path == "-" else _single_photo(path))
     colorized = colorize_file(colorizer, image, options, force=args.force)
-    if image.dropped:
-        print(f"colorize: {path} {image.dropped}", file=sys.stderr)
-    if args.output in (None, _STREAM):
+    is_streamed = args.output in (None, _STREAM)
+    image_format = image.format if is_streamed else format_of(Path(args.output))
+    if losses := image.losses(image_format):
+        print(f"colorize: {printable(f'{path} {losses}')}", file=sys.stderr)
+    if is_streamed:
         sys.stdout.buffer.write(encode_image_file(image, colorized, image.format))
     else:
         write_image_file(image, colorized, args.output)
@@ -168,6 +214,8 @@ def _colorize_stream(
 
 
 def _read_stdin() -> io.BytesIO:
+    if sys.stdin.isatty():
+        raise ValueError("- reads a photo from stdin, which is a terminal; add < FILE")
     data = sys.stdin.buffer.read()
     if not data:
         raise ValueError("stdin is empty")
@@ -176,10 +224,13 @@ def _read_stdin() -> io.BytesIO:
 
 def _single_photo(path_or_pattern: str) -> Path:
     from colorize.inference.jobs import expand_pattern
+    from colorize.io.photo_files import refusal_of
 
     photos = expand_pattern(path_or_pattern)
     if len(photos) > 1:
         raise ValueError(f"- is for one photo, but {path_or_pattern} matches {len(photos)}")
+    if reason := refusal_of(photos[0]):
+        raise ValueError(f"{photos[0]} is left out: {reason}")
     return photos[0]
 
 
@@ -188,16 +239,19 @@ def _check_output(args: argparse.Namespace) -> None:
     from colorize.io.image import FORMAT_BY_SUFFIX
 
     if args.output in (None, _STREAM):
+        if is_closed(sys.stdout):
+            raise ValueError("stdout is closed; use -o FILE")
         if sys.stdout.isatty():
             raise ValueError(
                 "refusing to write image data to a terminal; use -o FILE or redirect stdout"
             )
         return
-    if args.output.is_dir() or args.output.suffix.lower() not in FORMAT_BY_SUFFIX:
+    output = Path(args.output)
+    if output.is_dir() or output.suffix.lower() not in FORMAT_BY_SUFFIX:
         suffixes = ", ".join(FORMAT_BY_SUFFIX)
         raise ValueError(
             f"{args.output}: reading from stdin requires an output file with one of these "
             f"suffixes: {suffixes}"
         )
-    if args.output.exists() and not args.overwrite:
+    if output.exists() and not args.overwrite:
         raise ValueError(f"{args.output} already exists; use --overwrite to replace it")

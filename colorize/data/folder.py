@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,21 @@ from pathlib import Path
 from tqdm import tqdm
 
 from colorize.data.inspection import Inspection, inspect_file, read_index, write_index
-from colorize.data.splits import MANIFEST, SPLITS, ManifestRow, read_manifest, split_of
+from colorize.data.splits import (
+    MANIFEST,
+    SPLITS,
+    ManifestRow,
+    photo_ids,
+    read_manifest,
+    split_of,
+)
 from colorize.io.grayscale import GRAY_CHROMA
 from colorize.io.image import PhotoError
+from colorize.io.photo_files import TRAINING_SUFFIXES, list_photos, warn_of_left_out
+from colorize.utils.checks import counted
+from colorize.utils.terminal import printable
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_NAMED = 3  # unreadable photos, of those that an inspection reports
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,8 @@ class PhotoRecord:
 
     Attributes:
         path: the file.
-        id: the name without folder and suffix; in Unsplash's data the photo id.
+        id: unique in the folder, see `photo_ids`: mostly the name without folders and suffix; in
+            Unsplash's data the photo id.
         split: "train", "val" or "test".
         photographer: "" if unknown; photos of one photographer share a split.
         state: "good", or why `colorize.data.manifest` excludes it.
@@ -59,11 +71,13 @@ class Selection:
     def __str__(self) -> str:
         reasons = [f"{len(photos)} {reason}" for reason, photos in self.left_out.items() if photos]
         suffix = f" (left out: {', '.join(reasons)})" if reasons else ""
-        return f"{len(self.photos)} {self.split} photos{suffix}"
+        return f"{counted(len(self.photos), f'{self.split} photo')}{suffix}"
 
 
 class PhotoFolder:
     """All photos below a folder, sorted by path, each with its split. Opens no photo.
+
+    JPEG, PNG and WebP are photos. A warning names other images, which are left out.
 
     The split of a photo is decided by, in this order:
 
@@ -73,7 +87,7 @@ class PhotoFolder:
        `width`, `height` and `mean_chroma` are optional and save the inspection of the photo;
        a photo with a `state` other than good is excluded;
     3. a stable hash of the photographer, or else of the photo's id: 60 / 20 / 20, the same on
-       every machine and independent of the other photos.
+       every machine. It moves a photo only when another one of its name is added.
     """
 
     def __init__(self, root: str | os.PathLike):
@@ -87,9 +101,11 @@ class PhotoFolder:
         if not self.root.is_dir():
             raise FileNotFoundError(f"no such folder of photos: {self.root}")
         rows = read_manifest(self.root / MANIFEST)
-        names = find_names(self.root, PHOTO_SUFFIXES)
+        listing = list_photos(self.root, TRAINING_SUFFIXES)
+        warn_of_left_out(listing.left_out)
+        names = sorted(path.relative_to(self.root).as_posix() for path in listing.photos)
         if not names:
-            kinds = ", ".join(sorted(suffix[1:] for suffix in PHOTO_SUFFIXES))
+            kinds = ", ".join(sorted(suffix[1:] for suffix in TRAINING_SUFFIXES))
             raise ValueError(f"no photos ({kinds}) below {self.root}")
         if unmatched := sorted(rows.keys() - set(names)):
             message = (
@@ -103,7 +119,8 @@ class PhotoFolder:
         # preparation was killed and will process it on the next call.
         state = "new" if any(row.state for row in rows.values()) else "good"
         self.photos = tuple(
-            _record(self.root, name, rows.get(name, ManifestRow()), state) for name in names
+            _record(self.root / name, name, photo_id, rows.get(name, ManifestRow()), state)
+            for name, photo_id in photo_ids(names).items()
         )
 
     def inspect(self, progress: bool = True) -> None:
@@ -136,6 +153,15 @@ class PhotoFolder:
                 }
                 write_index(self.root, inspections)
         self.photos = tuple(photos)
+        if progress:
+            self._report_unreadable([photos[i] for i in todo if photos[i].error])
+
+    def _report_unreadable(self, photos: Sequence[PhotoRecord]) -> None:
+        """Print why the first unreadable photos cannot be read."""
+        for photo in photos[:_NAMED]:
+            tqdm.write(f"unreadable: {printable(photo.error)}", file=sys.stderr)
+        if len(photos) > _NAMED:
+            tqdm.write(f"unreadable: {len(photos) - _NAMED} more", file=sys.stderr)
 
     def select(self, split: str, min_side: int = 1) -> Selection:
         """Select the photos of a split that are readable, in color, and large enough.
@@ -186,33 +212,15 @@ def load_samples() -> PhotoFolder:
     return PhotoFolder(Path(__file__).parent / "samples")
 
 
-def find_names(root: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """List the files below root with these suffixes: sorted POSIX paths, no hidden ones."""
-    names: list[str] = []
-    visited = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = Path(folder).resolve()
-        if real in visited:  # a link back up
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        names += [
-            Path(folder, name).relative_to(root).as_posix()
-            for name in files
-            if not name.startswith(".") and name.lower().endswith(suffixes)
-        ]
-    return sorted(names)
-
-
-def _record(root: Path, name: str, row: ManifestRow, default_state: str) -> PhotoRecord:
-    path = root / name
+def _record(
+    path: Path, name: str, photo_id: str, row: ManifestRow, default_state: str
+) -> PhotoRecord:
     folder = name.split("/")[0]
     split = folder if folder in SPLITS and "/" in name else row.split
     record = PhotoRecord(
         path=path,
-        id=path.stem,
-        split=split or split_of(row.photographer or path.stem),
+        id=photo_id,
+        split=split or split_of(row.photographer or photo_id),
         photographer=row.photographer,
         state=row.state or default_state,
     )

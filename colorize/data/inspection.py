@@ -8,8 +8,9 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from colorize.io.grayscale import chroma_statistics
-from colorize.io.image import photo_size, read_rgb
+from colorize.io.photo import photo_size, read_rgb
 from colorize.utils.files import atomic_write
+from colorize.utils.terminal import printable
 
 INDEX = ".colorize-index-2.csv"
 
@@ -62,7 +63,7 @@ def write_index(root: Path, inspections: Mapping[Path, Inspection]) -> None:
             writer.writerow(("file", "bytes", "mtime_ns", *Inspection._fields))
             writer.writerows((*_key(root, path), *values) for path, values in inspections.items())
     except OSError as error:
-        tqdm.write(f"{root} cannot be written, so the next run inspects again: {error}")
+        tqdm.write(printable(f"{root} cannot be written, so the next run inspects again: {error}"))
 
 
 def _key(root: Path, path: Path) -> tuple[str, str, str]:
@@ -70,6 +71,6 @@ def _key(root: Path, path: Path) -> tuple[str, str, str]:
     name = path.relative_to(root).as_posix()
     try:
         status = path.stat()
-    except FileNotFoundError:  # a dangling link, or removed since it was listed
+    except OSError:  # a link that leads nowhere, or removed since it was listed
         return name, "", ""
     return name, str(status.st_size), str(status.st_mtime_ns)

@@ -12,17 +12,11 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from colorize.data.folder import PHOTO_SUFFIXES
 from colorize.data.manifest import Manifest, ManifestEntry, ManifestWriter, photo_facts
 from colorize.data.sources import TAR_SUFFIXES, SourcePhoto, find_all, source_name
-from colorize.io.image import (
-    PhotoError,
-    photo_to_rgb,
-    read_photo,
-    resize,
-    rgb_to_photo,
-    write_photo,
-)
+from colorize.io.image import PhotoError, photo_to_rgb, resize, rgb_to_photo, write_photo
+from colorize.io.photo import read_photo
+from colorize.io.photo_files import READABLE_SUFFIXES
 from colorize.utils.files import atomic_write
 
 _SOURCES = "sources.json"  # in the prepared folder: the path of each source, by its name
@@ -45,7 +39,7 @@ def prepare(
     or test, also `test-00.tar` or `train2017`, decide the split, or else a `manifest.csv` in the
     source, as for `PhotoFolder`. JPEGs that need no change are copied byte for byte, all others
     are shrunk and saved with quality 95, 4:4:4. Sources are never modified. The call is
-    resumable: prepared photos are skipped.
+    resumable: prepared photos are skipped. Images that cannot be read are named by a warning.
 
     Args:
         sources: tar files, and folders, searched at any depth for photos and tar files.
@@ -80,7 +74,7 @@ def prepare(
         )
         manifest.finalize()
         if was_empty and not manifest.entries:
-            kinds = ", ".join(suffix[1:] for suffix in PHOTO_SUFFIXES)
+            kinds = ", ".join(suffix[1:] for suffix in READABLE_SUFFIXES)
             raise ValueError(f"no photos ({kinds}) in {', '.join(map(str, roots))}")
     return manifest
 

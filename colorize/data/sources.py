@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
-from colorize.data.folder import PHOTO_SUFFIXES, find_names
 from colorize.data.manifest import PHOTOS
 from colorize.data.splits import MANIFEST, SPLITS, ManifestRow, read_manifest
+from colorize.io.formats import advice_for
 from colorize.io.image import PhotoError
+from colorize.io.photo_files import READABLE_SUFFIXES, is_hidden, list_photos, warn_of_left_out
+from colorize.utils.terminal import printable
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 
@@ -48,20 +50,16 @@ class SourcePhoto:
         """
         if self.refusal:
             raise PhotoError(self.refusal)
-        if isinstance(self.content, bytes):
-            return self.content
-        if self.content.exists() and not self.content.is_file():
-            raise PhotoError("not a regular file")
-        return self.content.read_bytes()
+        return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
 
 
 def source_name(source: Path) -> str:
     """Return the name under which the photos of a source are prepared."""
-    return _printable(_stem(_own_name(source)))
+    return printable(_stem(_own_name(source)))
 
 
 def find_photos(source: Path, split: str = "") -> Iterator[SourcePhoto]:
-    """Find the photos of a folder or tar file.
+    """Find the photos of a folder or tar file; a warning names other images.
 
     Args:
         source: the folder or tar file.
@@ -74,21 +72,23 @@ def find_photos(source: Path, split: str = "") -> Iterator[SourcePhoto]:
     root_split = _split_from_names(PurePath(_own_name(source)), source.resolve())
     files, rows = [""], {}  # the path of a tar file below itself
     if not source.is_file():
-        files = find_names(source, (*PHOTO_SUFFIXES, *TAR_SUFFIXES))
+        listing = list_photos(source, (*READABLE_SUFFIXES, *TAR_SUFFIXES))
+        warn_of_left_out(listing.left_out)
+        files = sorted(path.relative_to(source).as_posix() for path in listing.photos)
         rows = read_manifest(source / MANIFEST)
     for file in files:
         prefix, named = root, root_split
         members: Iterable[tuple[str, Path | bytes, str]] = [(file, source / file, "")]
         if not file or file.lower().endswith(TAR_SUFFIXES):
             path = PurePosixPath(file)
-            prefix = f"{root}/{_printable(file)}" if file else root
+            prefix = f"{root}/{printable(file)}" if file else root
             named = _split_from_names(path) or _split_from_names(*path.parents) or root_split
             members = _read_tar(source / file)
         for name, content, refusal in members:
             row = rows.get(name, ManifestRow())
             folder_split = _split_from_names(*PurePosixPath(name).parents)
             yield SourcePhoto(
-                id=f"{prefix}/{_printable(name)}",
+                id=f"{prefix}/{printable(name)}",
                 content=content,
                 split=folder_split or named or row.split or split,
                 photographer=row.photographer,
@@ -112,11 +112,17 @@ def find_all(sources: Iterable[Path], split: str) -> Iterator[SourcePhoto]:
 
 def _read_tar(file: Path) -> Iterator[tuple[str, bytes, str]]:
     """Yield the path, the content and the reason of a refusal, or "", of each photo."""
+    left_out: dict[Path, str] = {}
     try:
         with tarfile.open(file, "r|*") as tar:
             for member in tar:
                 path = PurePosixPath(member.name)
-                if path.suffix.lower() not in PHOTO_SUFFIXES or path.name.startswith("."):
+                if any(is_hidden(name) for name in path.parts if name != ".."):
+                    continue
+                if advice := advice_for(path.suffix):
+                    left_out[file / path] = advice
+                    continue
+                if path.suffix.lower() not in READABLE_SUFFIXES:
                     continue
                 if reason := _refusal(member):
                     yield member.name, b"", reason
@@ -127,6 +133,7 @@ def _read_tar(file: Path) -> Iterator[tuple[str, bytes, str]]:
                 yield str(path), content.read(), ""
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ValueError(f"{file}: a damaged tar file, {error}") from error
+    warn_of_left_out(left_out)
 
 
 def _refusal(member: tarfile.TarInfo) -> str:
@@ -153,9 +160,3 @@ def _split_from_names(*paths: PurePath) -> str:
     matches = (_SPLIT_NAME.fullmatch(_stem(path.name)) for path in paths)
     named = {match[1].lower() for match in matches if match}
     return next((split for split in reversed(SPLITS) if split in named), "")
-
-
-def _printable(name: str) -> str:
-    """Turn a file name, which may be any bytes, into text for ids."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)

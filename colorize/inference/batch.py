@@ -23,13 +23,12 @@ from colorize.inference.options import DEFAULT_OPTIONS, ColorizeOptions
 from colorize.inference.prediction import Prediction
 from colorize.io.grayscale import Tone, classify_photo
 from colorize.io.high_bit_depth import to_8_bit
-from colorize.io.image import PhotoError, as_photo_error, limit_long_side
+from colorize.io.image import PhotoError, as_photo_error, format_of, limit_long_side
 from colorize.io.image_file import (
     ImageFile,
     read_image_file,
     read_provenance,
     write_image_file,
-    write_provenance,
 )
 from colorize.utils.device import is_out_of_memory
 from colorize.utils.files import file_sha256
@@ -45,9 +44,9 @@ class FileResult:
 
     Attributes:
         source: the photo.
-        outputs: the colorized photos, or where they would be.
+        outputs: the colorized photos, or where they would be; none of a file that is left out.
         state: "colored"; "done", by an earlier call with the same options; "in color", left as it
-            is; or "failed".
+            is; "left out", see `Job.refusal`; or "failed".
         tone: of the photo; None if it was not read.
         seconds: from reading to writing; 0 unless colored.
         reason: why it failed or was left as it is, or what of the file is not in the output.
@@ -55,7 +54,7 @@ class FileResult:
 
     source: Path
     outputs: tuple[Path, ...]
-    state: Literal["colored", "done", "in color", "failed"] = "failed"
+    state: Literal["colored", "done", "in color", "left out", "failed"] = "failed"
     tone: Tone | None = None
     seconds: float = 0.0
     reason: str = ""
@@ -67,7 +66,7 @@ class _Batch:
 
     Attributes:
         lock: held while the model runs.
-        sources: all photos of the batch, resolved, which no output may replace.
+        sources: real paths of all photos of the batch, which no output may replace.
     """
 
     colorizer: Colorizer
@@ -75,8 +74,9 @@ class _Batch:
     force: bool
     overwrite: bool
     compare: bool
+    keep_time: bool
     lock: contextlib.AbstractContextManager
-    sources: frozenset[Path]
+    sources: frozenset[str]
 
 
 def colorize_files(
@@ -87,6 +87,7 @@ def colorize_files(
     force: bool = False,
     overwrite: bool = False,
     compare: bool = False,
+    keep_time: bool = False,
 ) -> Iterator[FileResult]:
     """Colorize photos; some are read and written while the model runs on others.
 
@@ -100,22 +101,21 @@ def colorize_files(
         force: colorize photos that are already in color.
         overwrite: replace files that are not up to date.
         compare: also write photo and output side by side, at most 4096 px each.
+        keep_time: give the outputs the times of access and modification of the photo.
 
     Yields:
         A result for each job, in their order.
     """
-    # A GPU runs one photo after the other, and so does torch's random generator.
-    is_exclusive = (
-        colorizer.device.type != "cpu" or colorizer.is_stochastic or options.samples is not None
-    )
+    is_exclusive = colorizer.device.type != "cpu"  # a GPU runs one photo after the other
     batch = _Batch(
         colorizer=colorizer,
         options=options,
         force=force,
         overwrite=overwrite,
         compare=compare,
+        keep_time=keep_time,
         lock=threading.Lock() if is_exclusive else contextlib.nullcontext(),
-        sources=frozenset(job.source.resolve() for job in jobs),
+        sources=frozenset(os.path.realpath(job.source) for job in jobs),
     )
     # One core per photo is faster than all cores for each photo in turn.
     threads = torch.get_num_threads()
@@ -175,7 +175,7 @@ def _predict(
     lock: contextlib.AbstractContextManager | None = None,
 ) -> Prediction:
     """Predict the colors of an image as seen in 8 bits, and record the provenance."""
-    write_provenance(image, provenance)
+    image.metadata.write_provenance(provenance)
     with lock or contextlib.nullcontext():
         (prediction,) = colorizer.predict([rgb], options)
     return prediction
@@ -185,6 +185,9 @@ def _colorize_one(job: Job, batch: _Batch) -> FileResult:
     """Do one job; every expected error becomes its result."""
     start = time.perf_counter()
     result = FileResult(job.source, _output_paths(job, batch.options.samples))
+    if job.refusal:
+        reason = f"{job.source} is left out: {job.refusal}"
+        return FileResult(job.source, (), "left out", reason=reason)
     try:
         _process(job, batch, result)
     except (PhotoError, OSError) as error:
@@ -200,13 +203,16 @@ def _colorize_one(job: Job, batch: _Batch) -> FileResult:
 
 def _process(job: Job, batch: _Batch, result: FileResult) -> None:
     """Read, colorize and write a photo, and fill in its result."""
-    provenance = _provenance(batch.colorizer, batch.options)
-    provenance = f"{provenance} (source {_short_digest(job.source)})"
+    with as_photo_error(job.source):
+        status = job.source.stat()  # first: reading changes the time of access
+        digest = file_sha256(job.source)[:16]
+    provenance = f"{_provenance(batch.colorizer, batch.options)} (source {digest})"
     files = (*result.outputs, job.comparison) if batch.compare else result.outputs
     for file in files:
-        if file.resolve() in batch.sources:
+        if os.path.realpath(file) in batch.sources:
             raise PhotoError(f"{job.source}: would replace {file}; choose another folder")
     if not batch.overwrite and _are_up_to_date(files, job.source, provenance):
+        _keep_time(batch, files, status)
         result.state = "done"
         return
     image = read_image_file(job.source)
@@ -222,8 +228,17 @@ def _process(job: Job, batch: _Batch, result: FileResult) -> None:
         write_image_file(image, sample, output)
     if batch.compare:
         write_image_file(*_side_by_side(image, colorized), job.comparison)
+    _keep_time(batch, files, status)
     result.state = "colored"
-    result.reason = f"{job.source} {image.dropped}" if image.dropped else ""
+    losses = image.losses(format_of(job.target))
+    result.reason = f"{job.source} {losses}" if losses else ""
+
+
+def _keep_time(batch: _Batch, files: Sequence[Path], status: os.stat_result) -> None:
+    """Give the outputs the times of their photo, if asked for."""
+    if batch.keep_time:
+        for file in files:
+            os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _output_paths(job: Job, samples: int | None) -> tuple[Path, ...]:
@@ -276,8 +291,3 @@ def _is_up_to_date(file: Path, provenance: str) -> bool:
     except PhotoError:
         return False
     return recorded is not None and recorded.partition(", ")[2] == provenance.partition(", ")[2]
-
-
-def _short_digest(path: str | os.PathLike) -> str:
-    with as_photo_error(path):
-        return file_sha256(path)[:16]

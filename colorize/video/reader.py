@@ -23,6 +23,7 @@ try:
 except ImportError as error:
     raise ImportError("videos need the package av: pip install 'colorize-photos[video]'") from error
 
+METADATA_ERRORS = "surrogateescape"  # titles in AVI may be any bytes, which are written as read
 _PROBED_FRAMES = 16  # key frames that decide whether a video is in color
 _MISSING_FRAMES = 3  # frames that may be missing at the end before a video counts as cut off
 _NOT_VIDEOS = ("tty", "image2")  # formats in which FFmpeg opens text files and pictures
@@ -87,7 +88,7 @@ def open_video(path: Path) -> InputContainer:
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
-        container = av.open(os.fspath(path))
+        container = av.open(os.fspath(path), metadata_errors=METADATA_ERRORS)
     except av.error.FFmpegError as error:
         raise ValueError(f"{path}: not a readable video ({error.strerror})") from error
     if container.format.name in _NOT_VIDEOS or container.format.name.endswith("_pipe"):

@@ -15,7 +15,7 @@ from av.stream import Stream
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from torch import Tensor
 
-from colorize.video.reader import VideoInfo
+from colorize.video.reader import METADATA_ERRORS, VideoInfo
 
 _H264 = {"crf": "16", "preset": "medium"}
 _VP9 = {"crf": "24", "b": "0", "cpu-used": "4", "row-mt": "1"}
@@ -42,7 +42,7 @@ _FILE_METADATA = ("major_brand", "minor_version", "compatible_brands", "encoder"
 
 def create_video(path: Path, encoding: Encoding) -> OutputContainer:
     """Open a new video file for writing."""
-    return av.open(os.fspath(path), "w", format=encoding.container)
+    return av.open(os.fspath(path), "w", format=encoding.container, metadata_errors=METADATA_ERRORS)
 
 
 class VideoWriter:

@@ -2,16 +2,19 @@
 
     python scripts/release_model.py choose   --data PHOTOS --weights MOBILENET_V2
     python scripts/release_model.py train    --data PHOTOS --weights MOBILENET_V2
+    python scripts/release_model.py copy
+    python scripts/release_model.py train    --data PHOTOS --restart
     python scripts/release_model.py tune     --data PHOTOS
     python scripts/release_model.py pack
     python scripts/release_model.py evaluate --data PHOTOS
 
-`choose` compares three methods on one budget; `train` trains the chosen one for long; `tune`
-compares its size and vividness on validation photos; `pack` writes it into `colorize/weights/`;
-`evaluate` evaluates it once on the test photos. `PHOTOS` is as of `scripts/benchmark.py`, the
-validation photos too. Every command continues where it was stopped. Two processes on two cores
-train faster than one, with 16 photos each (with fewer, a process of one thread leaves oneDNN for
-torch's slow convolution):
+`choose` compares three methods on one budget; `train` trains the chosen one for long; `copy` keeps
+a small copy of what it has reached, from which `train --restart` goes on with a fresh optimizer
+where the runs are lost; `tune` compares size and vividness on validation photos; `pack` writes the
+model into `colorize/weights/`; `evaluate` evaluates it once on the test photos. `PHOTOS` is as of
+`scripts/benchmark.py`, the validation photos too. Every command continues where it was stopped. Two
+processes on two cores train faster than one, with 16 photos each (with fewer, a process of one
+thread leaves oneDNN for torch's slow convolution):
 
     python -m torch.distributed.run --nproc_per_node=2 scripts/release_model.py train ...
 """
@@ -100,6 +103,7 @@ STAGES = (
     replace(_RELEASE, crop_size=128, epochs=26, lr=3e-4),
     replace(_RELEASE, crop_size=160, epochs=18, lr=2e-4, hint_dropout=0.5, degradation_prob=0.25),
 )
+COPY = RESULTS / "copy"  # of the model in training; small enough for the repository
 RUN = "shipped"  # the runs' name; one of this name is still in training
 
 
@@ -126,10 +130,11 @@ def train(
     name: str,
     stages: Sequence[TrainConfig],
     data: Path,
-    weights: str,
+    weights: str | None,
     out: Path,
     device: str,
     init_from: str | None = None,
+    first: int = 1,
 ) -> Path:
     """Train one stage after the other.
 
@@ -137,19 +142,18 @@ def train(
         name: of the runs: `NAME-1`, `NAME-2`, ...
         stages: settings of each.
         data: the photos.
-        weights: of the encoder.
+        weights: of the encoder; needed unless a model is given.
         out: folder of the runs.
         device: where to train.
-        init_from: a model after the first stage, to start with the second.
+        init_from: a model to start from.
+        first: number of the first stage.
 
     Returns:
         The last stage's run.
     """
     photos = (split_photos if name in CANDIDATES else release_split)(data)
-    for number, stage in enumerate(stages, 1):
+    for number, stage in enumerate(stages, first):
         run = out / f"{name}-{number}"
-        if init_from is not None and number == 1:
-            continue
         large = {
             split: [p for p in photos[split] if min(p.width, p.height) >= stage.crop_size]
             for split in ("train", "val")
@@ -170,6 +174,48 @@ def train(
         )
         init_from = str(run)
     return run
+
+
+def copy(out: Path) -> None:
+    """Keep a small copy of the best model so far, and the progress of its run."""
+    runs = [out / f"{RUN}-{number}" for number in range(1, len(STAGES) + 1)]
+    number, run = max((n, run) for n, run in enumerate(runs, 1) if (run / "log.jsonl").exists())
+    epochs = len((run / "log.jsonl").read_text().splitlines())
+    if COPY.exists():
+        shutil.rmtree(COPY)
+    trained = load(str(run))
+    save(trained, COPY, f"Copy of a model in training: stage {number}, {epochs} epochs.\n")
+    progress = {"stage": number, "epochs": epochs, "seed": STAGES[number - 1].seed}
+    with atomic_write(COPY / "progress.json") as tmp:
+        tmp.write_text(json.dumps(progress) + "\n")
+    print(f"{COPY}: {progress}")
+
+
+def remaining_stages(number: int, epochs: int) -> tuple[TrainConfig, ...]:
+    """Return what remains to be trained by a fresh optimizer.
+
+    Args:
+        number: of the stage, from 1.
+        epochs: of it that are done.
+
+    Returns:
+        An epoch at a tenth of the learning rate that has been reached, because the optimizer's
+        averages are empty; the rest of the stage, from that learning rate down; the other stages.
+    """
+    stage, later = STAGES[number - 1], STAGES[number:]
+    if epochs >= stage.epochs:
+        return later
+    lr = stage.lr * stage.lr_factor(epochs)
+    warm_up = replace(stage, epochs=1, lr=lr / 10, lr_schedule="constant")
+    rest = replace(stage, epochs=stage.epochs - epochs, lr=lr)
+    return (warm_up, rest, *later)
+
+
+def restart(data: Path, out: Path, device: str) -> None:
+    """Go on from the copy, in runs of their own."""
+    progress = json.loads((COPY / "progress.json").read_text())
+    stages = remaining_stages(progress["stage"], progress["epochs"])
+    train(f"{RUN}-restarted", stages, data, None, out, device, init_from=str(COPY))
 
 
 def choose(data: Path, weights: str, out: Path, device: str) -> None:
@@ -275,11 +321,11 @@ def evaluate_release(data: Path, model: str, out: Path) -> None:
     print(write_summary(results, RESULTS / "test"))
 
 
-def main() -> int:
-    """Run one of the commands; returns the exit status."""
+def _parser() -> argparse.ArgumentParser:
     usage = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=usage)
-    parser.add_argument("command", choices=("choose", "train", "tune", "pack", "evaluate"))
+    commands = ("choose", "train", "copy", "tune", "pack", "evaluate")
+    parser.add_argument("command", choices=commands)
     parser.add_argument("--data", type=Path, metavar="PHOTOS", help="folder of photos")
     parser.add_argument("--weights", metavar="FILE", help="weights of a torchvision MobileNetV2")
     parser.add_argument(
@@ -296,25 +342,46 @@ def main() -> int:
         help="model to train from its second stage on, to tune or pack (default: the last stage's "
         "run), or to evaluate (default: the packed one)",
     )
+    parser.add_argument("--restart", action="store_true", help="train from the kept copy on")
+    return parser
+
+
+def _train(args: argparse.Namespace) -> None:
+    with distributed_context("cpu") as device:
+        if args.restart:
+            restart(args.data, args.output, device)
+        elif args.model is None:
+            train(RUN, STAGES, args.data, args.weights, args.output, device)
+        else:
+            later = STAGES[1:]
+            train(RUN, later, args.data, None, args.output, device, args.model, first=2)
+
+
+def main() -> int:
+    """Run one of the commands; returns the exit status."""
+    parser = _parser()
     args = parser.parse_args()
+    starts_anew = args.command == "train" and not args.restart and args.model is None
+    if args.data is None and args.command not in ("copy", "pack"):
+        parser.error(f"{args.command} needs --data, a folder of photos")
+    if args.weights is None and (args.command == "choose" or starts_anew):
+        parser.error(f"{args.command} needs --weights, the file of a MobileNetV2")
     tune_malloc()
     last = str(args.output / f"{RUN}-{len(STAGES)}")
-    if args.data is None and args.command != "pack":
-        parser.error(f"{args.command} needs --data, a folder of photos")
-    if args.command == "evaluate":
-        evaluate_release(args.data, args.model or DEFAULT, args.output)
-    elif args.command == "tune":
-        tune(args.data, args.model or last)
-    elif args.command == "pack":
-        pack(args.model or last)
-    elif args.weights is None:
-        parser.error(f"{args.command} needs --weights, the file of a MobileNetV2")
-    else:
-        with distributed_context("cpu") as device:
-            if args.command == "choose":
+    match args.command:
+        case "choose":
+            with distributed_context("cpu") as device:
                 choose(args.data, args.weights, args.output, device)
-            else:
-                train(RUN, STAGES, args.data, args.weights, args.output, device, args.model)
+        case "train":
+            _train(args)
+        case "copy":
+            copy(args.output)
+        case "tune":
+            tune(args.data, args.model or last)
+        case "pack":
+            pack(args.model or last)
+        case "evaluate":
+            evaluate_release(args.data, args.model or DEFAULT, args.output)
     return 0
 
 

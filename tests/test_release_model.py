@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import math
+import shutil
 
 import pytest
 import release_model
@@ -33,6 +35,7 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(release_model, "EVALUATION_SIZE", 32)
     monkeypatch.setattr(release_model, "SIZE", 32)
     monkeypatch.setattr(release_model, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(release_model, "COPY", tmp_path / "copy")
     (tmp_path / "validation.txt").write_text("val0.jpg\nval1.jpg\ntrain0.jpg\n")
     monkeypatch.setattr(release_model, "VALIDATION", tmp_path / "validation.txt")
     monkeypatch.setattr("benchmark.SIZE", 32)
@@ -64,6 +67,22 @@ def test_the_listed_photos_are_for_validation_and_all_must_exist(folder, small):
         release_model.release_split(folder)
 
 
+@pytest.mark.parametrize(("number", "epochs"), [(1, 0), (1, 20), (2, 26), (3, 17)])
+def test_a_restart_trains_what_remains_at_the_rate_that_was_reached(number, epochs):
+    stages = release_model.remaining_stages(number, epochs)
+    stage = release_model.STAGES[number - 1]
+    if epochs == stage.epochs:
+        assert stages == release_model.STAGES[number:]
+        return
+    warm_up, rest, *later = stages
+    assert tuple(later) == release_model.STAGES[number:]
+    assert rest.epochs == stage.epochs - epochs and warm_up.epochs == 1
+    # Half a cosine from lr at the first epoch to 0 after the last, by hand.
+    reached = stage.lr * (1 + math.cos(math.pi * epochs / stage.epochs)) / 2
+    assert rest.lr * rest.lr_factor(0) == pytest.approx(reached)
+    assert warm_up.lr * warm_up.lr_factor(0) == pytest.approx(reached / 10)
+
+
 @pytest.mark.slow
 def test_choosing_training_and_evaluating_from_end_to_end(folder, small, monkeypatch):
     weights, runs = small / "mobilenet.pth", small / "runs"
@@ -83,5 +102,14 @@ def test_choosing_training_and_evaluating_from_end_to_end(folder, small, monkeyp
     call("train")
     trained = load(runs / "shipped-2")
     assert trained.network.supports_hints and trained.model == "color_classifier"
-    call("evaluate", "--model", runs / "shipped-2")
+    call("copy")
+    shutil.rmtree(runs / "shipped-1")
+    shutil.rmtree(runs / "shipped-2")
+    progress = small / "copy" / "progress.json"
+    progress.write_text('{"stage": 1, "epochs": 0, "seed": 0}')
+    call("train", "--restart")
+    assert {path.name for path in runs.glob("shipped-*")} == {
+        f"shipped-restarted-{number}" for number in (1, 2, 3)
+    }
+    call("evaluate", "--model", runs / "shipped-restarted-3")
     assert (small / "results" / "test" / "released at 0.5.json.xz").exists()

@@ -43,6 +43,7 @@ HOMES = {
     "imagecodecs": {"io/color_profile.py", "io/high_bit_depth.py"},
     "tifffile": {"io/tiff.py"},
     "pillow_heif": {"io/heif.py"},
+    "scipy": {"io/pages.py"},
     "safetensors": {"models/pretrained.py"},
     "huggingface_hub": {"models/pretrained.py"},
     "onnx": {"inference/onnx.py"},

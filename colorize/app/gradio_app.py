@@ -12,9 +12,9 @@ from gradio.events import Dependency
 from colorize.app.layout import UPLOAD_SECONDS, Widgets, build_layout
 from colorize.app.session import DemoSession, remove_result
 from colorize.inference.colorizer import Colorizer
-from colorize.io.grayscale import classify_photo
 from colorize.io.image import PhotoError
 from colorize.io.image_file import read_image_file
+from colorize.io.prints import analyze_tone
 
 
 def page(colorizer: Colorizer, folder: Path) -> gr.Blocks:
@@ -170,6 +170,6 @@ def _reset(file: str | None) -> tuple:
         if file is not None:
             rgb = read_image_file(file).as_rgb8()
             label = f"Hints, in a photo of {rgb.shape[2]} x {rgb.shape[1]}"
-            if classify_photo(rgb) == "color":
+            if analyze_tone(rgb).is_colored:
                 gr.Info("The photo is in color; its colors are ignored.")
     return gr.Textbox("", label=label), [], None, gr.DownloadButton(interactive=False)

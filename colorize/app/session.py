@@ -16,6 +16,7 @@ from colorize.inference.guided_upsampling import guided_upsample
 from colorize.inference.options import ColorizeOptions
 from colorize.io.image import FORMAT_BY_SUFFIX, limit_long_side, rgb_to_photo
 from colorize.io.image_file import read_image_file, write_image_file
+from colorize.io.prints import analyze_tone
 from colorize.models.hints import Hint, parse_hint
 
 SAMPLES = 4
@@ -73,7 +74,10 @@ class DemoSession:
         if sample is not None:
             seed, index = sample
             options = dataclasses.replace(options, seed=seed, samples=SAMPLES)
-        colorized = colorize_file(self.colorizer, photo, options, force=True, sample_index=index)
+        is_colored = analyze_tone(photo.as_rgb8()).is_colored
+        colorized = colorize_file(
+            self.colorizer, photo, options, force=is_colored, sample_index=index
+        )
         target = self._new_file(file)
         write_image_file(photo, colorized, target)
         before = limit_long_side(photo.as_rgb8(), _PAGE_SIDE)
@@ -120,7 +124,9 @@ class DemoSession:
         small = limit_long_side(rgb, _PAGE_SIDE)
         height, width = small.shape[1:]
         image = prediction.uncertainty_image(height, width) if options.uncertainty else None
-        return prediction.apply_to(small), image
+        samples = prediction.apply_to(small)
+        photo_tone = analyze_tone(rgb)
+        return [photo_tone.keep_surroundings(small, sample) for sample in samples], image
 
     def _new_file(self, file: str) -> Path:
         """Choose a new path with the photo's format for its colorized version."""

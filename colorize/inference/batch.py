@@ -21,7 +21,7 @@ from colorize.inference.guided_upsampling import guided_upsample
 from colorize.inference.jobs import Job
 from colorize.inference.options import DEFAULT_OPTIONS, ColorizeOptions
 from colorize.inference.prediction import Prediction
-from colorize.io.grayscale import Tone, classify_photo
+from colorize.io.grayscale import Tone
 from colorize.io.high_bit_depth import to_8_bit
 from colorize.io.image import PhotoError, as_photo_error, format_of, limit_long_side
 from colorize.io.image_file import (
@@ -30,11 +30,16 @@ from colorize.io.image_file import (
     read_provenance,
     write_image_file,
 )
+from colorize.io.prints import analyze_tone
 from colorize.utils.device import is_out_of_memory
 from colorize.utils.files import file_sha256
 
 _PANEL_SIDE = 4096  # px; long side of each image of a comparison, at most
 _WEBP_SIDE = 16383  # px; the longest that WebP can store
+_WHY_LEFT = {
+    "color": "is already in color; use --force to colorize it anyway",
+    "tinted": "looks hand-tinted; use --force to replace its colors",
+}
 _WORKERS = 4  # at most: each holds its photo at full size several times
 
 
@@ -98,7 +103,7 @@ def colorize_files(
         colorizer: the model.
         jobs: of `plan_jobs`.
         options: the options; several samples of a photo are numbered.
-        force: colorize photos that are already in color.
+        force: colorize photos that are already in color, and what surrounds a print.
         overwrite: replace files that are not up to date.
         compare: also write photo and output side by side, at most 4096 px each.
         keep_time: give the outputs the times of access and modification of the photo.
@@ -150,20 +155,22 @@ def colorize_file(
         colorizer: the model.
         image: of `read_image_file`.
         options: the options.
-        force: colorize a photo that is already in color.
+        force: colorize a photo that is already in color, and what surrounds a print.
         sample_index: which of several samples is returned.
 
     Returns:
         The colorized image, of the type and shape of `image.rgb`.
 
     Raises:
-        PhotoError: if the photo is already in color.
+        PhotoError: if the photo is already in color, or tinted by hand.
     """
     rgb = image.as_rgb8()
-    if classify_photo(rgb) == "color" and not force:
-        raise PhotoError("the photo is already in color; use --force to colorize it anyway")
+    photo_tone = analyze_tone(rgb)
+    if photo_tone.is_colored and not force:
+        raise PhotoError(f"the photo {_WHY_LEFT[photo_tone.tone]}")
     prediction = _predict(colorizer, image, rgb, options, _provenance(colorizer, options))
-    return guided_upsample(image.rgb, prediction.ab[sample_index], prediction.lightness)
+    colorized = guided_upsample(image.rgb, prediction.ab[sample_index], prediction.lightness)
+    return colorized if force else photo_tone.keep_surroundings(image.rgb, colorized)
 
 
 def _predict(
@@ -217,21 +224,30 @@ def _process(job: Job, batch: _Batch, result: FileResult) -> None:
         return
     image = read_image_file(job.source)
     rgb = image.as_rgb8()
-    result.tone = classify_photo(rgb)
-    if result.tone == "color" and not batch.force:
+    photo_tone = analyze_tone(rgb)
+    result.tone = photo_tone.tone
+    if photo_tone.is_colored and not batch.force:
         result.state = "in color"
-        result.reason = f"{job.source} is already in color; use --force to colorize it anyway"
+        result.reason = f"{job.source} {_WHY_LEFT[result.tone]}"
         return
     prediction = _predict(batch.colorizer, image, rgb, batch.options, provenance, batch.lock)
     colorized = prediction.apply_to(image.rgb)
+    if not batch.force:
+        colorized = [photo_tone.keep_surroundings(image.rgb, sample) for sample in colorized]
     for output, sample in zip(result.outputs, colorized, strict=True):
         write_image_file(image, sample, output)
     if batch.compare:
         write_image_file(*_side_by_side(image, colorized), job.comparison)
     _keep_time(batch, files, status)
     result.state = "colored"
-    losses = image.losses(format_of(job.target))
-    result.reason = f"{job.source} {losses}" if losses else ""
+    notes = [image.losses(format_of(job.target))]
+    if photo_tone.prints and not batch.force:
+        prints = "print is" if len(photo_tone.prints) == 1 else "prints are"
+        notes.append(
+            f"is colorized where its {prints}, the rest is kept; use --force --overwrite to "
+            "colorize all of it"
+        )
+    result.reason = f"{job.source} {'; '.join(filter(None, notes))}" if any(notes) else ""
 
 
 def _keep_time(batch: _Batch, files: Sequence[Path], status: os.stat_result) -> None:

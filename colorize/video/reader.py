@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from colorize.io.grayscale import classify_photo
+from colorize.io.grayscale import COLORED_TONES, classify_photo
 from colorize.io.image import resize
 
 try:
@@ -142,7 +142,8 @@ def _summarize(frames: Iterable[av.VideoFrame]) -> VideoInfo | None:
     if has_alpha:
         warnings.warn("transparency cannot be kept", stacklevel=3)
     height, width = rgb.shape[1:]
-    return VideoInfo(orientation, height, width, tones.count("color") > len(tones) / 2)
+    colored = sum(tone in COLORED_TONES for tone in tones)
+    return VideoInfo(orientation, height, width, colored > len(tones) / 2)
 
 
 class FrameReader:

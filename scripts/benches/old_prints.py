@@ -151,9 +151,9 @@ def _tinted(photo: Image.Image, rng: Random) -> np.ndarray:
     height, width = values.shape[:2]
     for _ in range(int(rng.integers(2, 6))):
         area = Image.new("L", (width, height))
-        x, y = rng.uniform(0.1, 0.9, 2) * (width, height)
+        middle = rng.uniform(0.1, 0.9, 2) * (width, height)
         half = rng.uniform(0.06, 0.25, 2) * (width, height)
-        ImageDraw.Draw(area).ellipse((*(x, y) - half, *(x, y) + half), fill=255)
+        ImageDraw.Draw(area).ellipse((*(middle - half), *(middle + half)), fill=255)
         soft = area.reduce(4).resize(area.size, Image.Resampling.BICUBIC)
         color = colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.25, 0.6), 1)
         wash = np.asarray(soft, np.float32)[..., None] / 255
@@ -191,7 +191,7 @@ def _on_page(make: Callable[[Image.Image, Random], np.ndarray], most: int) -> Ca
             old = _to_image(make(source.resize(photo.size), rng))
             if rng.uniform() < 0.5:  # the white border of the paper
                 border = round(min(old.size) * rng.uniform(0.02, 0.06))
-                paper = Image.new("RGB", old.size, old.getpixel(_lightest(old)))
+                paper = Image.new("RGB", old.size, _paper_color(old))
                 inner = (old.width - 2 * border, old.height - 2 * border)
                 paper.paste(old.resize(inner), (border, border))
                 old = paper
@@ -202,10 +202,11 @@ def _on_page(make: Callable[[Image.Image, Random], np.ndarray], most: int) -> Ca
     return case
 
 
-def _lightest(image: Image.Image) -> tuple[int, int]:
-    gray = np.asarray(image.convert("L"))
-    y, x = np.unravel_index(gray.argmax(), gray.shape)
-    return int(x), int(y)
+def _paper_color(image: Image.Image) -> tuple[int, ...]:
+    """The mean color of the lightest pixels."""
+    values = np.asarray(image, np.float32).reshape(-1, 3) / 255
+    gray = values.mean(1)
+    return _to_byte(values[gray >= np.quantile(gray, 0.98)].mean(0))
 
 
 def _paste(
@@ -239,7 +240,9 @@ def _with_chart(photo: Image.Image, others: list[Image.Image], rng: Random) -> C
     for index, color in enumerate(chosen):
         patch = np.array(color) * rng.uniform(0.85, 1.1)
         left = round(index * length / len(chosen))
-        chart.paste(_to_byte(patch), (left, 0, round((index + 1) * length / len(chosen)), thickness))
+        chart.paste(
+            _to_byte(patch), (left, 0, round((index + 1) * length / len(chosen)), thickness)
+        )
     bed = _to_byte(_BEDS[rng.integers(3)])
     image = Image.new("RGB", (old.width, old.height + gap + thickness), bed)
     image.paste(old)

@@ -1,10 +1,12 @@
 """The program for a quarter of an hour with a GPU, tried at a tiny size on the CPU."""
 
+import json
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
+import pytest
 from conftest import make_folder
 
 ROOT = Path(__file__).parent.parent
@@ -42,3 +44,21 @@ def test_packed_photos_keep_their_splits_and_the_listed_ones_are_for_validation(
         names = tar.getnames()
     assert [name.startswith("val/") for name in names if listed in name] == [True]
     assert sum(name.startswith("train/") for name in names) == 4
+
+
+@pytest.mark.slow
+def test_every_part_runs_at_a_tiny_size_with_the_packages_of_a_machine_with_a_gpu(tmp_path):
+    data = make_folder(tmp_path / "photos", train=12, val=4, test=3)
+    run("pack", "--data", data, "--out", tmp_path / "packed")
+    out = tmp_path / "out"
+    words = ("--device", "cpu", "--tiny", "--minutes", "0.3")
+    run("run", "--data", tmp_path / "packed", "--out", out, *words)
+    checks = json.loads((out / "checks.json").read_text())
+    assert checks and not any("FAILED" in str(check) for check in checks.values())
+    files = {path.name: path.stat().st_size for path in out.iterdir()}
+    assert files.keys() == {
+        *("checks.json", "released.jsonl", "released.safetensors"),
+        *("attempts.md", "attempts.tar", "speed.json"),
+    }
+    assert len(files) <= 8 and max(files.values()) < 15e6
+    assert "mean-ab" in (out / "attempts.md").read_text()

@@ -433,13 +433,15 @@ def test_heif_is_read_and_written_with_its_description(colorizer, tmp_path):
     photo, output = tmp_path / "a.heic", tmp_path / "out" / "a.heic"
     gray, exif = make_photo().convert("L"), Image.Exif()
     exif[0x010E] = "Grandmother"
+    exif[0x0112] = 6  # HEIF's own orientation counts, of which there is none
     gray.save(photo, quality=-1, exif=exif)
     assert run(colorizer, [photo], output.parent)["a.heic"].state == "colored"
     assert run(colorizer, [photo], output.parent)["a.heic"].state == "done"
     written = pillow_heif.open_heif(output)
     assert (written.mode, written.size) == ("RGB", gray.size)
     with Image.open(output) as colorized:
-        assert colorized.getexif()[0x010E] == "Grandmother"
+        exif = colorized.getexif()
+        assert exif[0x010E] == "Grandmother" and exif.get(0x0112, 1) == 1
         difference = lab(colorized)[..., 0] - lab(gray)[..., 0]
     assert abs(difference).mean() < 1 and lab(written.to_pillow())[..., 1:].mean() > 20
 

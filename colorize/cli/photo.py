@@ -89,8 +89,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         type=number(float, 0.001),
         default=_MAX_MEGAPIXELS,
         metavar="X",
-        help="refuse larger photos; 100 megapixels need about MEMORY GB of memory "
-        f"(default: {_MAX_MEGAPIXELS})",
+        help="refuse larger photos; 100 megapixels need about 1 GB of memory, with 16 bits per "
+        f"channel 3 GB; a photo per CPU core, up to 4, is in memory (default: {_MAX_MEGAPIXELS})",
     )
     photo.add_argument("--json", action="store_true", help="print a line of JSON for each photo")
     photo.set_defaults(command=_photo)

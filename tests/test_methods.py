@@ -243,7 +243,7 @@ def test_while_the_discriminator_learns_alone_nothing_of_the_generator_moves(tmp
 def test_the_discriminators_phase_goes_on_in_other_micro_batches_and_forgets_another_runs_cache(
     tmp_path, loaders
 ):
-    photos = loaders()[0].dataset.photos
+    photos = loaders()[0].photos
     stale = tmp_path / "generator_cache" / "epoch-0001-000000-0000.pt"
     stale.parent.mkdir()
     torch.save({"ab": torch.zeros(4, 2, 32, 32, dtype=torch.int8)}, stale)

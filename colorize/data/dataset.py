@@ -15,7 +15,8 @@ from colorize.config import TrainConfig
 from colorize.data.degradations import degrade
 from colorize.data.folder import InspectedPhoto, PhotoRecord
 from colorize.data.hint_sampling import HintPatches, draw_patches, fill_patches
-from colorize.io.image import photo_size, read_rgb, resize
+from colorize.io.image import resize
+from colorize.io.photo import photo_size, read_rgb
 from colorize.utils.seed import seeded_generator
 
 MIN_CROP = 0.5  # the side of a random crop, at least, relative to the short side of the photo

@@ -17,14 +17,15 @@ from colorize.data.degradations import degrade
 from colorize.data.folder import PhotoFolder, PhotoRecord
 from colorize.data.loaders import (
     EpochSampler,
+    PhotoLoader,
     check_batch,
     eval_loader,
     make_loader,
     micro_batch_size,
-    photos_fingerprint,
     select_splits,
 )
-from colorize.io.image import read_rgb, resize
+from colorize.io.image import resize
+from colorize.io.photo import read_rgb
 from colorize.utils.seed import seeded_generator
 
 SHORT_SIDE = 256  # px, of larger photos as they are kept
@@ -121,7 +122,7 @@ class _Plans(Dataset[_Plan]):
         return _Plan(number, crop, lightness, *inputs.patches)
 
 
-class DeviceLoader:
+class DeviceLoader(PhotoLoader):
     """Micro-batches of the same examples as `train_loader`'s, see `EpochLoader`.
 
     Order, crops, hints and the choice of degraded photos are the same; pixels are within one level.
@@ -140,32 +141,17 @@ class DeviceLoader:
         settings: ExampleSettings,
     ):
         """Take photos that are decoded; the other arguments are those of `train_loader`."""
-        self.photos, self.decoded, self.size, self.settings = photos, decoded, size, settings
-        self.sampler = EpochSampler(len(photos), seed, batch_size)
-        self._loader = make_loader(
+        self.decoded, self.size, self.settings = decoded, size, settings
+        sampler = EpochSampler(len(photos), seed, batch_size)
+        loader = make_loader(
             _Plans(decoded, size, seed, settings),
-            self.sampler.share // grad_accum_steps,
+            sampler.share // grad_accum_steps,
             workers,
-            sampler=self.sampler,
+            sampler=sampler,
             drop_last=True,
             collate=list,
         )
-
-    @property
-    def fingerprint(self) -> str:
-        """A digest of the photos' names."""
-        return photos_fingerprint(self.photos)
-
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch of the next iteration, counted from 0, and the steps to skip in it."""
-        self.sampler.set_epoch(epoch, start)
-
-    def describe(self, step: int) -> list[str]:
-        """Return the files of the photos in a step of the chosen epoch, over all processes."""
-        return [str(self.photos[index].path) for index in self.sampler.batch(step)]
-
-    def __len__(self) -> int:
-        return len(self._loader)
+        super().__init__(photos, sampler, loader)
 
     def __iter__(self) -> Iterator[Example]:
         return map(self._example, self._loader)

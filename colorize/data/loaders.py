@@ -19,6 +19,7 @@ from colorize.data.dataset import (
     collate_examples,
 )
 from colorize.data.folder import PhotoFolder, PhotoRecord
+from colorize.utils.checks import counted
 from colorize.utils.distributed import rank, world_size
 from colorize.utils.seed import seeded_generator
 
@@ -83,13 +84,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
 class PhotoLoader:
     """Micro-batches of random crops of photo files, see `EpochLoader`."""
 
-    def __init__(self, dataset: TrainingDataset, sampler: EpochSampler, loader: DataLoader):
-        self.dataset, self.sampler, self._loader = dataset, sampler, loader
+    def __init__(self, photos: Sequence[PhotoRecord], sampler: EpochSampler, loader: DataLoader):
+        self.photos, self.sampler, self._loader = tuple(photos), sampler, loader
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the photos' names."""
-        return photos_fingerprint(self.dataset.photos)
+        """A digest of the photos' ids, whatever folder they are in."""
+        digest = hashlib.sha256()
+        for photo in self.photos:  # names may be any bytes
+            digest.update(photo.id.encode("utf-8", "surrogateescape") + b"\n")
+        return f"{counted(len(self.photos), 'photo')}, ids {digest.hexdigest()[:16]}"
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch of the next iteration, counted from 0, and the steps to skip in it."""
@@ -97,7 +101,7 @@ class PhotoLoader:
 
     def describe(self, step: int) -> list[str]:
         """Return the files of the photos in a step of the chosen epoch, over all processes."""
-        return [str(self.dataset.photos[index].path) for index in self.sampler.batch(step)]
+        return [str(self.photos[index].path) for index in self.sampler.batch(step)]
 
     def __len__(self) -> int:
         return len(self._loader)
@@ -141,13 +145,7 @@ def train_loader(
         drop_last=True,
         collate=collate_examples,
     )
-    return PhotoLoader(dataset, sampler, loader)
-
-
-def photos_fingerprint(photos: Sequence[PhotoRecord]) -> str:
-    """Return a digest of the photos' names, by which a continued run knows them."""
-    names = "\n".join(f"{photo.path.parent.name}/{photo.path.name}" for photo in photos)
-    return f"{len(photos)} photos, {hashlib.sha256(names.encode()).hexdigest()[:16]}"
+    return PhotoLoader(photos, sampler, loader)
 
 
 def eval_loader(
@@ -208,8 +206,8 @@ def check_batch(photos: int, batch_size: int) -> None:
     """Raise ValueError if the photos do not fill one batch."""
     if photos < batch_size:
         raise ValueError(
-            f"{photos} training photos do not fill a batch of {batch_size}: "
-            f"use a batch size of at most {photos}"
+            f"{counted(photos, 'training photo')} cannot fill a batch of {batch_size}: use a batch "
+            f"size of at most {photos}"
         )
 
 
@@ -233,6 +231,7 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else an iteration would draw from torch's global one
         worker_init_fn=_leave_process_group,
     )
 

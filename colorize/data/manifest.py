@@ -23,7 +23,8 @@ if sys.platform != "win32":
 from colorize.data.duplicates import near_duplicates, perceptual_hash
 from colorize.data.splits import MANIFEST, SPLITS, hash_fraction, modern_state, split_of
 from colorize.io.grayscale import chroma_statistics, classify_tone
-from colorize.io.image import photo_to_rgb, read_photo
+from colorize.io.image import photo_to_rgb
+from colorize.io.photo import read_photo
 from colorize.utils.files import atomic_write
 
 PHOTOS = "photos"  # the folder of the photos, below the prepared folder

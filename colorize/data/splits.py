@@ -4,7 +4,8 @@ import csv
 import hashlib
 import io
 import posixpath
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,22 @@ def split_of(key: str) -> str:
     """Return the split of a photographer or photo id: 60 / 20 / 20 by SHA-256."""
     fraction = hash_fraction(key)
     return "train" if fraction < 0.6 else "val" if fraction < 0.8 else "test"
+
+
+def photo_ids(names: Sequence[str]) -> dict[str, str]:
+    """Return the id of each photo of a folder, which its split follows from.
+
+    It is the name of the file without folders and suffix. Photos that share one, such as
+    `day1/DSC_0001.JPG` and `day2/DSC_0001.JPG`, have their path below the folder instead: never the
+    folder's own name, so that a data set may be moved.
+
+    Args:
+        names: paths below the folder.
+    """
+    stems = {name: posixpath.splitext(posixpath.basename(name))[0] for name in names}
+    counts = Counter(stems.values())
+    paths = {name for name, stem in stems.items() if counts[stem] > 1}
+    return {name: name if name in paths or stem in paths else stem for name, stem in stems.items()}
 
 
 def read_manifest(path: Path) -> dict[str, ManifestRow]:

@@ -4,18 +4,20 @@ import copy
 import hashlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from PIL import Image
 from torch import Tensor
 
-from colorize.data.folder import PHOTO_SUFFIXES, PhotoRecord
+from colorize.data.folder import PhotoRecord
 from colorize.inference.colorizer import Colorizer
-from colorize.io.image import photo_to_rgb, read_photo, resize, rgb_to_photo
+from colorize.io.image import photo_to_rgb, resize, rgb_to_photo
+from colorize.io.photo import read_photo
+from colorize.io.photo_files import TRAINING_SUFFIXES, list_photos
 from colorize.utils.files import file_sha256
 
-_IMAGE_SUFFIXES = (*PHOTO_SUFFIXES, ".tif", ".tiff", ".avif")
+_IMAGE_SUFFIXES = (*TRAINING_SUFFIXES, ".tif", ".tiff", ".avif")
 _MAX_ASPECT_ERROR = 0.02  # of an image from a folder, relative to its photo
 
 
@@ -90,7 +92,11 @@ class ModelPredictor(Predictor):
 
 
 class ImageFolderPredictor(Predictor):
-    """Images that any program colorized, found by the ids of their photos."""
+    """Images that any program colorized, found by the names of their photos.
+
+    The image of `IMG_1.jpg` is `IMG_1.png`, in any folder; that of one of several photos of this
+    name, such as `day1/IMG_1.jpg`, is `day1/IMG_1.png`.
+    """
 
     crops_full_size = True
 
@@ -103,7 +109,6 @@ class ImageFolderPredictor(Predictor):
 
         Raises:
             FileNotFoundError: if the folder does not exist.
-            ValueError: if it holds two images of one photo.
         """
         self.folder = Path(folder)
         if not self.folder.is_dir():
@@ -113,30 +118,38 @@ class ImageFolderPredictor(Predictor):
             "folder": self.folder.name,
             "crops": "cut out of the full-size prediction",
         }
-        self.paths: dict[str, Path] = {}
-        for path in sorted(self.folder.rglob("*")):
-            if path.suffix.lower() in _IMAGE_SUFFIXES:
-                first = self.paths.setdefault(path.stem, path)
-                if first != path:
-                    raise ValueError(f"two images of one photo: {first} and {path}")
+        self._images: dict[str, list[Path]] = {}  # by name, and by path below the folder
+        for path in list_photos(self.folder, _IMAGE_SUFFIXES).photos:
+            below = path.relative_to(self.folder).with_suffix("").as_posix()
+            for name in {path.stem, below}:
+                self._images.setdefault(name, []).append(path)
 
     def check(self, photos: Sequence[PhotoRecord]) -> None:
-        """Check that every photo has an image.
+        """Check that every photo has one image.
 
         Raises:
-            ValueError: if one has none.
+            ValueError: if one has none, or two.
         """
-        missing = [photo.id for photo in photos if photo.id not in self.paths]
+        missing = [photo.id for photo in photos if not self._images_of(photo.id)]
         if missing:
             raise ValueError(
                 f"{self.folder}: {len(missing)} of {len(photos)} photos have no colorized image, "
                 f"such as {missing[0]!r}; an image needs the name of its photo and one of the "
-                f"suffixes {', '.join(PHOTO_SUFFIXES)}, .tif"
+                f"suffixes {', '.join(TRAINING_SUFFIXES)}, .tif"
             )
+
+        for photo in photos:
+            first, *others = self._images_of(photo.id)
+            if others:
+                raise ValueError(f"two images of one photo: {first} and {others[0]}")
+
+    def _images_of(self, photo_id: str) -> list[Path]:
+        without_suffix = str(PurePosixPath(photo_id).with_suffix(""))
+        return self._images.get(photo_id) or self._images.get(without_suffix, [])
 
     def fingerprint(self, photo_id: str) -> str:
         """Digest the image file of a photo."""
-        return file_digest(self.paths[photo_id])
+        return file_digest(self._images_of(photo_id)[0])
 
     def __call__(self, photo_id: str, image: Image.Image) -> Image.Image:
         """Read the colorized image, resized to the photo if it has another size.
@@ -144,7 +157,7 @@ class ImageFolderPredictor(Predictor):
         Raises:
             ValueError: if its aspect ratio differs from the photo's by more than 2 %.
         """
-        path = self.paths[photo_id]
+        path = self._images_of(photo_id)[0]
         colorized = read_photo(path)
         if colorized.size == image.size:
             return colorized

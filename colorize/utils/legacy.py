@@ -79,6 +79,16 @@ def upgrade_checkpoint(state: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
+def same_photos(stored: str, fingerprint: str) -> bool:
+    """Whether a run's stored fingerprint of its photos is of those with today's fingerprint.
+
+    Of an older one only the count is compared: its digest contains the name of the data folder.
+    """
+    if ", ids " in stored:
+        return stored == fingerprint
+    return stored.split()[0] == fingerprint.split()[0]
+
+
 def rename_run_files(run: Path) -> None:
     """Rename the files of an older run that is continued; its cached predictions are removed."""
     for old, new in _RUN_FILES.items():

@@ -73,6 +73,9 @@ class Fake(ColorizationModel):
         super().__init__()
         self.rule, self.seen = rule, []
 
+    def __deepcopy__(self, memo):
+        return self  # so that a test sees what a `Colorizer` has shown to its copy
+
     def forward(self, lightness, hints=None):
         self.seen.append(lightness)
         return torch.zeros(len(lightness), 2, *lightness.shape[-2:]) + self.rule(lightness)

@@ -276,6 +276,8 @@ def emulated_cuda() -> Iterator[Synchronizations]:
                 mock.patch.object(torch.cuda, name, lambda *_, answer=answer, **__: answer)
             )
         stack.enter_context(mock.patch.object(torch, "autocast", cpu_autocast))
+        generator = torch.Generator
+        stack.enter_context(mock.patch.object(torch, "Generator", lambda *_: generator()))
         stream = mock.Mock(is_capturing=lambda: False)
         stack.enter_context(mock.patch.object(torch.accelerator, "current_stream", lambda: stream))
         # A wrapper cannot become the data of a plain parameter: modules get new ones.

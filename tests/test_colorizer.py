@@ -113,9 +113,16 @@ def test_indivisible_sizes_are_padded_by_reflection_and_cropped():
     reflected = np.pad(colors.lightness[0], ((0, 0), (0, 3)), mode="reflect")
     assert np.array_equal(seen[0, 0], reflected)
     assert torch.equal(colors.ab, colors.lightness.expand(1, 2, 16, 21))
-    tiny = pad_to_multiple(torch.rand(1, 1, 2, 3), 8)  # too small to be reflected
-    assert tiny.shape == (1, 1, 8, 8) and tiny[0, 0, 7, 7] == tiny[0, 0, 1, 2]
-    assert pad_to_multiple(torch.rand(1, 1, 4, 4), 8).shape == (1, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 9), (2, 3), (4, 4), (5, 8), (8, 16), (9, 15), (33, 7)]
+)
+def test_padding_reflects_as_often_as_needed(size):
+    x = torch.rand(2, 3, *size)
+    below, right = (-side % 8 for side in size)
+    expected = np.pad(x.numpy(), ((0, 0), (0, 0), (0, below), (0, right)), mode="reflect")
+    assert np.array_equal(pad_to_multiple(x, 8), expected)
 
 
 def test_the_predicted_colors_are_upsampled_bilinearly_where_the_lightness_is_flat():
@@ -214,7 +221,7 @@ def test_the_network_sees_a_photo_at_the_requested_size():
     assert fake.seen[0].shape == (1, 1, 32, 48)
     with pytest.raises(ValueError, match="multiple of 8 for this network: 24 or 32, not 30"):
         colorizer(noise_photo(90, 60), size=30)
-    with pytest.raises(ValueError, match="at most 2048 px, got 8000"):
+    with pytest.raises(ValueError, match="whole number from 1 to 2048, got 8000"):
         colorizer(noise_photo(90, 60), size=8000)
 
 

@@ -1,6 +1,7 @@
 """Networks as ONNX files: the same outputs, of any size."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from torch import nn
 from colorize.inference import onnx as export
 from colorize.inference.colorizer import Colorizer
 from colorize.inference.onnx import export_onnx
-from colorize.models import create_model
+from colorize.models import GANS, create_model, model_arguments
 from colorize.models.pretrained import Pretrained
+from colorize.presets import METHODS
 from colorize.utils.checkpoint import CheckpointError
 
 pytest.importorskip("onnxruntime")
@@ -66,6 +68,67 @@ def test_an_exported_model_colorizes_photos_of_any_size_as_torch_does(name, tmp_
     with torch.no_grad():
         assert theirs.network(batch).shape == (3, 2, 32, 64)
         assert model.network(batch).shape == (3, 2, 32, 64)  # as it was, its spectral norms too
+
+
+NARROW = {"base_channels": 8, "width": 16, "encoder_weights": None}
+DEPTHS = {  # every preset at its full depth; some are the same networks
+    json.dumps([name, kwargs]): preset
+    for preset, method in METHODS.items()
+    for config in [method.config]
+    for name in [GANS.get(config.model, config.model)]
+    for arguments in [model_arguments(name)]
+    for kwargs in [
+        {key: value for key, value in (config.model_kwargs | NARROW).items() if key in arguments}
+    ]
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", DEPTHS, ids=DEPTHS.values())
+def test_every_preset_at_full_depth_is_exported_for_every_size(network, tmp_path):
+    name, kwargs = json.loads(network)
+    torch.manual_seed(0)
+    model = Pretrained(create_model(name, **kwargs).eval(), name, kwargs, 256, name)
+    for parameter in model.network.parameters():
+        if parameter.dim() > 1:
+            nn.init.normal_(parameter, std=1.5 * parameter[0].numel() ** -0.5)  # colors to see
+    assert export_onnx(model, tmp_path / "network.onnx") < 0.02
+    exported = export.load_onnx(tmp_path / "network.onnx").network
+    folded, multiple = export._folded_copy(model), model.network.size_divisibility
+    sides = {32, 33, 45, multiple // 2 + 1, multiple - 1, multiple, multiple + 1, 2 * multiple - 31}
+    for height, width in zip(sorted(sides), (96, 32, 130, 61, 255, 257, 40, 300), strict=False):
+        lightness = torch.rand(1, 1, height, width) * 2 - 1
+        below, right = -height % multiple, -width % multiple
+        padded = np.pad(lightness, ((0, 0), (0, 0), (0, below), (0, right)), mode="reflect")
+        with torch.no_grad():
+            expected = folded(torch.from_numpy(padded))[..., :height, :width]
+            ours = exported(lightness)
+        assert expected.std() > 0.01
+        if model.network.predicts_distribution:  # of the file's padded logits
+            ours = ours[..., :height, :width]
+        assert (ours - expected).abs().max() * 110 < 0.1
+
+
+def test_sizes_of_the_check_are_on_both_sides_of_every_branch():
+    for multiple in (8, 32, 64, 256):
+        sizes = export.check_sizes(multiple)
+        for side in (0, 1):
+            sides = {size[side] for size in sizes}
+            padding = {side: -side % multiple for side in sides}
+            assert min(sides) == 32 and any(side % 2 for side in sides)
+            assert 0 in padding.values() and any(0 < padding[side] < side for side in sides)
+            assert multiple <= 64 or any(padding[side] > side for side in sides)
+        assert any(height > width for height, width in sizes)
+        assert any(height < width for height, width in sizes)
+
+
+def test_an_export_leaves_the_loggers_level(monkeypatch):
+    logger = logging.getLogger("torch.onnx")
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    with pytest.raises(RuntimeError), export._quiet_exporter():
+        assert logger.level == logging.ERROR
+        raise RuntimeError
+    assert logger.level == logging.INFO
 
 
 @pytest.mark.slow

@@ -436,7 +436,7 @@ def test_a_flipped_bit_is_noticed_and_the_checkpoint_before_it_used(
 def test_a_run_goes_on_in_other_micro_batches(tmp_path, loaders):
     config = full(tiny("autoencoder"))
     open_run(dataclasses.replace(config, epochs=1), tmp_path, "cpu").fit(*loaders(), progress=False)
-    photos = loaders()[0].dataset.photos
+    photos = loaders()[0].photos
     loaders_of_halves = train_loader(photos, 32, 2, grad_accum_steps=2), eval_loader(photos, 32, 1)
     history = open_run(dataclasses.replace(config, grad_accum_steps=2), tmp_path, "cpu").fit(
         *loaders_of_halves, progress=False
@@ -449,7 +449,7 @@ def test_other_photos_are_noticed(tmp_path, loaders):
     config = full(tiny("autoencoder"))
     train, val = loaders()
     open_run(dataclasses.replace(config, epochs=1), tmp_path, "cpu").fit(train, val, progress=False)
-    fewer = train_loader(train.dataset.photos[1:], 32, 2)
+    fewer = train_loader(train.photos[1:], 32, 2)
     with pytest.raises(ValueError, match=r"trained on other photos \(\d+ photos, .*; now"):
         open_run(config, tmp_path, "cpu").fit(fewer, val, progress=False)
 
@@ -566,7 +566,7 @@ def test_progress_is_a_line_for_each_epoch_and_checkpoint_where_there_is_no_term
     assert re.fullmatch(r"run: epoch 1, 1 steps, saved; loss \d+\.\d{3}", first[0])
     assert re.fullmatch(r"run: epoch 1 of 2, [\d.]+ photos/s, val loss 2\.0000", first[2])
     toy_trainer(tmp_path / "run", epochs=2).fit(toy_batches(2), None)
-    assert "run: nothing to train, 2 epochs are done and 2 are asked for" in capsys.readouterr().out
+    assert "run: nothing to train, 2 epochs done of the 2 that are asked" in capsys.readouterr().out
 
 
 def test_bars_show_epochs_photos_and_losses_on_a_terminal(tmp_path, monkeypatch, capsys):
@@ -717,7 +717,7 @@ def test_bf16_trains_and_keeps_float32_weights(tmp_path, loaders):
     ("steps", "advice"),
     [(1, "with 6 photos of 8 px at a time: set grad_accum_steps 2, or a smaller crop_size"),
      (2, "with 3 photos of 8 px at a time: set grad_accum_steps 6, or a smaller crop_size"),
-     (6, "with 1 photos of 8 px at a time: set a smaller crop_size or batch_size")],
+     (6, "with 1 photo of 8 px at a time: set a smaller crop_size or batch_size")],
 )  # fmt: skip
 def test_out_of_memory_names_what_was_tried_and_what_to_set(tmp_path, steps, advice):
     trainer = toy_trainer(tmp_path, batch_size=6, grad_accum_steps=steps)

@@ -49,17 +49,21 @@ def _models(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from colorize.inference.onnx import export_onnx, import_onnx
     from colorize.models import pretrained
+    from colorize.utils.checks import check_writable
     from colorize.utils.files import file_sha256
 
     if args.output.suffix not in ("", ".onnx") and not args.output.is_dir():
         raise ValueError(f"{args.output}: a model is written to FILE.onnx or into a folder")
     if str(args.model).endswith(".onnx"):
         raise ValueError(f"{args.model} is an ONNX file; export the model that it was made from")
-    model = pretrained.load(args.model)
     if args.output.is_file() and not args.overwrite:
         raise ValueError(f"{args.output} exists; replace it with --overwrite")
-    if args.output.suffix == ".onnx":
+    is_onnx = args.output.suffix == ".onnx"
+    check_writable(args.output.parent if is_onnx else args.output)
+    if is_onnx:
         import_onnx()  # fails before the export, which takes long
+    model = pretrained.load(args.model)
+    if is_onnx:
         print("colorize: exporting, which takes some minutes", file=sys.stderr)
         difference = export_onnx(model, args.output)
         print(f"{args.output}: differs from torch by at most {difference:.1g} in CIELAB")

@@ -151,11 +151,15 @@ def _format(value: object) -> str:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from colorize.evaluation.evaluator import MIN_SIZE
     from colorize.trainers import GANTrainer
+    from colorize.trainers.callbacks import import_tensorboard
     from colorize.utils.distributed import distributed_context, rank
 
     config = _configure(args)
     _check_output(args)
+    if args.tensorboard:
+        import_tensorboard()
     folder = _open_folder(args.data)
     with distributed_context(args.device) as device:
         trainer = colorize.open_run(config, args.output, device)  # before the photos: fails fast
@@ -164,11 +168,14 @@ def _train(args: argparse.Namespace) -> int:
         is_first = rank() == 0
     if not is_first:
         return 0
-    if folder is None:
-        command = f"colorize evaluate {args.output} --data PREPARED --size {config.crop_size}"
-        print(f"`{command} -o DIR` evaluates the run on test photos")
-    else:
+    size = max(config.crop_size, MIN_SIZE)
+    if size > config.crop_size:
+        print(f"\nThere is no table: metrics need at least {MIN_SIZE} px")
+    elif folder is not None:
         _evaluate(args, config, folder, device)
+    data = "PREPARED" if folder is None else args.data
+    command = f"colorize evaluate {args.output} --data {data} --size {size}"
+    print(f"\n`{command} -o DIR` evaluates the run on all test photos")
     if isinstance(trainer, GANTrainer) and trainer.inflection.scores:
         _plot_inflection(trainer.inflection.scores, args.output)
     return 0
@@ -176,7 +183,7 @@ def _train(args: argparse.Namespace) -> int:
 
 def _check_output(args: argparse.Namespace) -> None:
     """Raise ValueError if the run would be inside the folder of photos."""
-    data, output = Path(args.data).absolute(), Path(args.output).absolute()
+    data, output = Path(args.data).resolve(), Path(args.output).resolve()
     if "://" not in args.data and (data == output or data in output.parents):
         raise ValueError(
             f"the run {args.output} would lie among the photos, and its samples be trained on: "
@@ -225,7 +232,7 @@ def _evaluate(
     from colorize.evaluation.bootstrap import Summary
     from colorize.evaluation.evaluator import evaluate
     from colorize.evaluation.predictors import ModelPredictor
-    from colorize.evaluation.tables import ERROR_COLUMNS, table
+    from colorize.evaluation.tables import ERROR_COLUMNS, photo_count, table
 
     train = folder.select("train", min_side=config.crop_size).photos
     val = folder.select("val", min_side=config.crop_size).photos
@@ -240,12 +247,11 @@ def _evaluate(
         perceptual=False,
         full_size=False,
     )
-    command = f"colorize evaluate {args.output} --data {args.data} --size {config.crop_size}"
+    summary = Summary(results)
     print(
-        f"\n{args.output}, weights `{config.eval_checkpoint}`, on {len(chosen)} of {len(val)} "
-        "validation photos, with 95 % intervals:\n\n"
-        f"{table(Summary(results), (*ERROR_COLUMNS, 'colorfulness'))}\n\n"
-        f"`{command} -o DIR` evaluates the run on all test photos"
+        f"\n{args.output}, weights `{config.eval_checkpoint}`, on validation photos "
+        f"({photo_count(summary)}):\n\n"
+        f"{table(summary, (*ERROR_COLUMNS, 'colorfulness'))}"
     )
 
 

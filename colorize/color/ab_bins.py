@@ -3,13 +3,11 @@
 Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016, section 2.
 """
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colorize.color.curves import AB_SCALE
+from colorize.color.curves import AB_SCALE, cached_table
 from colorize.color.lab import rgb_to_lab
 
 GRID = 10  # side of a bin, in CIELAB units
@@ -19,7 +17,7 @@ SIGMA = 5.0  # of the Gaussian of the soft encoding and of the prior's smoothing
 _CELLS = 44  # of the table of candidate bins along a and along b, from -110 to 110: half a bin each
 
 
-@functools.cache
+@cached_table
 def bin_centers() -> Tensor:
     """Return the centers of the bins that sRGB can fill, as ab / 110: (261, 2).
 
@@ -82,7 +80,7 @@ def _nearest_bins(colors: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
     return nearest, candidates.expand(len(colors), -1).gather(1, positions)
 
 
-@functools.cache
+@cached_table
 def _candidate_bins() -> Tensor:
     """List, for each cell of the table, the bins that can be among the 5 nearest of a color in it.
 

@@ -1,7 +1,8 @@
 """Constants and transfer curves of sRGB and CIELAB, element by element in float32."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, cast
 
 import torch
 from torch import Tensor
@@ -21,10 +22,28 @@ RELATIVE_XYZ_FROM_RGB = tuple(
     tuple(weight / white for weight in row)
     for row, white in zip(_XYZ_FROM_RGB, _WHITE, strict=True)
 )
+_LARGEST = 1.001  # of floating RGB: rounding may exceed 1
 _GAMMA_KNEE = 0.04045
 _LINEAR_KNEE = 0.0031308
 _T_KNEE = 0.008856
 _F_KNEE = 0.2068966
+
+
+P = ParamSpec("P")
+
+
+def cached_table(compute: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Cache the results of a function, computed outside of the caller's modes and default device.
+
+    A tensor that is made in inference mode could never take part in training.
+    """
+
+    @functools.wraps(compute)
+    def plain(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
+            return compute(*args, **kwargs)
+
+    return cast(Callable[P, Tensor], functools.cache(plain))
 
 
 def to_linear_light(rgb: Tensor) -> Tensor:
@@ -32,8 +51,22 @@ def to_linear_light(rgb: Tensor) -> Tensor:
     if rgb.dtype == torch.uint8:
         return linear_light_of_uint8(rgb)
     if rgb.is_floating_point():
+        _check_range(rgb)
         return to_linear(rgb.float())
     raise ValueError(f"rgb must be uint8 or floating in [0, 1], got {rgb.dtype}")
+
+
+def _check_range(rgb: Tensor) -> None:
+    if torch.compiler.is_compiling() or rgb.is_meta or not rgb.numel():
+        return
+    if rgb.requires_grad:  # a prediction in training may exceed the range
+        return
+    largest = rgb.detach().amax().item()
+    if not largest <= _LARGEST:
+        raise ValueError(
+            f"floating rgb must be in [0, 1], got {largest:g}: divide by the value of white, or "
+            "convert to uint8"
+        )
 
 
 def to_uint8(rgb: Tensor) -> Tensor:
@@ -41,13 +74,13 @@ def to_uint8(rgb: Tensor) -> Tensor:
     return (rgb * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-@functools.cache
+@cached_table
 def gamma_table(device: torch.device) -> Tensor:
     """Return the linear light of the 256 8-bit values: a look-up is exact and cheap."""
     return to_linear(torch.arange(256, dtype=torch.float64) / 255).float().to(device)
 
 
-@functools.cache
+@cached_table
 def gamma_levels(device: torch.device) -> Tensor:
     """Return the 8-bit values of 65,536 levels of linear light, at most a twentieth apart.
 

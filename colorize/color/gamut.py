@@ -1,11 +1,9 @@
 """The gamut of sRGB: by how much a color's chroma must shrink to fit, exactly and by a table."""
 
-import functools
-
 import torch
 from torch import Tensor
 
-from colorize.color.curves import AB_SCALE, L_SCALE, linear_rgb, take
+from colorize.color.curves import AB_SCALE, L_SCALE, cached_table, linear_rgb, take
 
 # A neutral color of these constants overshoots 1 by up to 7e-5 in linear light (the rounded white
 # is not exactly the sum of the matrix rows); it counts as inside.
@@ -43,7 +41,7 @@ def chroma_factor(fy: Tensor, dx: Tensor, dz: Tensor) -> Tensor:
 _LEVELS, _ANGLES = 512, 1024  # cells of the table, by lightness and by direction
 
 
-@functools.cache
+@cached_table
 def _gamut_table(device: torch.device) -> Tensor:
     """Tabulate the largest |a| + |b| inside sRGB, as ab / 110, for each lightness and direction.
 

@@ -5,8 +5,6 @@ float64 functions are the reference of the tests. All arithmetic is element-wise
 tensor's device, under autocast too: in bfloat16 the colors would be off by up to 4 dE.
 """
 
-import functools
-
 import torch
 from torch import Tensor
 
@@ -14,6 +12,7 @@ from colorize.color.curves import (
     AB_SCALE,
     L_SCALE,
     RELATIVE_XYZ_FROM_RGB,
+    cached_table,
     gamma_levels,
     lab_f,
     lab_f_inverse,
@@ -37,7 +36,8 @@ def rgb_to_lab(rgb: Tensor) -> tuple[Tensor, Tensor]:
         Lightness (..., 1, H, W) as L*/50 - 1 and ab (..., 2, H, W) as a*b*/110, float32.
 
     Raises:
-        ValueError: if the third dimension from the end is not 3, or the dtype is neither.
+        ValueError: if the third dimension from the end is not 3, the dtype is neither, or a
+            floating value is above 1.
 
     Example:
         >>> lightness, ab = rgb_to_lab(torch.tensor([255, 0, 0], dtype=torch.uint8).view(3, 1, 1))
@@ -73,7 +73,7 @@ def gray_to_lightness(gray: Tensor) -> Tensor:
     return take(_gray_table(gray.device), gray)
 
 
-@functools.cache
+@cached_table
 def _gray_table(device: torch.device) -> Tensor:
     grays = torch.arange(256, dtype=torch.uint8).expand(3, 1, -1)
     return rgb_to_lab(grays)[0].flatten().to(device)

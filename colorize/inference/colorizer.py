@@ -1,27 +1,27 @@
 """Colorize photos of any size with a trained model, keeping their lightness."""
 
+import copy
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self, Unpack, overload
+from typing import Self, Unpack, cast, overload
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from colorize.inference.onnx import load_onnx
-from colorize.inference.options import DEFAULT_OPTIONS, VIEWS, CallOptions, ColorizeOptions
+from colorize.inference.options import DEFAULT_OPTIONS, CallOptions, ColorizeOptions
 from colorize.inference.prediction import Prediction, predict
-from colorize.io.image import composite_on_white, rgb_to_photo, split_alpha, with_alpha
+from colorize.io.image import composite_on_white, rgb_to_photo, with_alpha
+from colorize.io.inputs import PhotoInput, is_photo_input, photo_tensors
 from colorize.models import pretrained
 from colorize.models.base import ColorizationModel
 from colorize.models.layers import check_size
 from colorize.utils.device import is_out_of_memory, resolve_device
 
-_MAX_SIZE = 2048  # px; far beyond the sizes that models are trained at
-_MAX_SAMPLES = 100  # of a photo; all are held in memory
 _BATCH_SIZE = 8
 
 
@@ -32,7 +32,10 @@ class Colorizer:
     predicted colors are upsampled to the photo's size along the edges of its lightness, and
     combined with its full-size lightness.
 
+    Calls may run in several threads at once, and leave torch's global generators and modes alone.
+
     Attributes:
+        network: the model, in evaluation mode.
         size: short side in pixels at which the model sees photos.
         name: of the model, for people.
         digest: of the weights, which tells models of the same name apart; "" if unknown.
@@ -58,22 +61,29 @@ class Colorizer:
         name: str = "unnamed network",
         digest: str = "",
     ):
-        """Wrap a trained model.
+        """Wrap a copy of a trained model; the given one stays as it is, and may be trained on.
 
         Args:
-            network: a trained model of `colorize.models`.
+            network: a trained model of `colorize.models`; its number format is kept (`.half()`).
             size: short side in pixels at which the model sees photos.
             device: "auto", "cpu", "cuda", ...
             name: of the model, for people.
             digest: of its file of weights, if there is one.
 
         Raises:
-            ValueError: if the size is not divisible as the model needs it.
+            ValueError: if the size is not divisible as the model needs it, or `network` is no such
+                model.
         """
+        if not isinstance(network, ColorizationModel):
+            raise ValueError(
+                f"network must be a model of colorize.models, got {type(network).__name__}; of a "
+                "wrapper, such as a compiled or distributed one, pass the model inside"
+            )
         check_size(size, network.size_divisibility)
         self.device = resolve_device(device)
-        self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
-        self.size, self.name, self.digest = size, name, digest
+        network = copy.deepcopy(network).to(self.device).eval()
+        self.network = network.to(memory_format=torch.channels_last)
+        self.size, self.name, self.digest = int(size), name, digest
         self.predicts_distribution = network.predicts_distribution
         self.supports_hints = network.supports_hints
         self.is_stochastic = network.is_stochastic
@@ -107,37 +117,43 @@ class Colorizer:
             loaded = pretrained.load(source, weights)
         return cls(loaded.network, loaded.size, device, loaded.name, loaded.digest)
 
-    @overload
-    def __call__(self, photo: Image.Image, **options: Unpack[CallOptions]) -> Image.Image: ...
+    @overload  # a path is text, which is iterable too
+    def __call__(  # type: ignore[overload-overlap]
+        self, photo: PhotoInput, **options: Unpack[CallOptions]
+    ) -> Image.Image: ...
 
     @overload
     def __call__(
-        self, photo: Sequence[Image.Image], **options: Unpack[CallOptions]
+        self, photo: Iterable[PhotoInput], **options: Unpack[CallOptions]
     ) -> list[Image.Image]: ...
 
     def __call__(
-        self, photo: Image.Image | Sequence[Image.Image], **options: Unpack[CallOptions]
+        self, photo: PhotoInput | Iterable[PhotoInput], **options: Unpack[CallOptions]
     ) -> Image.Image | list[Image.Image]:
-        """Colorize a photo, or a sequence of photos.
+        """Colorize a photo, or several photos.
 
         Args:
-            photo: of any mode and size; its own colors, if any, are ignored.
+            photo: an image of Pillow's, of any mode and size; a path or an open file; or a uint8
+                array (H, W) or (H, W, 3). Its own colors, if any, are ignored, and its EXIF
+                orientation is applied.
             **options: seed, vividness, size, hints, views; see `ColorizeOptions`.
 
         Returns:
             The colorized photo at the same size, of mode RGB, or RGBA if the photo is transparent;
-            a list for a sequence.
+            a list for several photos.
 
         Raises:
-            ValueError: if the model does not support an option, or a value is out of range.
+            ValueError: if the model does not support an option, a value is out of range, or a photo
+                cannot be read.
         """
-        if isinstance(photo, Image.Image):
-            (result,) = self._colorize([photo], _from_keywords(options))
-            return result[0]
-        return [samples[0] for samples in self._colorize(list(photo), _from_keywords(options))]
+        checked = _from_keywords(options)
+        if is_photo_input(photo) or not isinstance(photo, Iterable):
+            return self._colorize([photo], checked)[0][0]
+        photos = list(cast(Iterable[PhotoInput], photo))
+        return [samples[0] for samples in self._colorize(photos, checked)]
 
     def sample(
-        self, photo: Image.Image, count: int = 3, **options: Unpack[CallOptions]
+        self, photo: PhotoInput, count: int = 3, **options: Unpack[CallOptions]
     ) -> list[Image.Image]:
         """Colorize a photo several times, with samples from the predicted distribution.
 
@@ -153,7 +169,7 @@ class Colorizer:
         return samples
 
     def predict_uncertainty(
-        self, photo: Image.Image, **options: Unpack[CallOptions]
+        self, photo: PhotoInput, **options: Unpack[CallOptions]
     ) -> tuple[Image.Image, Image.Image]:
         """Colorize a photo and map where the model is uncertain.
 
@@ -171,7 +187,7 @@ class Colorizer:
         return self._colorize_with_map(photo, options, Prediction.uncertainty_image)
 
     def predict_disagreement(
-        self, photo: Image.Image, **options: Unpack[CallOptions]
+        self, photo: PhotoInput, **options: Unpack[CallOptions]
     ) -> tuple[Image.Image, Image.Image]:
         """Colorize a photo and map where several views of it disagree.
 
@@ -190,11 +206,11 @@ class Colorizer:
 
     def _colorize_with_map(
         self,
-        photo: Image.Image,
+        photo: PhotoInput,
         options: CallOptions,
         draw: Callable[[Prediction, int, int], Image.Image],
     ) -> tuple[Image.Image, Image.Image]:
-        rgb, alpha = _split_photo(photo)
+        rgb, alpha = photo_tensors(photo)
         (prediction,) = self.predict(
             [composite_on_white(rgb, alpha)], _from_keywords(options, uncertainty=True)
         )
@@ -203,10 +219,10 @@ class Colorizer:
         return with_alpha(rgb_to_photo(colorized), alpha), draw(prediction, height, width)
 
     def _colorize(
-        self, photos: list[Image.Image], options: ColorizeOptions
+        self, photos: Sequence[PhotoInput], options: ColorizeOptions
     ) -> list[list[Image.Image]]:
         """Colorize photos; returns the samples of each, or a single image of each."""
-        split = [_split_photo(photo) for photo in photos]
+        split = [photo_tensors(photo) for photo in photos]
         predictions = self.predict([composite_on_white(*parts) for parts in split], options)
         return [
             [with_alpha(rgb_to_photo(colorized), alpha) for colorized in prediction.apply_to(rgb)]
@@ -279,26 +295,25 @@ class Colorizer:
         return f"the colors are invented by {name}, {', '.join(settings)}"
 
     def validate(self, options: ColorizeOptions, photo_count: int = 1) -> None:
-        """Check that the model supports the options, and that their values are in range.
+        """Check that the model supports the options.
 
         Args:
             options: the options.
             photo_count: number of photos that they are for.
 
         Raises:
-            ValueError: if an option is not supported, or a value is out of range.
+            ValueError: if an option is not supported.
         """
-        self._validate_distribution(options)
-        for hint in options.hints:
-            if not isinstance(hint, tuple | list) or len(hint) != 3:
-                raise ValueError(f"a hint is (x, y, color), got {hint!r}")
+        needs_distribution = (
+            options.vividness is not None or options.samples is not None or options.uncertainty
+        )
+        if needs_distribution and not self.predicts_distribution:
+            raise ValueError(
+                "vividness, samples and uncertainty need a model that predicts a distribution, "
+                f"such as the preset zhang2016; {self.name} does not"
+            )
         if options.size is not None:
             check_size(options.size, self.network.size_divisibility)
-            if options.size > _MAX_SIZE:
-                raise ValueError(f"size must be at most {_MAX_SIZE} px, got {options.size}")
-        if options.views is not None and options.views not in VIEWS:
-            choices = ", ".join(map(str, VIEWS))
-            raise ValueError(f"views must be one of {choices}, got {options.views!r}")
         if options.hints and not self.supports_hints:
             raise ValueError(
                 "hints need a model that was trained with them, such as the preset hint_guided; "
@@ -306,23 +321,6 @@ class Colorizer:
             )
         if options.hints and photo_count != 1:
             raise ValueError(f"hints are for one photo, got {photo_count}")
-
-    def _validate_distribution(self, options: ColorizeOptions) -> None:
-        """Check the options that need a predicted distribution."""
-        vividness, samples = options.vividness, options.samples
-        if vividness is None and samples is None and not options.uncertainty:
-            return
-        if not self.predicts_distribution:
-            raise ValueError(
-                "vividness, samples and uncertainty need a model that predicts a distribution, "
-                f"such as the preset zhang2016; {self.name} does not"
-            )
-        if vividness is not None and not 0 <= vividness <= 1:
-            raise ValueError(f"vividness must be from 0 to 1, got {vividness}")
-        if samples is not None and not (isinstance(samples, int) and 1 <= samples <= _MAX_SAMPLES):
-            raise ValueError(
-                f"samples must be a whole number from 1 to {_MAX_SAMPLES}, got {samples}"
-            )
 
 
 def _from_keywords(
@@ -334,12 +332,3 @@ def _from_keywords(
             "Colorizer.predict_uncertainty(photo) for the uncertainty"
         )
     return ColorizeOptions(**options, samples=samples, uncertainty=uncertainty)
-
-
-def _split_photo(photo: Image.Image) -> tuple[Tensor, Tensor | None]:
-    """Convert a photo to RGB and alpha, see `split_alpha`."""
-    if not isinstance(photo, Image.Image):
-        raise ValueError(
-            f"a photo is a PIL image, as colorize.read_photo returns it, not {type(photo)}"
-        )
-    return split_alpha(photo)

@@ -1,9 +1,11 @@
 """Export models as ONNX files, and run such files in onnxruntime."""
 
+import contextlib
 import json
 import logging
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 OPSET = 18
 TOLERANCE = 0.1  # CIELAB units by which predictions may differ from torch's
-_SIZES = ((64, 64), (97, 131), (160, 96))  # at which both are compared
+_MIN_SIDE = 32  # px, of the input
 _METADATA = "colorize"  # the key of ours in the file's metadata
 _INSTALL = "pip install 'colorize-photos[export]'"
 
@@ -72,6 +74,10 @@ class OnnxNetwork(ColorizationModel):
         self.size_divisibility = metadata["size_divisibility"]
         self.supports_hints = metadata["supports_hints"]
 
+    def __deepcopy__(self, memo: dict[int, object]) -> "OnnxNetwork":
+        """Return the network itself: a session cannot be copied, and never changes."""
+        return self
+
     def forward(self, lightness: Tensor, hints: Tensor | None = None) -> Tensor:
         """Run the session on the CPU.
 
@@ -88,13 +94,14 @@ class OnnxNetwork(ColorizationModel):
 
 
 def import_onnx() -> ModuleType:
-    """Import the library that writes ONNX files.
+    """Import the library that writes ONNX files, if what an export needs is installed.
 
     Raises:
         ImportError: if the extra `export` is not installed.
     """
     try:
         import onnx
+        import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401, torch's exporter needs it
     except ImportError as error:
         raise ImportError(f"to export: {_INSTALL} ({error})") from error
@@ -105,10 +112,10 @@ def export_onnx(model: Pretrained, path: str | os.PathLike) -> float:
     """Export a model as one ONNX file for any batch size, height and width.
 
     Inputs are `lightness` (N, 1, H, W) and, if the model supports them, `hints` (N, 3, H, W), which
-    are zeros for no hints; sides are at least 32 px. Outputs are `ab` (N, 2, H, W) and, if the
-    model predicts a distribution, `logits` of the padded size. Spectral norms are folded into the
-    weights, and noise is left out. The file is run and compared with torch before it replaces an
-    earlier one.
+    are zeros for no hints; sides are at least 32 px, of any size, which the file pads. Outputs are
+    `ab` (N, 2, H, W) and, if the model predicts a distribution, `logits` of the padded size.
+    Spectral norms are folded into the weights, and noise is left out. The file is run and compared
+    with torch, see `check_sizes`, before it replaces an earlier one.
 
     Args:
         model: the model.
@@ -140,13 +147,11 @@ def export_onnx(model: Pretrained, path: str | os.PathLike) -> float:
 
 def _run_exporter(exported: _ExportedModel, path: Path) -> None:
     """Let torch write the file."""
-    inputs = {"lightness": torch.rand(2, 1, 96, 128) * 2 - 1}
+    inputs = {"lightness": torch.zeros(2, 1, 96, 128)}
     if exported.network.supports_hints:
         inputs["hints"] = torch.zeros(2, 3, 96, 128)
-    dynamic = torch.export.Dim.DYNAMIC
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # torch's exporter warns about itself
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    dynamic, side = torch.export.Dim.DYNAMIC, torch.export.Dim.DYNAMIC(min=_MIN_SIDE)
+    with _quiet_exporter(), torch.no_grad():
         torch.onnx.export(
             exported,
             tuple(inputs.values()),
@@ -155,10 +160,24 @@ def _run_exporter(exported: _ExportedModel, path: Path) -> None:
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=["ab", "logits"] if exported.network.predicts_distribution else ["ab"],
-            dynamic_shapes=tuple({0: dynamic, 2: dynamic, 3: dynamic} for _ in inputs),
+            dynamic_shapes=tuple({0: dynamic, 2: side, 3: side} for _ in inputs),
             external_data=False,
             verbose=False,
         )
+
+
+@contextlib.contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silence torch's exporter, which warns and logs about itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _metadata(model: Pretrained, exported: _ExportedModel) -> dict[str, Any]:
@@ -253,12 +272,23 @@ def _probe(network: nn.Module, *, with_hints: bool) -> list[list[float]]:
     return F.adaptive_avg_pool2d(_predict_ab(network, lightness, hints), 4).flatten(1).tolist()
 
 
+def check_sizes(divisibility: int) -> list[tuple[int, int]]:
+    """Return the heights and widths at which a file is compared with torch.
+
+    Both sides are smaller than the padding, larger, just below and above what the network divides
+    by, and odd.
+    """
+    sides = (_MIN_SIDE, _MIN_SIDE + 1, divisibility - 1, divisibility, divisibility + 1)
+    ordered = sorted({max(side, _MIN_SIDE) for side in (*sides, 97, divisibility * 3 // 2 + 1)})
+    return sorted({*zip(ordered, ordered, strict=True), *zip(ordered, ordered[::-1], strict=True)})
+
+
 @torch.no_grad()
 def _max_difference(network: _ExportedModel, exported: OnnxNetwork) -> float:
     """Return the largest distance of predicted colors, in CIELAB units."""
     largest = 0.0
     generator = torch.Generator().manual_seed(0)
-    for height, width in _SIZES:
+    for height, width in check_sizes(exported.size_divisibility):
         lightness = torch.rand((1, 1, height, width), generator=generator) * 2 - 1
         hints = None
         if exported.supports_hints:

@@ -17,7 +17,7 @@ from colorize.io.image import resize
 from colorize.models.base import ColorizationModel, DistributionModel
 from colorize.models.hints import rasterize_hints
 from colorize.models.layers import pad_to_multiple, upsample_like
-from colorize.utils.seed import seed_all
+from colorize.utils.seed import seeded_generator, seeded_noise
 
 _FULL_DISAGREEMENT = 40.0  # CIELAB units, drawn white
 _MAX_ASPECT = 8  # of the model's input; the long side of longer photos is squashed
@@ -93,19 +93,21 @@ def predict(
         batch_size: number of photos that the model sees at a time, at most.
         device: of the model.
     """
-    inputs = [_network_lightness(rgb, size) for rgb in photos]
+    inputs = [network_lightness(rgb, size) for rgb in photos]
     views = VIEWS[1 if options.views is None else options.views]
     predictions: dict[int, Prediction] = {}
-    for indices in _batches_of_one_shape(inputs, batch_size):
-        batch = [photos[index] for index in indices]
-        outputs = [
-            _forward_view(network, batch, size, scale, mirrored, options, device)
-            for scale, mirrored in views
-        ]
-        for position, index in enumerate(indices):
-            predictions[index] = _decode(
-                network, [view.of(position) for view in outputs], inputs[index], options
-            )
+    # Of a caller's autocast neither the network nor the decoding, on the CPU, shall notice.
+    with torch.autocast("cpu", enabled=False), torch.autocast(device.type, enabled=False):
+        for indices in _batches_of_one_shape(inputs, batch_size):
+            batch = [photos[index] for index in indices]
+            outputs = [
+                _forward_view(network, batch, size, scale, mirrored, options, device)
+                for scale, mirrored in views
+            ]
+            for position, index in enumerate(indices):
+                predictions[index] = _decode(
+                    network, [view.of(position) for view in outputs], inputs[index], options
+                )
     return [predictions[index] for index in range(len(photos))]
 
 
@@ -159,15 +161,15 @@ def _forward_view(
     divisibility = network.size_divisibility
     if scale != 1:
         size = max(round(size * scale / divisibility), 1) * divisibility
-    lightness = torch.stack([_network_lightness(rgb, size) for rgb in photos])
+    lightness = torch.stack([network_lightness(rgb, size) for rgb in photos])
     hints = None
     if options.hints:
         (rgb,) = photos
         hints = rasterize_hints(options.hints, rgb.shape[1:], lightness.shape[-2:])[None]
     if mirrored:
         lightness, hints = lightness.flip(-1), None if hints is None else hints.flip(-1)
-    seed_all(options.seed)
-    output, padded = _forward(network, lightness, hints, device)
+    with seeded_noise(options.seed):
+        output, padded = _forward(network, lightness, hints, device)
     return _View(output, padded, (lightness.shape[-2], lightness.shape[-1]), mirrored)
 
 
@@ -189,9 +191,10 @@ def _forward(
     padded = pad_to_multiple(lightness, network.size_divisibility)
     if hints is not None:
         (height, width), (padded_height, padded_width) = hints.shape[-2:], padded.shape[-2:]
-        hints = F.pad(hints, (0, padded_width - width, 0, padded_height - height)).to(device)
+        hints = F.pad(hints, (0, padded_width - width, 0, padded_height - height))
+        hints = hints.to(device, network.dtype)
     run = network.logits if isinstance(network, DistributionModel) else network
-    return run(padded.to(device), hints).float().cpu(), padded
+    return run(padded.to(device, network.dtype), hints).float().cpu(), padded
 
 
 def _decode(
@@ -221,9 +224,9 @@ def _decode(
     if not isinstance(network, DistributionModel):
         return Prediction(to_input_size(output), lightness)
     temperature = None if options.vividness is None else 1 - options.vividness
-    seed_all(options.seed)
+    is_sample, generator = options.samples is not None, seeded_generator(options.seed)
     decoded = [
-        network.decode(output, temperature, sample=options.samples is not None)
+        network.decode(output, temperature, sample=is_sample, generator=generator)
         for _ in range(options.samples or 1)
     ]
     uncertainty = disagreement = None
@@ -238,7 +241,7 @@ def _decode(
     return Prediction(to_input_size(torch.cat(decoded)), lightness, uncertainty, disagreement)
 
 
-def _network_lightness(rgb: Tensor, size: int) -> Tensor:
+def network_lightness(rgb: Tensor, size: int) -> Tensor:
     """Return the lightness (1, h, w) of a photo whose shorter side is resized to `size`."""
     photo_height, photo_width = rgb.shape[1:]
     k = size / min(photo_height, photo_width)

@@ -17,6 +17,7 @@ from colorize.models.resnet_autoencoder import ResNetAutoencoder
 from colorize.models.resnet_fcn import ResNetFCN
 from colorize.models.unet import UNetGenerator
 from colorize.models.unet_gan import GAN, UNetGAN
+from colorize.utils.seed import DrawFrom
 
 __all__ = [
     "GAN",
@@ -111,8 +112,7 @@ def create_model(name: str, seed: int = 0, **kwargs: Any) -> ColorizationModel:
     unsupported = ", ".join(argument for argument in kwargs if argument not in supported)
     if unsupported:
         raise ValueError(f"{name} takes the arguments {', '.join(supported)}, not {unsupported}")
-    with torch.random.fork_rng(devices=[]):  # models are built on the CPU
-        torch.default_generator.manual_seed(seed)
+    with DrawFrom(torch.Generator().manual_seed(seed)):
         try:
             return MODELS[name](**kwargs)
         except WeightsError:

@@ -6,6 +6,7 @@ to ab (N, 2, H, W) in [-1, 1].
 
 from collections.abc import Callable, Iterable
 
+import torch
 from torch import Tensor, nn
 
 from colorize.models.layers import AlwaysOnDropout, nearest_sizes
@@ -40,8 +41,13 @@ class ColorizationModel(nn.Module):
 
     @property
     def is_stochastic(self) -> bool:
-        """Whether two predictions of the same input differ, unless torch is seeded."""
+        """Whether two predictions of the same input differ, outside of `seeded_noise`."""
         return any(isinstance(module, AlwaysOnDropout) for module in self.modules())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights, which inputs must have."""
+        return next((p.dtype for p in self.parameters()), torch.float32)
 
     def encoder_parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the pretrained encoder, if there is one.
@@ -54,12 +60,18 @@ class ColorizationModel(nn.Module):
         """Check an input against the contract.
 
         Raises:
-            ValueError: if lightness is not (N, 1, H, W); if its height or width is no multiple of
+            ValueError: if lightness is not (N, 1, H, W), or of another number format than the
+                weights, outside of autocast; if its height or width is no multiple of
                 `size_divisibility` (the message names the nearest ones; padding is the caller's
                 task); if the model does not support the given hints, or they are not (N, 3, H, W).
         """
         if lightness.dim() != 4 or lightness.shape[1] != 1:
             raise ValueError(f"lightness must be (N, 1, H, W), got {tuple(lightness.shape)}")
+        if lightness.dtype != self.dtype and not torch.is_autocast_enabled(lightness.device.type):
+            raise ValueError(
+                f"lightness is {lightness.dtype} and the weights are {self.dtype}: convert one of "
+                "them, or use torch.autocast"
+            )
         height, width = lightness.shape[-2:]
         multiple = self.size_divisibility
         if height % multiple or width % multiple:
@@ -97,7 +109,12 @@ class DistributionModel(ColorizationModel):
         raise NotImplementedError
 
     def decode(
-        self, logits: Tensor, temperature: float | None = None, *, sample: bool = False
+        self,
+        logits: Tensor,
+        temperature: float | None = None,
+        *,
+        sample: bool = False,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Choose ab (N, 2, h, w) by logits (N, bins, h, w).
 
@@ -105,6 +122,7 @@ class DistributionModel(ColorizationModel):
             logits: as `logits` returns them.
             temperature: 1 for the mean, 0 for the mode, the annealed mean between them; None for
                 the model's own.
-            sample: draw from the distribution instead, with torch's generator.
+            sample: draw from the distribution instead.
+            generator: source of the sample, on the CPU; None takes torch's global one.
         """
         raise NotImplementedError

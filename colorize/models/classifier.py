@@ -64,7 +64,12 @@ class ColorClassifier(DistributionModel):
         return logits - (1 - self.prior_strength) * self.class_weights.log().view(-1, 1, 1)
 
     def decode(
-        self, logits: Tensor, temperature: float | None = None, *, sample: bool = False
+        self,
+        logits: Tensor,
+        temperature: float | None = None,
+        *,
+        sample: bool = False,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Choose ab (N, 2, h, w) by logits (N, bins, h, w).
 
@@ -72,14 +77,15 @@ class ColorClassifier(DistributionModel):
             logits: as `logits` returns them.
             temperature: 1 for the mean, 0 for the mode, the annealed mean between them; None for
                 the model's own.
-            sample: draw one sample with torch's generator instead, see `ab_bins.decode`.
+            sample: draw one sample instead, see `ab_bins.decode`.
+            generator: source of the sample, on the CPU; None takes torch's global one.
 
         Raises:
             ValueError: if the temperature is not from 0 to 1.
         """
         noise = None
         if sample:
-            uniform = torch.rand(*logits.shape[:2], 1, 1).clamp(min=1e-20)
+            uniform = torch.rand(*logits.shape[:2], 1, 1, generator=generator).clamp(min=1e-20)
             noise = -torch.log(-torch.log(uniform)).to(logits.device)
         temperature = self.temperature if temperature is None else temperature
         return ab_bins.decode(logits, temperature, noise)

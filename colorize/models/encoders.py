@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from colorize.color.lab import lightness_to_gray
+from colorize.models.layers import StochasticDepth
 from colorize.models.mobilenet_v2 import MobileNetV2
 from colorize.utils.checkpoint import load_checkpoint
 
@@ -59,7 +60,7 @@ class LightnessStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map lightness (N, 1, H, W) to the convolution's output."""
-        gray = lightness_to_gray(x)
+        gray = lightness_to_gray(x).to(next(self.conv.parameters()).dtype)
         return self.conv(torch.cat((gray, torch.ones_like(gray)), dim=1))
 
 
@@ -120,6 +121,7 @@ class Encoder(nn.Module):
         blocks = nn.Sequential(*_blocks(network))
         path, first = _first_convolution(blocks)
         _replace(blocks, path, LightnessStem(first))
+        _use_own_noise(blocks)
         if padding == "same":
             _use_same_padding(blocks)
         sides, widths = _block_shapes(blocks)
@@ -192,6 +194,13 @@ def _symmetric_padding(conv: nn.Conv2d) -> tuple[int, int]:
     if isinstance(conv.padding, str):  # "same" or "valid", which no network of FAMILIES has
         raise ValueError(f"a convolution with padding {conv.padding!r} is not supported")
     return _pair(conv.padding)
+
+
+def _use_own_noise(blocks: nn.Module) -> None:
+    """Replace torchvision's stochastic depth, which draws from torch's global generator."""
+    for path, module in list(blocks.named_modules()):
+        if type(module).__name__ == "StochasticDepth" and isinstance(module.p, float):
+            _replace(blocks, path, StochasticDepth(module.p))
 
 
 def _use_same_padding(blocks: nn.Module) -> None:

@@ -1,12 +1,14 @@
 """Color hints of users: parsing them, and rasterizing them for the model."""
 
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from PIL import ImageColor
 from torch import Tensor
 
 from colorize.color.lab import rgb_to_lab
+from colorize.utils.checks import whole_number
 
 Hint = tuple[float, float, str | tuple[int, int, int]]  # x, y in pixels of the photo, and a color
 
@@ -25,6 +27,19 @@ def parse_hint(text: str) -> Hint:
         return float(x), float(y), color.strip()
     except ValueError as error:
         raise ValueError(f"a hint is X,Y,COLOR, such as 120,80,teal; got {text!r}") from error
+
+
+def check_hint(hint: object) -> Hint:
+    """Return a hint if it has the form (x, y, color); `rasterize_hints` checks the color itself.
+
+    Raises:
+        ValueError: if it has another form.
+    """
+    if isinstance(hint, tuple | list) and len(hint) == 3:
+        x, y, color = hint
+        if isinstance(x, Real) and isinstance(y, Real):
+            return float(x), float(y), color
+    raise ValueError(f"a hint is (x, y, color), got {hint!r}")
 
 
 def rasterize_hints(
@@ -73,9 +88,8 @@ def _parse_color(color: str | tuple[int, int, int]) -> Tensor:
     """
     try:
         rgb = ImageColor.getrgb(color)[:3] if isinstance(color, str) else color
-        if not all(isinstance(level, int) for level in rgb):
-            raise ValueError("levels are integers")
-        pixel = torch.tensor(rgb, dtype=torch.uint8).view(3, 1, 1)
+        levels = [whole_number("a level", level, 0, 255) for level in rgb]
+        pixel = torch.tensor(levels, dtype=torch.uint8).view(3, 1, 1)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(
             f'{color!r} is no color: give "#aa3311", a name such as "teal", or (r, g, b) from 0 to '

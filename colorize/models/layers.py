@@ -6,6 +6,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
+from colorize.utils.checks import whole_number
+from colorize.utils.seed import noise_generator
+
 _HINT_SCALE = 11  # from ab / 110 to units of 10 in CIELAB
 
 
@@ -15,9 +18,7 @@ def check_size(size: int, multiple: int) -> None:
     Raises:
         ValueError: if `size` is no multiple of `multiple`; the message names the nearest ones.
     """
-    if not isinstance(size, int) or size < 1:
-        raise ValueError(f"size must be a positive integer, got {size!r}")
-    if size % multiple:
+    if whole_number("size", size, 1) % multiple:
         nearest = " or ".join(str(side) for side, _ in nearest_sizes(size, size, multiple))
         raise ValueError(
             f"size must be a multiple of {multiple} for this network: {nearest}, not {size}"
@@ -32,12 +33,18 @@ def nearest_sizes(height: int, width: int, multiple: int) -> list[tuple[int, int
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Pad (N, C, H, W) at the right and the bottom, by reflection, to multiples of `multiple`."""
-    height, width = x.shape[-2:]
-    right, bottom = -width % multiple, -height % multiple
-    # A reflection cannot be wider than the photo; there the border is repeated.
-    mode = "reflect" if right < width and bottom < height else "replicate"
-    return F.pad(x, (0, right, 0, bottom), mode=mode)
+    """Pad (N, C, H, W) at the right and the bottom, by reflection, to multiples of `multiple`.
+
+    A padding wider than the photo is reflected again and again: one rule without a branch, which an
+    export would fix at the size that it was traced with.
+    """
+    for dim in (-2, -1):
+        side = x.shape[dim]
+        index = torch.arange(side + -side % multiple, device=x.device)
+        last = side - 1
+        period = max(2 * last, 1)  # there and back
+        x = x.index_select(dim, last - (last - index % period).abs())
+    return x
 
 
 def concat_hints(x: Tensor, hints: Tensor | None) -> Tensor:
@@ -119,8 +126,39 @@ class AlwaysOnDropout(nn.Dropout):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply dropout, in training mode and in evaluation mode."""
-        return F.dropout(x, self.p, training=True)
+        """Apply dropout, in training mode and in evaluation mode; see `seeded_noise`."""
+        return x * _dropout_mask(x.detach(), self.p) if self.p else x
+
+
+# An operation of its own, so that compiled and exported networks take the generator of each call.
+@torch.library.custom_op(
+    "colorize::dropout_mask", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,)
+)
+def _dropout_mask(x: Tensor, p: float) -> Tensor:
+    mask = torch.empty_like(x).bernoulli_(1 - p, generator=noise_generator(x.device))
+    return mask.div_((1 - p) or 1)
+
+
+@_dropout_mask.register_fake
+def _(x: Tensor, p: float) -> Tensor:
+    return torch.empty_like(x)
+
+
+class StochasticDepth(nn.Module):
+    """Stochastic depth, per photo: torchvision's, except that `seeded_noise` repeats it.
+
+    Huang et al.: Deep Networks with Stochastic Depth, ECCV 2016.
+    """
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop the features of some photos in training mode, and scale those of the others."""
+        if not (self.training and self.p):
+            return x
+        return x * _dropout_mask(x.detach()[:, :1, :1, :1], self.p)
 
 
 def init_normal(module: nn.Module) -> None:

@@ -80,6 +80,11 @@ def _find(source: str | os.PathLike | None) -> tuple[Path, str]:
         return path, path.resolve().name
     if name in bundled():
         return BUNDLED / name, name
+    if path.is_file():
+        chosen = f", weights={path.stem!r}" if path.stem in _RUN_WEIGHTS else ""
+        raise FileNotFoundError(
+            f"{path} is a file: give the folder of the run or model, {path.parent}{chosen}"
+        )
     if path.exists():
         raise FileNotFoundError(f"no run in {path}: it has no {CONFIG}{_pickle_hint(path)}")
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
@@ -206,7 +211,7 @@ def save(model: Pretrained, folder: str | os.PathLike, card: str) -> None:
         save_file(state, tmp, metadata={"format": "pt"})
         config["sha256"] = file_sha256(tmp)  # a flipped bit would silently change the colors
     with atomic_write(folder / CARD) as tmp:
-        tmp.write_text(card)
+        tmp.write_text(card, encoding="utf-8")
     with atomic_write(folder / CONFIG) as tmp:
         tmp.write_text(json.dumps(config, indent=2) + "\n")
 

@@ -22,8 +22,9 @@ class UNetGenerator(ColorizationModel):
     """pix2pix's U-Net (appendix 6.1.1): an encoder that halves, a decoder that doubles, skips.
 
     At depth 8 and 256 px the innermost features are 1x1: every color may depend on the whole
-    photo. The decoder's first three blocks have dropout that stays on at inference; seed torch for
-    a repeatable prediction. Inputs must be divisible by 2 ** depth.
+    photo. The decoder's first three blocks have dropout that stays on at inference;
+    `colorize.utils.seed.seeded_noise` makes a prediction repeatable. Inputs must be divisible by
+    2 ** depth.
     """
 
     def __init__(

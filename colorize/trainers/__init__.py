@@ -1,9 +1,15 @@
 """Trainers: one loop (`trainer`), and a training step for each way of learning."""
 
+import json
 import os
 
 from colorize.config import CROSS_ENTROPY, TrainConfig
-from colorize.models import GAN, ColorizationModel, create_model
+from colorize.models import (
+    ColorizationModel,
+    create_model,
+    extract_generator,
+    without_encoder_weights,
+)
 from colorize.models.pretrained import load
 from colorize.trainers.callbacks import Callback
 from colorize.trainers.classification import ClassificationTrainer
@@ -77,17 +83,22 @@ def open_run(config: TrainConfig, out: str | os.PathLike, device: str = "auto") 
         model_kwargs["encoder_weights"] = None
     model = create_model(config.model, seed=config.seed, **model_kwargs)
     if config.init_from is not None and not has_run:
-        _init_from(model, config.init_from)
+        _init_from(model, config)
     return create_trainer(model, config, out, device)
 
 
-def _init_from(model: ColorizationModel, source: str) -> None:
-    """Load trained weights into a model, into a GAN's generator."""
-    trained = load(source).network
-    target = model.generator if isinstance(model, GAN) else model
+def _init_from(model: ColorizationModel, config: TrainConfig) -> None:
+    """Load the weights of the model at `init_from` into a model, into a GAN's generator."""
+    trained = load(config.init_from)
+    target, name, kwargs = extract_generator(model, config.model, dict(config.model_kwargs))
     try:
-        target.load_state_dict(trained.state_dict())
+        target.load_state_dict(trained.network.state_dict())
     except RuntimeError as error:
+        theirs, ours = (
+            f"{model_name} with {json.dumps(without_encoder_weights(model_kwargs))}"
+            for model_name, model_kwargs in ((trained.model, trained.model_kwargs), (name, kwargs))
+        )
         raise CheckpointError(
-            f"cannot start from {source}, it is another model: {error}"
+            f"cannot start from {config.init_from}, it is another model: {theirs}, and this one is "
+            f"{ours}. Use its architecture, or start from random weights (init_from none)"
         ) from error

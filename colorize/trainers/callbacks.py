@@ -12,10 +12,11 @@ from tqdm import tqdm
 from colorize.color.curves import to_uint8
 from colorize.color.lab import lab_to_rgb, rgb_to_lab
 from colorize.config import TrainConfig
-from colorize.io.image import photo_to_rgb, read_photo, rgb_to_photo, write_photo
+from colorize.io.image import photo_to_rgb, rgb_to_photo, write_photo
+from colorize.io.photo import read_photo
 from colorize.trainers.run_dir import RunDir
 from colorize.trainers.train_state import TrainState
-from colorize.utils.seed import seed_all
+from colorize.utils.seed import seeded_noise
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -183,8 +184,8 @@ class SampleImages(Callback):
         target = torch.cat(self._batches)[:_SAMPLE_PHOTOS]
         lightness, _ = rgb_to_lab(target.to(training.device))
         training.train_state.eval_model.eval()
-        seed_all(training.config.seed)
-        pred_ab = training.train_state.predict(lightness)
+        with seeded_noise(training.config.seed):
+            pred_ab = training.train_state.predict(lightness)
         colorized = to_uint8(lab_to_rgb(lightness, pred_ab)).cpu()
         path = sample_path(training.run, record["epoch"])
         write_photo(rgb_to_photo(torch.cat([*colorized], dim=2)), path)
@@ -204,6 +205,22 @@ def _write_progress(folder: Path, target: Tensor) -> None:
     write_photo(rgb_to_photo(torch.cat(rows, dim=1)), folder / "progress.jpg")
 
 
+def import_tensorboard() -> "type[SummaryWriter]":
+    """Import TensorBoard's writer.
+
+    Raises:
+        ValueError: if TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError(
+            f"TensorBoard is not installed ({error}): pip install 'colorize-photos[tensorboard]', "
+            "or train without it; log.jsonl holds the same numbers"
+        ) from error
+    return SummaryWriter
+
+
 class TensorBoard(Callback):
     """Writes the records and the sample images to `tensorboard/`; stands after `SampleImages`."""
 
@@ -211,19 +228,8 @@ class TensorBoard(Callback):
         self._writer: SummaryWriter | None = None
 
     def on_fit_start(self, training: Training) -> None:
-        """Open the writer.
-
-        Raises:
-            ValueError: if TensorBoard is not installed.
-        """
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise ValueError(
-                f"TensorBoard is not installed ({error}): pip install 'colorize-photos"
-                "[tensorboard]', or train without it; log.jsonl holds the same numbers"
-            ) from error
-        self._writer = SummaryWriter(training.run.path / "tensorboard")
+        """Open the writer; errors as of `import_tensorboard`."""
+        self._writer = import_tensorboard()(training.run.path / "tensorboard")
 
     def on_epoch_end(self, training: Training, record: Record) -> None:
         """Write an epoch."""

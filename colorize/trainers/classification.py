@@ -3,7 +3,6 @@
 Zhang, Isola, Efros: Colorful Image Colorization, ECCV 2016.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -35,24 +34,17 @@ class ClassificationTrainer(Trainer):
 
     model: ColorClassifier
 
-    def __init__(
-        self,
-        model: ColorizationModel,
-        config: TrainConfig,
-        out: str | os.PathLike,
-        device: str = "auto",
-    ):
-        """Take the model, or continue the run in `out`; errors as of `Trainer`.
+    @classmethod
+    def check_model(cls, model: ColorizationModel, config: TrainConfig) -> None:
+        """Check that the model predicts a distribution.
 
         Raises:
-            ValueError: if the model does not predict a distribution.
+            ValueError: if it does not.
         """
         if not isinstance(model, ColorClassifier):
             raise ValueError(
                 f"{config.reconstruction_loss} needs a model with classes, not {config.model}"
             )
-        super().__init__(model, config, out, device)
-        self.start_or_resume()
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the network of the logits."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from colorize.config import TrainConfig
-from colorize.utils.distributed import world_size
+from colorize.utils.checks import counted
 
 DIVERGED_ADVICE = (
     "The last checkpoint is kept. Start again in another folder with a lower lr, or with grad_clip."
@@ -15,22 +15,6 @@ DIVERGED_ADVICE = (
 
 class DivergedError(ArithmeticError):
     """A loss, a gradient or a weight is not finite."""
-
-
-def check_batch_size(config: TrainConfig) -> None:
-    """Check that a batch divides into equal micro-batches.
-
-    Raises:
-        ValueError: if it does not; the message names a batch size that does.
-    """
-    micro_batches = world_size() * config.grad_accum_steps
-    if config.batch_size % micro_batches:
-        divisible = config.batch_size // micro_batches * micro_batches or micro_batches
-        raise ValueError(
-            f"a batch of {config.batch_size} cannot be divided into {micro_batches} equal "
-            f"micro-batches ({world_size()} processes x grad_accum_steps "
-            f"{config.grad_accum_steps}): use a batch size of {divisible}"
-        )
 
 
 @contextlib.contextmanager
@@ -49,5 +33,6 @@ def explained_memory(config: TrainConfig, photos: int) -> Iterator[None]:
             steps = config.grad_accum_steps * photos // smaller[-1]
             advice = f"grad_accum_steps {steps}, or {advice}"
         raise ValueError(
-            f"out of memory with {photos} photos of {config.crop_size} px at a time: set {advice}"
+            f"out of memory with {counted(photos, 'photo')} of {config.crop_size} px at a time: "
+            f"set {advice}"
         ) from error

@@ -4,7 +4,6 @@ Isola, Zhu, Zhou, Efros: Image-to-Image Translation with Conditional Adversarial
 CVPR 2017. The phases are NoGAN's: Antic, DeOldify, 2018.
 """
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from colorize.config import CROSS_ENTROPY, TrainConfig
 from colorize.data.loaders import EpochLoader
 from colorize.losses.gan import GAN_LOSSES
 from colorize.models import GAN, ColorizationModel
+from colorize.trainers.checks import check_patches
 from colorize.trainers.epoch_losses import mean_losses
 from colorize.trainers.generator_cache import GeneratorCache
 from colorize.trainers.inflection import InflectionSelector
@@ -46,14 +46,9 @@ class GANTrainer(Trainer):
 
     model: GAN
 
-    def __init__(
-        self,
-        model: ColorizationModel,
-        config: TrainConfig,
-        out: str | os.PathLike,
-        device: str = "auto",
-    ):
-        """Take the model, or continue the run in `out`; errors as of `Trainer`.
+    @classmethod
+    def check_model(cls, model: ColorizationModel, config: TrainConfig) -> None:
+        """Check that there are a discriminator and losses that go with it.
 
         Raises:
             ValueError: if the settings name no `gan_loss`, the model has no discriminator, or the
@@ -70,15 +65,18 @@ class GANTrainer(Trainer):
                 f"reconstruction_loss {CROSS_ENTROPY} is of classes, which {config.model} does not "
                 "predict; beside a discriminator use mse, l1, smooth_l1 or perceptual"
             )
-        super().__init__(model, config, out, device)
-        self.gan_loss = GAN_LOSSES[config.gan_loss]
-        self.reconstruction_loss = create_reconstruction_loss(config, self.device)
-        self.phase, self.phase_start = config.phase(0)
+        check_patches(model.discriminator, config.crop_size)
+
+    def set_up(self) -> None:
+        """Create the losses, the cache, and the search for the inflection point."""
+        assert self.config.gan_loss is not None  # as checked
+        self.gan_loss = GAN_LOSSES[self.config.gan_loss]
+        self.reconstruction_loss = create_reconstruction_loss(self.config, self.device)
+        self.phase, self.phase_start = self.config.phase(0)
         self.cache = GeneratorCache(self.run.path / "generator_cache")
         self.inflection = InflectionSelector(
-            self.model, self.train_state, self.gan_loss, config, self.run, self.device
+            self.model, self.train_state, self.gan_loss, self.config, self.run, self.device
         )
-        self.start_or_resume()
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the generator and the discriminator."""

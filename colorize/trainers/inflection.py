@@ -20,7 +20,7 @@ from colorize.trainers.run_dir import RunDir
 from colorize.trainers.train_state import TrainState
 from colorize.utils.distributed import rank
 from colorize.utils.files import atomic_write
-from colorize.utils.seed import seed_all
+from colorize.utils.seed import seeded_noise
 
 _SCORED_PHOTOS = 64  # validation photos, at most
 
@@ -86,19 +86,21 @@ class InflectionSelector:
         """
         self.train_state.eval_model.eval()
         self.model.discriminator.eval()
-        seed_all(self.config.seed)
-        lightness, pred_ab, target_ab, probs = [], [], [], []
-        for photos in rgb.split(max(1, self.config.batch_size)):
-            batch_lightness, batch_ab = rgb_to_lab(photos.to(self.device))
-            lightness.append(batch_lightness)
-            target_ab.append(batch_ab)
-            pred_ab.append(self.train_state.predict(batch_lightness))
+        batches = [
+            rgb_to_lab(photos.to(self.device))
+            for photos in rgb.split(max(1, self.config.batch_size))
+        ]
+        lightness, target_ab = [batch[0] for batch in batches], [batch[1] for batch in batches]
+        with seeded_noise(self.config.seed):
+            pred_ab = [self.train_state.predict(batch) for batch in lightness]
+        probs = []
+        for batch, real_ab, fake_ab in zip(lightness, target_ab, pred_ab, strict=True):
             with self.train_state.autocast():
                 logits = self.model.discriminator(
-                    batch_lightness.repeat(2, 1, 1, 1), torch.cat((batch_ab, pred_ab[-1]))
+                    batch.repeat(2, 1, 1, 1), torch.cat((real_ab, fake_ab))
                 )
             real, fake = self.gan_loss.real_prob(logits.float()).chunk(2)
-            probs.append(torch.stack((real.mean(), fake.mean())) * len(photos))
+            probs.append(torch.stack((real.mean(), fake.mean())) * len(batch))
         self.model.train()
         real_prob, fake_prob = (torch.stack(probs).sum(0) / len(rgb)).tolist()
         colors = _mean_colorfulness(lightness, pred_ab) / _mean_colorfulness(lightness, target_ab)

@@ -1,6 +1,5 @@
 """Training by a reconstruction loss alone: the predicted ab approach the true ones."""
 
-import os
 from collections.abc import Callable, Sequence
 
 import torch
@@ -23,26 +22,22 @@ class RegressionTrainer(Trainer):
     ones, so the results are brownish.
     """
 
-    def __init__(
-        self,
-        model: ColorizationModel,
-        config: TrainConfig,
-        out: str | os.PathLike,
-        device: str = "auto",
-    ):
-        """Take the model, or continue the run in `out`; errors as of `Trainer`.
+    @classmethod
+    def check_model(cls, model: ColorizationModel, config: TrainConfig) -> None:
+        """Check that the model has no discriminator.
 
         Raises:
-            ValueError: if the model has a discriminator.
+            ValueError: if it has one.
         """
         if isinstance(model, GAN):
             raise ValueError(
                 f"{config.model} has a discriminator, which needs a gan_loss; without one use the "
                 "model unet or encoder_unet"
             )
-        super().__init__(model, config, out, device)
-        self.reconstruction_loss = create_reconstruction_loss(config, self.device)
-        self.start_or_resume()
+
+    def set_up(self) -> None:
+        """Create the loss."""
+        self.reconstruction_loss = create_reconstruction_loss(self.config, self.device)
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the model itself."""

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from colorize.config import TrainConfig
 from colorize.utils.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from colorize.utils.checks import check_writable
 from colorize.utils.distributed import rank
 from colorize.utils.files import atomic_write
 from colorize.utils.legacy import rename_run_files
@@ -20,6 +21,7 @@ if sys.platform != "win32":
     import fcntl
 
 # What may differ when a run is continued: how long it lasts, and how the machine is used.
+_CHECKPOINTS = 4  # at a time: the last, the one before, one being written, and the best weights
 _MAY_CHANGE = ("epochs", "patience", "grad_accum_steps", "precision", "compile", "deterministic")
 
 
@@ -42,6 +44,21 @@ class RunDir:
     def has_run(self) -> bool:
         """Whether the folder holds a run that can be continued."""
         return self._last.exists() or self._previous.exists()
+
+    def check_room(self, checkpoint_bytes: int) -> None:
+        """Check that the folder can be written and has room for the checkpoints.
+
+        Raises:
+            ValueError: if it cannot, or has not.
+        """
+        kept = sum(path.exists() for path in (self._last, self._previous))
+        needed = (_CHECKPOINTS - kept) * checkpoint_bytes
+        free = check_writable(self.path)
+        if free < needed:
+            raise ValueError(
+                f"{self.path}: the checkpoints take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB "
+                "are free: make room, or choose another folder"
+            )
 
     @contextlib.contextmanager
     def lock(self, config: TrainConfig) -> Iterator[None]:
@@ -96,8 +113,9 @@ class RunDir:
         ]
         if changed:
             raise ValueError(
-                f"{self.path} holds a run with other settings ({'; '.join(changed)}): use the same "
-                "ones to continue it, or another folder"
+                f"{self.path} holds a run with other settings ({'; '.join(changed)}). It continues "
+                f"with the same ones; only {', '.join(_MAY_CHANGE)} may differ. A new run in "
+                f"another folder can start from its weights: --init-from {self.path}"
             )
 
     def load(self) -> dict[str, Any]:

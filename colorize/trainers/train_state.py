@@ -17,7 +17,7 @@ from colorize.trainers.ema import ExponentialMovingAverage
 from colorize.trainers.errors import DivergedError
 from colorize.utils.device import resolve_dtype
 from colorize.utils.distributed import world_size
-from colorize.utils.seed import seed_all
+from colorize.utils.seed import seeded_noise
 
 _MIN_LOSS_SCALE = 2.0**-14  # of a float16 loss; below, nothing is left of it
 
@@ -117,8 +117,8 @@ class TrainState:
     @contextlib.contextmanager
     def accumulate(self, micro_batch: MicroBatch) -> Iterator[None]:
         """Seed the noise of a micro-batch; its gradients are exchanged after the last one only."""
-        seed_all(*micro_batch.noise_seed)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(seeded_noise(*micro_batch.noise_seed))
             for network in self.parallel.values():
                 if isinstance(network, DistributedDataParallel) and not micro_batch.is_last:
                     stack.enter_context(network.no_sync())
@@ -174,6 +174,11 @@ class TrainState:
         """Predict ab (N, 2, H, W) in float32 by the model to predict with."""
         with self.autocast():
             return self.eval_model(lightness).float()
+
+    def checkpoint_bytes(self) -> int:
+        """Estimate the size of a checkpoint: the weights, Adam's two means, and the average."""
+        copies = 3 if self.ema is None else 4
+        return copies * sum(p.numel() * p.element_size() for p in self.model.parameters())
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a continued run needs.

@@ -21,21 +21,18 @@ from colorize.metrics.image import ab_error, colorfulness
 from colorize.models import ColorizationModel
 from colorize.models.layers import check_size
 from colorize.trainers.callbacks import Callback, Record, default_callbacks, shows_bars
+from colorize.trainers.checks import check_batch_norm, check_batch_size
 from colorize.trainers.epoch_losses import EpochLosses
-from colorize.trainers.errors import (
-    DIVERGED_ADVICE,
-    DivergedError,
-    check_batch_size,
-    explained_memory,
-)
+from colorize.trainers.errors import DIVERGED_ADVICE, DivergedError, explained_memory
 from colorize.trainers.run_dir import RunDir
 from colorize.trainers.save_policy import SavePolicy
 from colorize.trainers.train_state import MicroBatch, TrainState
 from colorize.utils.checkpoint import CheckpointError
+from colorize.utils.checks import counted
 from colorize.utils.device import resolve_device
 from colorize.utils.distributed import all_reduce_sum, barrier, rank, world_size
-from colorize.utils.legacy import upgrade_checkpoint
-from colorize.utils.seed import deterministic_algorithms, seed_all
+from colorize.utils.legacy import same_photos, upgrade_checkpoint
+from colorize.utils.seed import deterministic_algorithms, seeded_noise
 
 
 class Trainer:
@@ -75,14 +72,27 @@ class Trainer:
         out: str | os.PathLike,
         device: str = "auto",
     ):
-        """Take the model; a subclass ends its own `__init__` with `start_or_resume`.
+        """Take the model, which is trained in place, and continue the run in `out` if there is one.
+
+        Whatever can be known before the first step is checked here.
+
+        Args:
+            model: with all its weights, in float32.
+            config: the settings.
+            out: folder of the run.
+            device: "auto", or a device of torch's.
 
         Raises:
-            ValueError: if the model does not support the crop size, the batch cannot be divided
-                into equal micro-batches, or the device cannot train in that precision.
+            ValueError: if the model does not suit the method or the crop size, the batch cannot be
+                divided into equal micro-batches or is too small for BatchNorm, the device cannot
+                train in that precision, `out` cannot be written or has no room, or the run in it
+                has other settings.
+            CheckpointError: if its checkpoints are damaged or of another model.
         """
+        self.check_model(model, config)
         check_size(config.crop_size, model.size_divisibility)
         check_batch_size(config)
+        check_batch_norm(model, config)
         self.device = resolve_device(device)
         if config.deterministic:  # read when CUDA starts
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -98,8 +108,21 @@ class Trainer:
         self._epoch_losses = EpochLosses(self.device)
         self._fingerprint: str | None = None  # of the training photos
         self._save_policy = SavePolicy()
+        self.set_up()
+        self._start_or_resume()
 
     # What a method defines.
+
+    @classmethod
+    def check_model(cls, model: ColorizationModel, config: TrainConfig) -> None:
+        """Check that the method can train the model with these settings.
+
+        Raises:
+            ValueError: if it cannot.
+        """
+
+    def set_up(self) -> None:
+        """Create what the method needs, at the end of `__init__`."""
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the networks that are trained, by name; each gets an optimizer of its own."""
@@ -181,9 +204,10 @@ class Trainer:
         is_main = rank() == 0
         if len(self.history) >= self.config.epochs:
             if progress and is_main:
+                done = counted(len(self.history), "epoch")
                 tqdm.write(
-                    f"{self.run.name}: nothing to train, {len(self.history)} epochs are done and "
-                    f"{self.config.epochs} are asked for"
+                    f"{self.run.name}: nothing to train, {done} done of the {self.config.epochs} "
+                    "that are asked for"
                 )
             return self.history
         self.show_bars = progress and is_main and shows_bars()
@@ -312,15 +336,24 @@ class Trainer:
     def validate(self, batches: Iterable[Tensor]) -> dict[str, float]:
         """Return means over validation photos: the loss, the ab error, the colorfulness.
 
+        Networks with noise get the same one each time.
+
         Args:
             batches: uint8 (N, 3, H, W).
         """
         self.train_state.eval_model.eval()
-        iterator = iter(batches)  # before seeding: a loader draws a number when it starts
-        seed_all(self.config.seed)  # networks with noise get the same one each time
         names = ("loss", "ab_error", "colorfulness")
-        sums = torch.zeros(len(names) + 1, dtype=torch.float64)
-        for rgb in iterator:
+        with seeded_noise(self.config.seed):
+            sums = self._validation_sums(batches)
+        if world_size() > 1:
+            sums = all_reduce_sum(sums.to(self.device))
+        *totals, count = sums.tolist()
+        return {name: total / count for name, total in zip(names, totals, strict=True)}
+
+    def _validation_sums(self, batches: Iterable[Tensor]) -> Tensor:
+        """Add up the loss, the ab error and the colorfulness of photos, and count them."""
+        sums = torch.zeros(4, dtype=torch.float64)
+        for rgb in batches:
             for callback in self._callbacks:
                 callback.on_validation_batch(self, rgb)
             lightness, target_ab = rgb_to_lab(rgb.to(self.device))
@@ -331,10 +364,7 @@ class Trainer:
             sums[1] += ab_error(pred_ab, target_ab).sum().item()
             sums[2] += colorfulness(colorized).sum().item()
             sums[3] += len(rgb)
-        if world_size() > 1:
-            sums = all_reduce_sum(sums.to(self.device))
-        *totals, count = sums.tolist()
-        return {name: total / count for name, total in zip(names, totals, strict=True)}
+        return sums
 
     def mean_losses_so_far(self) -> dict[str, float]:
         """Return the mean losses of the current epoch, of this process."""
@@ -342,13 +372,9 @@ class Trainer:
 
     # Checkpoints.
 
-    def start_or_resume(self) -> None:
-        """Continue the run in the folder, if there is one; at the end of a trainer's `__init__`.
-
-        Raises:
-            ValueError: if that run has other settings.
-            CheckpointError: if its checkpoints are damaged or of another model.
-        """
+    def _start_or_resume(self) -> None:
+        """Continue the run in the folder, if there is one."""
+        self.run.check_room(self.train_state.checkpoint_bytes())
         if self.run.has_run:
             self.run.check_config(self.config)
             state = self.run.load()
@@ -431,7 +457,7 @@ class Trainer:
         fingerprint = loader.fingerprint
         if fingerprint is None:
             return
-        if self._fingerprint not in (None, fingerprint):
+        if self._fingerprint is not None and not same_photos(self._fingerprint, fingerprint):
             raise ValueError(
                 f"{self.run.path} was trained on other photos ({self._fingerprint}; now "
                 f"{fingerprint}): use the same ones to continue it, or another folder"

@@ -1,9 +1,22 @@
 """Randomness: every random number follows from a few integers, by one rule (`derive_seed`)."""
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
+
+# Functions of torch's that take a generator.
+_DRAWING = {
+    *("bernoulli", "bernoulli_", "exponential_", "multinomial", "normal", "normal_", "rand"),
+    *("randint", "randn", "random_", "randperm", "uniform_"),
+}
+_generator_of: ContextVar[Callable[[torch.device], torch.Generator | None]] = ContextVar(
+    "generator_of", default=lambda device: None
+)
 
 
 def derive_seed(*numbers: int) -> int:
@@ -19,6 +32,9 @@ def derive_seed(*numbers: int) -> int:
     | an example: its crop, degradations and hints | seed, epoch, index of the photo |
     | noise inside the networks in training (dropout) | seed, global step, micro-batch |
     | noise in validation, sample images and scores | seed |
+    | noise and samples of a colorized photo | seed |
+
+    torch's global generators are never seeded.
     """
     state = 0
     for number in numbers:
@@ -34,13 +50,46 @@ def seeded_generator(*numbers: int) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(*numbers))
 
 
-def seed_all(*numbers: int) -> None:
-    """Seed torch's global generators, of the CPU and of accelerators, by `derive_seed`."""
+@contextlib.contextmanager
+def seeded_noise(*numbers: int) -> Iterator[None]:
+    """Let networks draw their noise in this block from generators of its own, by `derive_seed`.
+
+    torch's global generators are left alone, and other threads do not notice.
+    """
     seed = derive_seed(*numbers)
-    if torch.accelerator.is_available():
-        torch.manual_seed(seed)
-    else:  # torch.manual_seed would record a deferred call for CUDA, with a traceback
-        torch.default_generator.manual_seed(seed)
+    token = _generator_of.set(
+        functools.cache(lambda device: torch.Generator(device).manual_seed(seed))
+    )
+    try:
+        yield
+    finally:
+        _generator_of.reset(token)
+
+
+def noise_generator(device: torch.device) -> torch.Generator | None:
+    """Return the generator of `seeded_noise` on a device; outside of it None, torch's global one.
+
+    Layers with noise draw from it, those of your own networks too if they are to be repeatable.
+    """
+    return _generator_of.get()(device)
+
+
+class DrawFrom(TorchFunctionMode):
+    """Let initializers of layers draw from one generator in this block, in this thread."""
+
+    def __init__(self, generator: torch.Generator):
+        super().__init__()
+        self.generator = generator
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch's, with the generator if it draws."""
+        kwargs = dict(kwargs or {})
+        is_drawing = func.__name__ in _DRAWING or "generator" in kwargs  # as of `torch.nn.init`
+        if is_drawing and kwargs.get("generator") is None:
+            kwargs["generator"] = self.generator
+        return func(*args, **kwargs)
 
 
 @contextlib.contextmanager

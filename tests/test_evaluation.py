@@ -20,9 +20,10 @@ from colorize.evaluation.bootstrap import Summary
 from colorize.evaluation.evaluator import evaluate
 from colorize.evaluation.predictors import ImageFolderPredictor, Predictor, center_square
 from colorize.evaluation.result import EvaluationResult
-from colorize.evaluation.tables import table, write_summary
+from colorize.evaluation.tables import photo_count, table, tables, write_summary
 from colorize.inference.guided_upsampling import guided_upsample
-from colorize.io.image import photo_to_rgb, read_photo, rgb_to_photo, write_photo
+from colorize.io.image import photo_to_rgb, rgb_to_photo, write_photo
+from colorize.io.photo import read_photo
 from colorize.metrics import METRICS, features
 
 SPLITS = ("train", "test")
@@ -127,8 +128,9 @@ def test_a_folder_of_images_is_matched_by_name_and_none_may_be_missing(photos, t
         with contextlib.nullcontext() if fits else pytest.raises(ValueError, match="80x58"):
             ImageFolderPredictor(out)(photo.id, read_photo(photo.path))
     write_photo(read_photo(photo.path), out / f"{photo.id}.jpg")
+    write_photo(read_photo(other.path), out / f"{other.id}.jpg")
     with pytest.raises(ValueError, match="two images of one photo"):
-        ImageFolderPredictor(out)
+        ImageFolderPredictor(out).check(photos["test"])
     with pytest.raises(FileNotFoundError, match="no such run or folder"):
         ImageFolderPredictor(tmp_path / "nowhere")
 
@@ -435,9 +437,9 @@ def test_equal_predictors_share_their_ranks():
 
 
 def test_perceptual_metrics_have_an_interval_of_two_standard_errors():
-    scored = result("a", [1, 1])
+    scored = result("a", [1] * 5)
     scored.perceptual = {"KID x": {"value": 1.5, "error": 0.3}, "FID x": {"value": 7.0}}
-    summary = summarize(result("ground-truth", [1, 1]), scored)
+    summary = summarize(result("ground-truth", [1] * 5), scored)
     kid = summary.estimate("a", "KID x")
     assert (kid.low, kid.high) == pytest.approx((1.5 - 1.96 * 0.3, 1.5 + 1.96 * 0.3))
     assert math.isnan(summary.estimate("a", "FID x").low)
@@ -502,16 +504,51 @@ def test_undefined_values_are_left_out_of_comparisons():
     assert summary.difference("a", "b", "bleeding").value == pytest.approx(0.1)
     rare = summarize(truth, result("a", [1] * 4, bleeding=[0.5, None, None, None]))
     estimate = rare.estimate("a", "bleeding")
-    assert (estimate.value, estimate.low, estimate.high) == (
-        0.5,
-        0.5,
-        0.5,
+    assert estimate.value == 0.5 and math.isnan(estimate.low) and math.isnan(estimate.high)
+
+
+@pytest.mark.parametrize(("photos", "enough"), [(1, False), (4, False), (5, True)])
+def test_few_photos_have_neither_intervals_nor_ranks_and_the_table_says_why(photos, enough):
+    values = np.arange(photos) + 1.0
+    results = [result("ground-truth", values), result("a", values), result("b", values + 1)]
+    for each in results:
+        each.perceptual = {"KID x": {"value": 1.5, "error": 0.3}}
+    summary = summarize(*results)
+    intervals = [
+        summary.estimate("a", "ab_error"),
+        summary.estimate("a", "dataset_psnr"),
+        summary.estimate("a", "KID x"),
+        summary.difference("b", "a", "ab_error"),
+        summary.difference("b", "a", "dataset_psnr"),
+    ]
+    assert all(math.isfinite(interval.value) for interval in intervals)
+    assert [math.isfinite(interval.low) for interval in intervals] == [enough] * 5
+    assert [math.isfinite(interval.high) for interval in intervals] == [enough] * 5
+    assert summary.ranks("ab_error") == ({"a": (1, 1), "b": (2, 2)} if enough else {})
+    text = tables(summary)
+    reason = "There are no intervals and no ranks: these need at least 5 photos."
+    assert text.count(reason) == table(summary, ("ab_error",)).count(reason) == (not enough)
+    assert ("| rank |" in text) == ("–" in text) == enough
+    assert (
+        photo_count(summary)
+        == {
+            **{1: "1 photo", 4: "4 photos"},
+            5: "5 photos, with 95 % intervals",
+        }[photos]
     )
+
+
+def test_a_metric_that_few_photos_have_gets_no_interval():
+    truth = result("ground-truth", [1] * 9)
+    bleeding = {4: [0.5, 0.4, 0.3, 0.2] + [None] * 5, 5: [0.5, 0.4, 0.3, 0.2, 0.1] + [None] * 4}
+    for count, values in bleeding.items():
+        estimate = summarize(truth, result("a", [1] * 9, bleeding=values)).estimate("a", "bleeding")
+        assert math.isfinite(estimate.low) == (count == 5)
 
 
 def test_the_table_is_markdown_with_blank_cells_where_there_is_no_value():
     summary = summarize(
-        result("ground-truth", [0, 0], psnr=[None, None]), result("b", [2, 2]), result("a", [1, 1])
+        result("ground-truth", [0] * 5, psnr=[None] * 5), result("b", [2] * 5), result("a", [1] * 5)
     )
     text = table(summary, ("ab_error", "psnr"), {"a": "best"}, rank_by="ab_error")
     header, line, *body = text.splitlines()
@@ -523,7 +560,7 @@ def test_the_table_is_markdown_with_blank_cells_where_there_is_no_value():
         ["b", "2", "2.0 (2.0–2.0)", "2.0 (2.0–2.0)"],
     ]
     with pytest.raises(ValueError, match="a: not of the same photos"):
-        summarize(result("ground-truth", [0, 0]), result("a", [1]))
+        summarize(result("ground-truth", [0] * 5), result("a", [1]))
 
 
 # The command

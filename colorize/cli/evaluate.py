@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import colorize
 from colorize.cli.options import BUILTIN, add_device, count, number, positive
+from colorize.utils.checks import check_writable
 
 if TYPE_CHECKING:
     from colorize.data.folder import PhotoRecord
@@ -131,14 +132,16 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from colorize.evaluation.baselines import BASELINES, TrainingReference, baselines
-    from colorize.evaluation.evaluator import evaluate
+    from colorize.evaluation.evaluator import check_inputs, evaluate
     from colorize.evaluation.tables import write_summary
 
-    photos, training = _load_data(args)
+    check_writable(args.output)
     predictors = _load_predictors(args)
     names = [*(predictor.name for predictor in predictors), *BASELINES]
     if args.baseline not in names:
         raise ValueError(f"--baseline must be one of {', '.join(names)}, got {args.baseline!r}")
+    photos, training = _load_data(args)
+    check_inputs(predictors, photos, args.size)
     args.output.mkdir(parents=True, exist_ok=True)
     results = evaluate(
         predictors + baselines(TrainingReference(training, args.output / "training.pt")),
@@ -215,6 +218,7 @@ def _realism_test(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.output}: the name of the page must end in .html")
     if args.output.exists() and not args.overwrite:
         raise ValueError(f"{args.output} exists; replace it with --overwrite")
+    check_writable(args.output.parent)
     predictor = _load_predictor(args.predictor, args.device)
     photos = _select(args.data, args.split, 1)
     check_unique_ids(photos)

@@ -16,7 +16,8 @@ from colorize.color.lab import rgb_to_lab
 from colorize.data.folder import PhotoRecord
 from colorize.evaluation.predictors import Predictor, center_crop_rgb, file_digest
 from colorize.inference.guided_upsampling import guided_upsample
-from colorize.io.image import photo_to_rgb, read_photo, resize, rgb_to_photo
+from colorize.io.image import photo_to_rgb, resize, rgb_to_photo
+from colorize.io.photo import read_photo
 from colorize.utils.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 THUMBNAIL = 32  # px; the size at which the lightness of two photos is compared
@@ -51,7 +52,7 @@ class TrainingReference:
         """
         self.photos = tuple(photos)
         digests = "\n".join(f"{photo.id} {file_digest(photo.path)}" for photo in photos)
-        self.digest = hashlib.sha256(digests.encode()).hexdigest()
+        self.digest = hashlib.sha256(digests.encode("utf-8", "surrogateescape")).hexdigest()
         state: dict[str, Tensor | str] = {}
         if cache is not None:
             with contextlib.suppress(CheckpointError):  # missing or damaged
@@ -163,7 +164,8 @@ class RandomAB(Baseline):
     def predict_ab(self, photo_id: str, rgb: Tensor) -> Tensor:
         """Draw ab (2, H, W)."""
         height, width = rgb.shape[-2:]
-        seed = hashlib.sha256(f"0 {photo_id} {(width, height)}".encode()).digest()[:7]
+        key = f"0 {photo_id} {(width, height)}".encode("utf-8", "surrogateescape")
+        seed = hashlib.sha256(key).digest()[:7]
         generator = torch.Generator().manual_seed(int.from_bytes(seed))
         return torch.rand((2, height, width), generator=generator) * 2 - 1
 

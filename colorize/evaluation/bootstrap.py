@@ -13,6 +13,9 @@ from colorize.metrics.features import LPIPS, Score
 from colorize.metrics.image import NO_COLOR
 
 DRAWS = 2000  # of the bootstrap
+# Photos, at least, for intervals and ranks. Of 4 photos there are 35 different draws, fewer than
+# the 40 that two tails of 2.5 % need; of 5 there are 126.
+MIN_PHOTOS = 5
 SEED = 0
 _PSNR_PEAK = 255**2
 _WORST_SHARE = 0.1
@@ -22,7 +25,7 @@ Values = dict[str, np.ndarray]  # by metric
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over photos with its 95 % interval."""
+    """A mean over photos with its 95 % interval, NaN of fewer than `MIN_PHOTOS` photos."""
 
     value: float
     low: float
@@ -119,6 +122,11 @@ class Summary:
         return taken @ values[order] / wanted
 
     @property
+    def has_intervals(self) -> bool:
+        """Whether there are enough photos for intervals and ranks."""
+        return self.photos >= MIN_PHOTOS
+
+    @property
     def has_perceptual(self) -> bool:
         """Whether perceptual metrics were requested."""
         return any(self._perceptual.values())
@@ -133,10 +141,13 @@ class Summary:
         """Return a predictor's value of a metric; None if it has none."""
         score = self._perceptual[name].get(column)
         if isinstance(score, dict) and "value" in score:
-            reach = 1.96 * score.get("error", math.nan)
+            reach = 1.96 * score.get("error", math.nan) if self.has_intervals else math.nan
             return Estimate(score["value"], score["value"] - reach, score["value"] + reach)
-        values = self._values[name].get(column)
-        return None if values is None or np.isnan(values[0]) else _interval(values)
+        draws = self._values[name].get(column)
+        if draws is None or np.isnan(draws[0]):
+            return None
+        defined = [_count_defined(run[column]) for run in self._per_photo[name] if column in run]
+        return _interval(draws, min(defined, default=self.photos))
 
     def difference(self, name: str, other: str, column: str) -> Estimate | None:
         """Return the paired difference of two predictors; None if one has no value.
@@ -148,15 +159,17 @@ class Summary:
             ours, theirs = (
                 np.mean([values[column] for values in rs], axis=0) for rs in (runs, other_runs)
             )
-            draws = self._means(ours - theirs)
+            draws, photos = self._means(ours - theirs), _count_defined(ours - theirs)
         elif column in self._values[name] and column in self._values[other]:
-            draws = self._values[name][column] - self._values[other][column]
+            draws, photos = self._values[name][column] - self._values[other][column], self.photos
         else:
             return None
-        return None if np.isnan(draws[0]) else _interval(draws)
+        return None if np.isnan(draws[0]) else _interval(draws, photos)
 
     def ranks(self, column: str) -> dict[str, tuple[int, int]]:
         """Return the best and the worst rank that each predictor may have, without the truth.
+
+        There are none of fewer than `MIN_PHOTOS` photos.
 
         A predictor ranks behind all that are significantly better, and before all that are
         significantly worse: those whose paired difference has an interval without 0. Intervals
@@ -168,6 +181,8 @@ class Summary:
         higher_is_better = COLUMNS[column].higher_is_better
         if higher_is_better is None:
             raise ValueError(f"{column} has no better and worse")
+        if not self.has_intervals:
+            return {}
         sign = 1 if higher_is_better else -1
         names = [n for n in self.names if n != GROUND_TRUTH and self.estimate(n, column)]
         ranks = {}
@@ -221,10 +236,14 @@ def _mean_scores(runs: Sequence[Mapping[str, Score | str]]) -> dict[str, Score |
     return means
 
 
-def _interval(values: np.ndarray) -> Estimate:
-    """Return the first value with the central 95 % of the others."""
+def _count_defined(values: np.ndarray) -> int:
+    return int(np.count_nonzero(~np.isnan(values)))
+
+
+def _interval(values: np.ndarray, photos: int) -> Estimate:
+    """Return the first value, of so many photos, with the central 95 % of the others."""
     draws = values[1:][~np.isnan(values[1:])]
     low = high = math.nan
-    if len(draws) and np.isfinite(values[0]):
+    if len(draws) and np.isfinite(values[0]) and photos >= MIN_PHOTOS:
         low, high = np.quantile(draws, (0.025, 0.975), method="inverted_cdf")
     return Estimate(float(values[0]), float(low), float(high))

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,7 @@ import colorize
 from colorize.data.folder import PhotoRecord
 from colorize.evaluation.baselines import GROUND_TRUTH, GroundTruth
 from colorize.evaluation.metric_cache import MetricCache, PhotoMetrics
-from colorize.evaluation.perceptual import score_perceptually
+from colorize.evaluation.perceptual import load_perceptual_metrics, score_perceptually
 from colorize.evaluation.predictors import (
     Predictor,
     center_square,
@@ -28,14 +29,16 @@ from colorize.evaluation.predictors import (
     predict_crop_and_whole,
 )
 from colorize.evaluation.result import EvaluationResult, Metrics
-from colorize.io.image import photo_to_rgb, read_photo
+from colorize.io.image import photo_to_rgb
+from colorize.io.photo import read_photo
 from colorize.metrics.columns import METRICS, compute_metrics
 from colorize.metrics.features import Score
 from colorize.metrics.image import MetricImage
+from colorize.utils.checks import check_writable
 
 _SIGNIFICANT_DIGITS = 4  # of a stored value
 _PACKAGES = ("torch", "numpy", "pillow", "scikit-image", "torchmetrics")
-_MIN_SIZE = 32  # px; SSIM's windows and the strides of networks need it
+MIN_SIZE = 32  # px; SSIM's windows and the strides of networks need it
 _NAME = re.compile(r"\w[\w .+-]*")  # result files are named after predictors
 _RESERVED_NAMES = (GROUND_TRUTH, "summary")
 
@@ -71,21 +74,25 @@ def evaluate(
         The results by name, the ground truth first.
 
     Raises:
-        ValueError: if there are no photos, or two with one id; if a photo is too small or lacks a
-            prediction, or the prediction has another shape; if the size is below 32; if the name
-            of a predictor is not allowed, or occurs twice.
+        ValueError: if `out` cannot be written; if there are no photos, or two with one id; if a
+            photo is too small or lacks a prediction, or the prediction has another shape; if the
+            size is below 32; if the name of a predictor is not allowed, or occurs twice.
     """
     check_inputs(predictors, photos, size)
     out = Path(out)
+    check_writable(out)
+    metrics = load_perceptual_metrics(len(photos)) if perceptual else {}
+    if progress:
+        for kind, reason in metrics.items():
+            if isinstance(reason, str):
+                tqdm.write(f"{', '.join(kind.columns)}: {reason}", file=sys.stderr)
     out.mkdir(parents=True, exist_ok=True)
     predictors = [GroundTruth(), *predictors]
     keys = _cache_keys(predictors, photos, size, full_size)
     cache = MetricCache(out / "metrics.jsonl")
     run_predictors(predictors, photos, size, keys, cache, full_size=full_size, progress=progress)
-    scores = (
-        score_perceptually(predictors, photos, size, keys, out / "features", progress=progress)
-        if perceptual
-        else {}
+    scores = score_perceptually(
+        metrics, predictors, photos, size, keys, out / "features", progress=progress
     )
     return write_results(predictors, photos, size, keys, cache, scores, out, full_size=full_size)
 
@@ -98,8 +105,8 @@ def check_inputs(predictors: Sequence[Predictor], photos: Sequence[PhotoRecord],
     """
     if not photos:
         raise ValueError("there are no photos to evaluate on")
-    if size < _MIN_SIZE:
-        raise ValueError(f"size must be at least {_MIN_SIZE} px, got {size}")
+    if size < MIN_SIZE:
+        raise ValueError(f"size must be at least {MIN_SIZE} px, got {size}")
     check_unique_ids(photos)
     names = [predictor.name for predictor in predictors]
     for name in names:

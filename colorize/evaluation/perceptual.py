@@ -12,7 +12,8 @@ from tqdm import tqdm
 from colorize.data.folder import PhotoRecord
 from colorize.evaluation.baselines import GROUND_TRUTH
 from colorize.evaluation.predictors import Predictor, center_square, predict_crop_and_whole
-from colorize.io.image import photo_to_rgb, read_photo
+from colorize.io.image import photo_to_rgb
+from colorize.io.photo import read_photo
 from colorize.metrics.features import (
     PERCEPTUAL_METRICS,
     MetricUnavailableError,
@@ -24,7 +25,21 @@ from colorize.utils.checkpoint import CheckpointError, load_checkpoint, save_che
 _BATCH_SIZE = 32
 
 
+def load_perceptual_metrics(photos: int) -> dict[type[PerceptualMetric], PerceptualMetric | str]:
+    """Load the networks of the perceptual metrics of so many photos, or say why there is none."""
+    metrics: dict[type[PerceptualMetric], PerceptualMetric | str] = {}
+    for kind in PERCEPTUAL_METRICS:
+        try:
+            if photos < kind.min_photos:
+                raise MetricUnavailableError(f"needs {kind.min_photos} photos")
+            metrics[kind] = kind()
+        except MetricUnavailableError as error:
+            metrics[kind] = f"skipped: {error}"
+    return metrics
+
+
 def score_perceptually(
+    metrics: Mapping[type[PerceptualMetric], PerceptualMetric | str],
     predictors: Sequence[Predictor],
     photos: Sequence[PhotoRecord],
     size: int,
@@ -36,6 +51,7 @@ def score_perceptually(
     """Compute every perceptual metric on square crops.
 
     Args:
+        metrics: of `load_perceptual_metrics`.
         predictors: the ground truth among them.
         photos: the ground truth.
         size: of the crops, in pixels.
@@ -47,14 +63,10 @@ def score_perceptually(
         By predictor and column, a score, or why there is none.
     """
     scores: dict[str, dict[str, Score | str]] = {predictor.name: {} for predictor in predictors}
-    for kind in PERCEPTUAL_METRICS:
-        try:
-            if len(photos) < kind.min_photos:
-                raise MetricUnavailableError(f"needs {kind.min_photos} photos")
-            metric = kind()
-        except MetricUnavailableError as error:
+    for kind, metric in metrics.items():
+        if isinstance(metric, str):
             for columns in scores.values():
-                columns.update(dict.fromkeys(kind.columns, f"skipped: {error}"))
+                columns.update(dict.fromkeys(kind.columns, metric))
             continue
         outputs = {}
         for predictor in predictors:

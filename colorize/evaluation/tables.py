@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from colorize.evaluation.baselines import GROUND_TRUTH
-from colorize.evaluation.bootstrap import DRAWS, SEED, Estimate, Summary
+from colorize.evaluation.bootstrap import DRAWS, MIN_PHOTOS, SEED, Estimate, Summary
 from colorize.evaluation.result import EvaluationResult
 from colorize.metrics.columns import COLUMNS
 from colorize.metrics.features import PERCEPTUAL_METRICS
+from colorize.utils.checks import counted
 from colorize.utils.files import atomic_write
 
 ERROR_COLUMNS = ("ab_error", "ab_mae", "delta_e", "colorfulness_error", "ssim")
@@ -23,6 +24,7 @@ COLOR_COLUMNS = (
 )
 PERCEPTUAL_COLUMNS = tuple(column for metric in PERCEPTUAL_METRICS for column in metric.columns)
 OTHER_COLUMNS = ("ab_error_worst_decile", "bleeding", "dataset_psnr", "psnr")
+_TOO_FEW = f"There are no intervals and no ranks: these need at least {MIN_PHOTOS} photos."
 _ARROWS = {None: "", True: " ↑", False: " ↓"}
 
 
@@ -34,23 +36,35 @@ def table(
 ) -> str:
     """Format some metrics as a Markdown table, each value with its interval.
 
+    Of fewer than 5 photos there are no intervals and no ranks, which a note says.
+
     Args:
         summary: the estimates.
         columns: keys of `COLUMNS`; one for which no predictor has a value is left out.
         titles: of the predictors (default: their names).
         rank_by: the metric by which predictors are sorted; a column with their ranks is added.
     """
+    text = _table(summary, columns, titles, rank_by)
+    return text if summary.has_intervals else f"{text}\n\n{_TOO_FEW}"
+
+
+def _table(
+    summary: Summary,
+    columns: Sequence[str],
+    titles: Mapping[str, str] | None = None,
+    rank_by: str | None = None,
+) -> str:
     filled = [c for c in columns if any(summary.estimate(name, c) for name in summary.names)]
     heads = [COLUMNS[c].title + _ARROWS[COLUMNS[c].higher_is_better] for c in filled]
-    first = ["", "rank"] if rank_by else [""]
+    ranks = summary.ranks(rank_by) if rank_by else {}
+    first = ["", "rank"] if ranks else [""]
     lines = [
         "| " + " | ".join([*first, *heads]) + " |",
         "|---|" + "---:|" * (len(heads) + len(first) - 1),
     ]
-    ranks = summary.ranks(rank_by) if rank_by else {}
     for name in _sorted_names(summary, rank_by) if rank_by else summary.names:
         cells = [(titles or {}).get(name, name)]
-        if rank_by:
+        if ranks:
             cells.append("–".join(map(str, sorted(set(ranks.get(name, ()))))))
         for column in filled:
             is_error = COLUMNS[column].higher_is_better is not None
@@ -85,12 +99,19 @@ def _cell(estimate: Estimate | None, column: str) -> str:
 def tables(summary: Summary, titles: Mapping[str, str] | None = None) -> str:
     """Format the main metrics in several tables, each narrow enough for a small screen."""
     texts = [
-        table(summary, ERROR_COLUMNS, titles, rank_by="ab_error"),
-        table(summary, COLOR_COLUMNS, titles),
+        _table(summary, ERROR_COLUMNS, titles, rank_by="ab_error"),
+        _table(summary, COLOR_COLUMNS, titles),
     ]
     if summary.has_perceptual:
-        texts.append(table(summary, PERCEPTUAL_COLUMNS, titles))
-    return "\n\n".join([*texts, table(summary, OTHER_COLUMNS, titles)])
+        texts.append(_table(summary, PERCEPTUAL_COLUMNS, titles))
+    texts.append(_table(summary, OTHER_COLUMNS, titles))
+    return "\n\n".join(texts if summary.has_intervals else [*texts, _TOO_FEW])
+
+
+def photo_count(summary: Summary) -> str:
+    """Say of how many photos the estimates are, and whether with intervals."""
+    photos = counted(summary.photos, "photo")
+    return f"{photos}, with 95 % intervals" if summary.has_intervals else photos
 
 
 def as_json(summary: Summary, baseline: str = "mean-ab") -> dict[str, dict[str, Any]]:
@@ -124,6 +145,8 @@ def _json_value(
     return {key: value if math.isfinite(value) else None for key, value in vars(estimate).items()}
 
 
+# Names may be any bytes; what is not UTF-8 becomes an escape, which is that of JSON too.
+_ESCAPED = "backslashreplace"
 _LEGEND = """\
 rank: the ranks that the intervals of the paired differences leave open. colorfulness, color cast,
 bleeding: best near the values of the ground truth. color cast: 1 if all color is one tint.
@@ -158,12 +181,13 @@ def write_summary(
         **{view: as_json(summary, baseline) for view, summary in summaries.items()},
     }
     with atomic_write(Path(out, "summary.json")) as tmp:
-        tmp.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        tmp.write_text(text, encoding="utf-8", errors=_ESCAPED)
     text = "\n\n".join(
-        f"{titles[view]}, {summary.photos} photos, with 95 % intervals:\n\n{tables(summary)}"
+        f"{titles[view]}, {photo_count(summary)}:\n\n{tables(summary)}"
         for view, summary in summaries.items()
     )
     text += f"\n\n{_LEGEND}"
     with atomic_write(Path(out, "summary.md")) as tmp:
-        tmp.write_text(text + "\n")
+        tmp.write_text(text + "\n", encoding="utf-8", errors=_ESCAPED)
     return text

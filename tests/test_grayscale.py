@@ -33,7 +33,7 @@ def test_noise_is_not_color():
     assert classify_photo((gray + noise).round().clamp(0, 255).to(torch.uint8)) == "gray"
     half = gray.clone()
     half[0, :, :30] += 60  # a tenth of it is red
-    assert classify_photo(half.clamp(0, 255).to(torch.uint8)) == "color"
+    assert classify_photo(half.clamp(0, 255).to(torch.uint8)) == "tinted"
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,9 @@ def add(commands: argparse._SubParsersAction) -> None:
         "repeated; needs a model that supports hints",
     )
     photo.add_argument(
-        "--force", action="store_true", help="colorize photos that are already in color"
+        "--force",
+        action="store_true",
+        help="colorize photos that are already in color or tinted by hand, and pages around prints",
     )
     photo.add_argument("--overwrite", action="store_true", help="replace other files in OUT")
     photo.add_argument(

@@ -73,13 +73,17 @@ class LabPhoto:
 
     def inside(self, mask: Image.Image | np.ndarray) -> tuple[Tensor, Tensor]:
         """Average lightness and ab over the squares that lie inside a mask, as (., 1, N)."""
-        share = F.avg_pool2d(torch.from_numpy(np.array(mask) > 0)[None].float(), _POOL)
+        share = _pool(torch.from_numpy(np.array(mask) > 0)[None].float())
         lightness, ab = self.pool()
         return lightness[share == 1].view(1, 1, -1), ab[:, share[0] == 1].unsqueeze(1)
 
     def pool(self) -> tuple[Tensor, Tensor]:
         """Average lightness and ab over squares."""
-        return F.avg_pool2d(self.lightness, _POOL), F.avg_pool2d(self.ab, _POOL)
+        return _pool(self.lightness), _pool(self.ab)
+
+
+def _pool(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, _POOL, ceil_mode=True)
 
 
 def find_on_page(photo: LabPhoto, *, is_toned: bool, mounts: int = _MOUNTS) -> list[Print]:
@@ -177,7 +181,7 @@ def _regions(mask: np.ndarray) -> Iterator[np.ndarray]:
     for label, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
         region = labels[rows, columns] == label
         area = region.sum()
-        if area < _SMALLEST * mask.size:
+        if area < _SMALLEST * mask.size or min(region.shape) < _SPECK:
             continue
         row = np.nonzero(region.any(1))[0]
         left, right = region.argmax(1)[row], region.shape[1] - 1 - region[:, ::-1].argmax(1)[row]

@@ -457,3 +457,10 @@ def test_without_its_package_heif_is_left_out_and_not_written(
     assert result.reason.endswith("pip install 'colorize-photos[heif]'")
     with pytest.raises(ValueError, match=r"a\.heic: HEIF needs the package .*\[heif\]"):
         plan_jobs([folder_of_photos / "a.jpg"], tmp_path / "a.heic")
+
+
+def test_a_model_of_any_name_is_recorded(folder_of_photos, tmp_path):
+    colorizer = Colorizer(Fake(lambda lightness: 0.3), 16, "cpu", os.fsdecode(b"Gro\xdf"))
+    for state in ("colored", "done"):
+        assert run(colorizer, [folder_of_photos / "a.jpg"], tmp_path)["a.jpg"].state == state
+    assert r"invented by Gro\xdf" in read_provenance(tmp_path / "a.jpg")

@@ -133,7 +133,7 @@ def _check_sources(sources: Iterable[Path], out: Path) -> dict[str, str]:
         if not source.is_dir() and not source.name.lower().endswith(TAR_SUFFIXES):
             suffixes = ", ".join(TAR_SUFFIXES)
             raise ValueError(f"{source} is neither a folder nor a tar file ({suffixes})")
-        root, target = source.resolve(), out.resolve()
+        root, target = source.resolve(), Path(os.path.realpath(out))
         if source.is_dir() and (root in (target, *target.parents) or target in root.parents):
             raise ValueError(
                 f"the source {source} and the output {out} must not contain each other: "

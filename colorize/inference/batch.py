@@ -33,6 +33,7 @@ from colorize.io.image_file import (
 from colorize.io.prints import analyze_tone
 from colorize.utils.device import is_out_of_memory
 from colorize.utils.files import file_sha256
+from colorize.utils.terminal import printable
 
 _PANEL_SIDE = 4096  # px; long side of each image of a comparison, at most
 _WEBP_SIDE = 16383  # px; the longest that WebP can store
@@ -281,7 +282,7 @@ def _side_by_side(image: ImageFile, colorized: Sequence[Tensor]) -> tuple[ImageF
 
 
 def _provenance(colorizer: Colorizer, options: ColorizeOptions) -> str:
-    return f"{colorize.__version__}, {colorizer.describe(options)}"
+    return printable(f"{colorize.__version__}, {colorizer.describe(options)}")
 
 
 def _are_up_to_date(files: Sequence[Path], source: Path, provenance: str) -> bool:

@@ -20,14 +20,15 @@ _RAW_SUFFIXES = (
     *(".kdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl"),
     *(".sr2", ".srf", ".srw", ".x3f"),
 )
+_OTHER = "a format that is not read; convert it to TIFF first, such as with ImageMagick"
+_OTHER_SUFFIXES = (
+    *(".bpg", ".exr", ".flif", ".fpx", ".hdp", ".hdr", ".jls", ".jxr", ".kra", ".ora", ".pcd"),
+    *(".pct", ".pict", ".psb", ".wdp", ".xcf"),
+)
 _ADVICE = {
     **dict.fromkeys(_RAW_SUFFIXES, _RAW),
-    **dict.fromkeys((".exr", ".hdr"), "a picture in scene light; save it as TIFF first"),
-    **dict.fromkeys((".kra", ".ora", ".xcf"), "a picture in layers; export it as PNG first"),
+    **dict.fromkeys(_OTHER_SUFFIXES, _OTHER),
     ".jxl": _JPEG_XL,
-    ".jxr": "JPEG XR; convert it to TIFF first",
-    ".pcd": "Photo CD; convert it to TIFF first, such as with pcdtojpeg or ImageMagick",
-    ".psb": "a large Photoshop file; save it as TIFF first",
 }
 # Major brands of the file type box that starts HEIF files.
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")

@@ -15,7 +15,7 @@ from colorize.io.image import FORMAT_BY_SUFFIX
 READABLE_SUFFIXES = (
     *FORMAT_BY_SUFFIX,
     *(".bmp", ".gif", ".j2c", ".j2k", ".jp2", ".jpf", ".jpx", ".mpo"),
-    *(".pbm", ".pgm", ".pnm", ".ppm", ".psd", ".tga"),
+    *(".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".tga"),
 )
 TRAINING_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # trained on as they are
 

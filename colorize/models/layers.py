@@ -40,10 +40,10 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """
     for dim in (-2, -1):
         side = x.shape[dim]
-        index = torch.arange(side + -side % multiple, device=x.device)
-        last = side - 1
-        period = max(2 * last, 1)  # there and back
-        x = x.index_select(dim, last - (last - index % period).abs())
+        there = torch.arange(side, device=x.device)
+        there_and_back = torch.cat((there, there[1:-1].flip(0)))
+        index = there_and_back.repeat(multiple)[: side + -side % multiple]
+        x = x.index_select(dim, index)
     return x
 
 

@@ -1,5 +1,6 @@
 """Colorize videos: smooth colors, unchanged sound and times, on pans and zooms over the samples."""
 
+import inspect
 import json
 import struct
 import subprocess
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from conftest import Fake, until
 
 from colorize import load_samples
-from colorize.cli import main
+from colorize.cli import _parser, main
 from colorize.color.lab import rgb_to_lab, rgb_to_lightness
 from colorize.inference.colorizer import ColorizeOptions, Colorizer
 from colorize.io.image import photo_to_rgb, rgb_to_photo
@@ -195,6 +196,31 @@ def test_the_mean_restarts_where_the_content_changes(moved):
     torch.testing.assert_close(smoothed[:, :20], torch.full((32, 20), (3 * 0.3 + 0.2) / 5))
 
 
+def test_colors_are_carried_along_the_flow_and_what_comes_into_view_takes_its_surroundings(moved):
+    smoother = TemporalSmoother()
+    lightness, ab = plain(0.0, 0.4)
+    ab[0, :, :20] = 0.2
+    smoother(lightness, ab)
+    moved(3)  # to the left; three columns come into view
+    carried = smoother.propagate(lightness)[0]
+    torch.testing.assert_close(carried[:, :17], torch.full((32, 17), 0.2))
+    torch.testing.assert_close(carried[:, 17:37], torch.full((32, 20), 0.4))
+    assert (carried[:, 37:] - 0.4).abs().max() < 0.02
+    assert smoother.frames == 2
+
+
+def test_a_frame_that_is_not_explained_has_no_carried_colors(moved):
+    smoother = TemporalSmoother()
+    assert smoother.propagate(plain(0.0, 0)[0]) is None
+    smoother(*plain(0.0, 0.4))
+    lightness, ab = plain(0.0, 0.2)
+    lightness[..., :12] = 0.9
+    assert smoother.propagate(lightness) is None
+    smoothed = smoother(lightness, ab)[0]
+    assert smoother.frames == 2 and (smoothed[:, :6] - 0.2).abs().max() < 1e-3
+    torch.testing.assert_close(smoothed[:, 20:], torch.full((32, 20), 0.3))
+
+
 @pytest.mark.parametrize(("changed", "shots"), [(8, 1), (24, 2)])
 def test_a_shot_begins_where_less_than_half_is_unchanged(moved, changed, shots):
     smoother = TemporalSmoother()
@@ -216,7 +242,7 @@ def test_size_rate_length_lightness_and_sound_are_kept(
     source_video, tmp_path, colorizer, colorize_video
 ):
     target = tmp_path / "out" / "colored.mp4"
-    report = colorize_video(colorizer, source_video, target)
+    report = colorize_video(colorizer, source_video, target, keyframe_interval=1)
     assert (report.frames, report.shots, report.damage) == (20, 2, "")
     before, times, sound, properties = read_video(source_video)
     after, new_times, new_sound, new_properties = read_video(target)
@@ -603,8 +629,30 @@ def test_few_frames_of_a_long_video_are_held_at_a_time(names, tmp_path, colorize
     network = Fake()
     frames = list(map(gray, clip(names[0], 10))) * 3
     source = write_video(tmp_path / "a.mp4", frames)
-    colorize_video(Colorizer(network, 64, "cpu", "fake"), source, tmp_path / "b.mp4")
+    colorizer = Colorizer(network, 64, "cpu", "fake")
+    colorize_video(colorizer, source, tmp_path / "b.mp4", keyframe_interval=1)
     assert sum(map(len, network.seen)) == 30 and max(map(len, network.seen)) <= 8
+
+
+@pytest.mark.parametrize("interval", [2, 4, 11])
+def test_key_frames_and_the_first_of_each_shot_are_predicted(
+    names, tmp_path, colorize_video, interval
+):
+    network = Fake()
+    frames = [gray(rgb) for name in names[:3] for rgb in clip(name, 10)]
+    source = write_video(tmp_path / "a.mp4", frames)
+    colorizer = Colorizer(network, 64, "cpu", "fake")
+    result = colorize_video(colorizer, source, tmp_path / "b.mp4", keyframe_interval=interval)
+    assert (result.frames, result.shots) == (30, 3)
+    keys = set(range(0, 30, interval)) | {0, 10, 20}
+    assert sum(map(len, network.seen)) == len(keys)
+    network.seen.clear()
+    colorize_video(
+        colorizer, source, tmp_path / "c.mp4", keyframe_interval=interval, temporal_smoothing=0
+    )
+    assert sum(map(len, network.seen)) == 30
+    with pytest.raises(ValueError, match="interval must be at least 1, got 0"):
+        colorize_video(colorizer, source, tmp_path / "d.mp4", keyframe_interval=0)
 
 
 def test_the_command_prints_the_flicker(source_video, tmp_path, model, capsys):
@@ -619,6 +667,14 @@ def test_the_command_prints_the_flicker(source_video, tmp_path, model, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["frames"] == 20
     assert report["flicker_unsmoothed"] == report["flicker_smoothed"] > 0
+
+
+def test_the_defaults_of_the_command_are_those_of_the_function(colorize_video):
+    words = ["video", "a.mp4", "-o", "b.mp4"]
+    args = vars(_parser(words).parse_args(words))
+    parameters = inspect.signature(colorize_video).parameters
+    for name in ("temporal_smoothing", "keyframe_interval"):
+        assert args[name] == parameters[name].default
 
 
 def test_the_status_of_the_command_reports_a_damaged_video(names, tmp_path, model, capsys):

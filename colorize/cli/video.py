@@ -40,6 +40,14 @@ def add(commands: argparse._SubParsersAction) -> None:
         "about ten frames)",
     )
     video.add_argument(
+        "--keyframe-interval",
+        type=number(int, 1),
+        default=4,
+        metavar="N",
+        help="predict one of N frames; those between take its colors, carried along the optical "
+        "flow, where that explains them (default: 4; 1: predict all)",
+    )
+    video.add_argument(
         "--force", action="store_true", help="colorize a video that is already in color"
     )
     video.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
@@ -60,6 +68,7 @@ def _video(args: argparse.Namespace) -> int:
         args.output,
         ColorizeOptions(seed=args.seed, vividness=args.vividness, size=args.size, views=args.views),
         temporal_smoothing=args.temporal_smoothing,
+        keyframe_interval=args.keyframe_interval,
         force=args.force,
     )
     if args.json:

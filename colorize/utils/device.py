@@ -1,6 +1,8 @@
 """Device, number format and memory of a process."""
 
+import contextlib
 import ctypes
+from collections.abc import Iterator
 
 import torch
 
@@ -74,3 +76,14 @@ def tune_malloc() -> None:
         return
     mallopt(_M_MMAP_MAX, 0)  # for any size; M_MMAP_THRESHOLD is limited to 32 MB
     mallopt(_M_TRIM_THRESHOLD, -1)  # never
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads inside the block; restore their number after."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

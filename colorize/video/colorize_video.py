@@ -1,22 +1,32 @@
 """Colorize a video frame by frame; its timing, audio and subtitles are kept."""
 
+import contextlib
+import functools
 import itertools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import av
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 import colorize
 from colorize.inference.colorizer import Colorizer
 from colorize.inference.guided_upsampling import guided_upsample
 from colorize.inference.options import DEFAULT_OPTIONS, ColorizeOptions
+from colorize.utils.device import torch_threads
 from colorize.utils.files import atomic_write
-from colorize.video.reader import FrameReader, main_stream, open_video, probe
+from colorize.utils.threads import InTurn, prefetch
+from colorize.video.frame_colors import FrameColors
+from colorize.video.reader import FrameReader, VideoInfo, main_stream, open_video, probe
 from colorize.video.temporal_smoothing import TemporalSmoother
 from colorize.video.writer import ENCODINGS, VideoWriter, create_video
 
-_BATCH = 8  # frames held at full size at a time
+_BATCH = 8  # frames that are predicted at a time; three times as many are held at full size,
+_BATCH_BYTES = 100_000_000  # but no more than this of each batch
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ def colorize_video(
     options: ColorizeOptions = DEFAULT_OPTIONS,
     *,
     temporal_smoothing: float = 0.9,
+    keyframe_interval: int = 4,
     force: bool = False,
 ) -> VideoResult:
     """Colorize a video and write it upright, with the same size, frame rate and length.
@@ -58,6 +69,9 @@ def colorize_video(
         target: the new file; its suffix, one of `ENCODINGS`, selects the format.
         options: seed, vividness, size, and views of each frame (default: 1).
         temporal_smoothing: how long colors persist, from 0 (every frame by itself) to below 1.
+        keyframe_interval: of so many frames the model predicts one; the others take its colors,
+            carried along the optical flow. Frames that the flow does not explain are predicted too.
+            1 predicts every frame, and so does a smoothing of 0.
         force: colorize a video that is already in color.
 
     Raises:
@@ -72,6 +86,7 @@ def colorize_video(
     options = replace(options, views=options.views or 1)
     colorizer.validate(options)
     smoother = TemporalSmoother(temporal_smoothing)
+    colors = FrameColors(colorizer, options, smoother, keyframe_interval)
     info = probe(source)
     if info.is_colored and not force:
         raise ValueError(f"{source} is already in color; use --force to colorize it anyway")
@@ -85,17 +100,32 @@ def colorize_video(
         writer = VideoWriter(output, encoding, container, video, info)
         writer.write_provenance(f"{colorize.__version__}, {colorizer.describe(options)}")
         reader = FrameReader(container, video, writer.copied, writer.copy)
-        frames = iter(reader)
-        with tqdm(total=reader.count, desc="colorizing", unit="frame") as bar:
-            while batch := list(itertools.islice(frames, _BATCH)):
-                photos = [info.upright(frame) for frame in batch]
-                predictions = colorizer.predict(photos, options)
-                for frame, rgb, pred in zip(batch, photos, predictions, strict=True):
-                    ab = smoother(pred.lightness, pred.ab[0])
-                    writer.write(guided_upsample(rgb, ab, pred.lightness), frame)
-                bar.update(len(batch))
+        threads = max(1, torch.get_num_threads() // 2)  # of each of the two that compute
+        batch_size = max(1, min(_BATCH, _BATCH_BYTES // (3 * info.height * info.width)))
+        with (
+            torch_threads(threads),
+            tqdm(total=reader.count, desc="colorizing", unit="frame") as bar,
+            contextlib.closing(prefetch(_upright(reader, info), batch_size)) as frames,
+            InTurn(batch_size, functools.partial(torch.set_num_threads, threads)) as thread,
+        ):
+            while batch := list(itertools.islice(frames, batch_size)):
+                photos = [rgb for _, rgb in batch]
+                for (frame, rgb), (ab, guide) in zip(batch, colors.predict(photos), strict=True):
+                    thread.submit(_join_and_write, writer, frame, rgb, ab, guide)
+                    bar.update()
         writer.finish()
     return VideoResult(smoother.frames, smoother.shots, *smoother.flicker, reader.damage)
+
+
+def _upright(reader: FrameReader, info: VideoInfo) -> Iterator[tuple[av.VideoFrame, Tensor]]:
+    for frame in reader:
+        yield frame, info.upright(frame)
+
+
+def _join_and_write(
+    writer: VideoWriter, frame: av.VideoFrame, rgb: Tensor, ab: Tensor, guide: Tensor
+) -> None:
+    writer.write(guided_upsample(rgb, ab, guide), frame)
 
 
 def _check_target(source: Path, target: Path) -> None:

@@ -1,6 +1,7 @@
 """Write videos: colorized frames beside the copied audio and subtitles."""
 
 import os
+import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ class VideoWriter:
             ValueError: if the container cannot hold the audio.
         """
         self.target = target
+        self._lock = threading.Lock()  # packets come from two threads
         self.video = target.add_stream(
             encoding.codec, rate=video.average_rate or 25, options=dict(encoding.options)
         )
@@ -134,7 +136,8 @@ class VideoWriter:
         index = packet.stream.index
         self._packet_times[index].repair(packet)
         packet.stream = self._copies[index]
-        self.target.mux(packet)
+        with self._lock:
+            self.target.mux(packet)
 
     def write(self, rgb: Tensor, frame: av.VideoFrame) -> None:
         """Encode uint8 (3, H, W) at the time of a source frame."""
@@ -146,7 +149,9 @@ class VideoWriter:
         )
         new.pts = self._frame_times.next(frame.pts)
         new.time_base, new.duration = frame.time_base, frame.duration
-        self.target.mux(self.video.encode(new))
+        packets = self.video.encode(new)
+        with self._lock:
+            self.target.mux(packets)
 
     def finish(self) -> None:
         """Flush the encoder."""

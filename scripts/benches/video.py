@@ -13,11 +13,13 @@ from benches.infer import colorize_plainly
 from benches.timing import Row, in_turn, sized
 from colorize import Colorizer, load_samples
 from colorize.color.lab import rgb_to_lab
+from colorize.inference.options import ColorizeOptions
 from colorize.io.photo import read_rgb
 from colorize.metrics.image import ab_error
 from colorize.models.layers import upsample_like
 from colorize.utils.device import tune_malloc
 from colorize.video.colorize_video import colorize_video
+from colorize.video.frame_colors import FrameColors
 from colorize.video.temporal_smoothing import TemporalSmoother
 
 
@@ -47,30 +49,66 @@ def flicker() -> Row:
     """Measure the color change from frame to frame, as predicted and after smoothing (ours).
 
     In CIELAB units along the optical flow, over pans and zooms over embedded photos; beside it that
-    of the true colors, and the distance of both from the true colors.
+    of the true colors, the distance of both from the true colors, and both for other shares of
+    predicted frames.
     """
     colorizer = Colorizer.from_pretrained(device="cpu")
-    smoother, reference = TemporalSmoother(), TemporalSmoother(0)
-    errors = []
-    for rgb in _shots():
-        (pred,) = colorizer.predict([gray(rgb).contiguous()])
-        ab = smoother(pred.lightness, pred.ab[0])
-        lightness, target_ab = rgb_to_lab(rgb)
-        reference(lightness, target_ab)
-        both = upsample_like(torch.stack((pred.ab[0], ab)), lightness[None])
-        errors.append(ab_error(both, target_ab[None].expand(2, -1, -1, -1)))
-    before, after = smoother.flicker
-    unsmoothed_dab, smoothed_dab = torch.stack(errors).mean(0).tolist()
-    return {
-        "plain": before,
-        "ours": after,
-        "unit": "dE/frame",
-        "ratio": before / after,
-        "truth": reference.flicker[0],
-        "unsmoothed_dab": unsmoothed_dab,
-        "smoothed_dab": smoothed_dab,
-        "shots": smoother.shots,
+    frames = list(_shots())
+    truth = _Changes()
+    for rgb in frames:
+        truth.add(rgb, *rgb_to_lab(rgb))
+    plain = _changes(colorizer, frames, temporal_smoothing=0.0, interval=1)
+    ours = {
+        interval: _changes(colorizer, frames, temporal_smoothing=0.9, interval=interval)
+        for interval in sized((1, 2, 4, 8), (4,))
     }
+    return {
+        "plain": plain.flicker,
+        "ours": ours[4].flicker,
+        "unit": "dE/frame",
+        "ratio": plain.flicker / ours[4].flicker,
+        "truth": truth.flicker,
+        "unsmoothed_dab": plain.error,
+        "smoothed_dab": ours[4].error,
+        "shots": ours[4].shots,
+        "intervals": {str(key): [value.flicker, value.error] for key, value in ours.items()},
+    }
+
+
+class _Changes:
+    """How much the colors of a video change, and how far they are from the true ones."""
+
+    def __init__(self) -> None:
+        self._unsmoothed = TemporalSmoother(0)  # measures only
+        self._errors: list[Tensor] = []
+        self.shots = 0
+
+    def add(self, rgb: Tensor, lightness: Tensor, ab: Tensor) -> None:
+        self._unsmoothed(lightness, ab)
+        full, target_ab = rgb_to_lab(rgb)
+        self._errors.append(ab_error(upsample_like(ab[None], full[None]), target_ab[None]))
+
+    @property
+    def flicker(self) -> float:
+        return self._unsmoothed.flicker[0]
+
+    @property
+    def error(self) -> float:
+        return torch.cat(self._errors).mean().item()
+
+
+def _changes(
+    colorizer: Colorizer, frames: list[Tensor], *, temporal_smoothing: float, interval: int
+) -> _Changes:
+    smoother, changes = TemporalSmoother(temporal_smoothing), _Changes()
+    colors = FrameColors(colorizer, ColorizeOptions(views=1), smoother, interval)
+    for start in range(0, len(frames), 8):
+        batch = frames[start : start + 8]
+        predicted = colors.predict([gray(rgb).contiguous() for rgb in batch])
+        for rgb, (ab, lightness) in zip(batch, predicted, strict=True):
+            changes.add(rgb, lightness, ab)
+    changes.shots = smoother.shots
+    return changes
 
 
 def _shots() -> Iterator[Tensor]:

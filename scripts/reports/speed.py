@@ -1,4 +1,4 @@
-"""Tables of the benchmarks of speed, of damaged files, and of the overfitting test."""
+"""Tables of the benchmarks of speed, of odd files and old prints, and of the overfitting test."""
 
 from typing import Any
 
@@ -82,15 +82,36 @@ def _fuzz_table(fuzz: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def tone_table(tones: dict[str, Any]) -> str:
+    """Format what `scripts/measure_tones.py` measured."""
+    states = ("gray", "toned", "tinted", "color")
+    lines = [
+        f"| photos | cases | {' | '.join(states)} | with outlines | overlap |",
+        f"|---|{'---:|' * 7}",
+    ]
+    old = [row for row in tones["rows"] if row["is_old"]]
+    others = [row for row in tones["rows"] if not row["is_old"]]
+    total = {key: sum(row.get(key, 0) for row in old) for key in ("cases", *states)}
+    for row in (*old, {"kind": "**all gray and toned prints**"} | total, *others):
+        cells = [row["kind"], *(row.get(key, 0) for key in ("cases", *states))]
+        cells += [row.get("outlined", ""), row.get("overlap", "")]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
 def video_tables(bench: dict[str, Any]) -> dict[str, str]:
     """Format what `scripts/bench.py video` measured."""
     rows = {row["name"]: row for row in bench["rows"]}
     speed, flicker = rows["video"], rows["flicker"]
+    rows_by_interval = {
+        interval: f"| smoothed, 1 of {interval} frames predicted | {change:.2f} | {error:.1f} |"
+        for interval, (change, error) in flicker["intervals"].items()
+    }
     changes = [
         "| colors | change from frame to frame | mean ab distance |",
         "|---|---:|---:|",
         f"| frame by frame | {flicker['plain']:.2f} | {flicker['unsmoothed_dab']:.1f} |",
-        f"| temporally smoothed | {flicker['ours']:.2f} | {flicker['smoothed_dab']:.1f} |",
+        *rows_by_interval.values(),
         f"| ground truth | {flicker['truth']:.2f} | 0 |",
     ]
     times = [

@@ -1,6 +1,7 @@
 """The library inside other programs: it leaves their state alone, and takes what they have."""
 
 import copy
+import dataclasses
 import io
 import pickle
 import random
@@ -14,10 +15,13 @@ from PIL import Image
 from torch import nn
 
 from colorize.color import ab_bins, rgb_to_lab
+from colorize.config import TrainConfig
 from colorize.inference.colorizer import Colorizer
 from colorize.inference.options import ColorizeOptions
 from colorize.io.image import PhotoError, write_photo
-from colorize.models import MODELS, create_model
+from colorize.models import MODELS, create_model, pretrained
+from colorize.trainers import RunDir, open_run
+from colorize.utils.checkpoint import CheckpointError, load_weights
 from colorize.utils.seed import seeded_noise
 
 CLASSES = {"encoder_name": "mobilenet_v2", "width": 16, "hints": True}
@@ -367,6 +371,53 @@ def test_floats_above_1_are_no_rgb(value):
     rgb[1, 2, 3] = 1.0
     assert rgb_to_lab(rgb)[0].isfinite().all()
     assert rgb_to_lab(torch.zeros(3, 0, 4))[1].shape == (2, 0, 4)
+
+
+def test_weights_of_another_network_are_refused_in_a_line(tmp_path):
+    ours, theirs = create_model("unet", **UNET), create_model("unet", depth=4, base_channels=8)
+    with pytest.raises(CheckpointError) as refusal:
+        load_weights(ours, theirs.state_dict())
+    message = str(refusal.value)
+    assert "\n" not in message and "unknown, such as decoder_blocks.2" in message
+    assert message.endswith("23 of another shape, such as decoder_blocks.0.0.bias")
+    with pytest.raises(CheckpointError, match=r"2 missing, such as bias; 1 unknown, such as x$"):
+        load_weights(nn.Linear(2, 3), {"x": torch.zeros(1)})
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("best.pt", r"best\.pt is a file: give the folder .*, \S+run, weights='best'$"),
+        ("config.json", r"config\.json is a file: give the folder of the run or model, \S+run$"),
+    ],
+)
+def test_of_a_file_in_a_run_the_folder_is_named(tmp_path, name, message):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).touch()
+    with pytest.raises(FileNotFoundError, match=message):
+        Colorizer.from_pretrained(tmp_path / "run" / name)
+
+
+def test_a_start_from_another_architecture_names_both(tmp_path):
+    start = pretrained.Pretrained(create_model("unet", **UNET), "unet", UNET, 32, "start")
+    pretrained.save(start, tmp_path / "start", pretrained.model_card(start))
+    other = {"depth": 4, "base_channels": 4}
+    config = TrainConfig("unet", other, init_from=str(tmp_path / "start"), crop_size=32)
+    with pytest.raises(CheckpointError) as refusal:
+        open_run(config, tmp_path / "run", "cpu")
+    message = str(refusal.value)
+    assert 'another model: unet with {"depth": 3, "base_channels": 4}, and this one is' in message
+    assert 'unet with {"depth": 4, "base_channels": 4}' in message and "\n" not in message
+
+
+def test_a_refused_resume_says_what_would_work(tmp_path):
+    config = TrainConfig("unet", UNET, crop_size=32)
+    run = RunDir(tmp_path / "run")
+    config.save(run.path / "config.json")
+    with pytest.raises(ValueError, match=r"other settings \(lr") as refusal:
+        run.check_config(dataclasses.replace(config, lr=1.0, epochs=99))
+    message = str(refusal.value)
+    assert "only epochs, patience, " in message and f"--init-from {run.path}" in message
 
 
 # Networks in the hands of other libraries.

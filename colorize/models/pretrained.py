@@ -13,7 +13,7 @@ from colorize.config import TrainConfig
 from colorize.models import create_model, extract_generator, without_encoder_weights
 from colorize.models.base import ColorizationModel
 from colorize.models.layers import check_size
-from colorize.utils.checkpoint import CheckpointError, load_checkpoint
+from colorize.utils.checkpoint import CheckpointError, load_checkpoint, load_weights
 from colorize.utils.files import atomic_write, file_sha256
 from colorize.utils.legacy import upgrade_checkpoint, upgrade_model_config, weights_path
 
@@ -120,7 +120,7 @@ def _load_run(run: Path, weights: str | None) -> Pretrained:
     state = upgrade_checkpoint(load_checkpoint(path))
     try:
         network = create_model(config.model, **kwargs)
-        network.load_state_dict(_model_weights(state))
+        load_weights(network, _model_weights(state))
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path} does not fit {run / CONFIG}: {error}") from error
     network, model, kwargs = extract_generator(network, config.model, kwargs)
@@ -155,14 +155,16 @@ def _load_folder(folder: Path, name: str) -> Pretrained:
         ) from error
     try:
         digest = file_sha256(path)
-        if folder.parent == BUNDLED and digest != _checksums().get(folder.name):
-            raise CheckpointError(f"{path} is damaged: wrong SHA-256; install colorize again")
-        if digest != config.get("sha256", digest):
-            raise CheckpointError(f"{path} is damaged: {CONFIG} states another SHA-256")
-        network.load_state_dict(load_file(path))
+        weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
-    except RuntimeError as error:
+    if folder.parent == BUNDLED and digest != _checksums().get(folder.name):
+        raise CheckpointError(f"{path} is damaged: wrong SHA-256; install colorize again")
+    if digest != config.get("sha256", digest):
+        raise CheckpointError(f"{path} is damaged: {CONFIG} states another SHA-256")
+    try:
+        load_weights(network, weights)
+    except CheckpointError as error:
         raise CheckpointError(f"{path} does not fit {folder / CONFIG}: {error}") from error
     if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
         raise CheckpointError(f"{path} is damaged: some weights are not finite")
@@ -211,7 +213,7 @@ def save(model: Pretrained, folder: str | os.PathLike, card: str) -> None:
         save_file(state, tmp, metadata={"format": "pt"})
         config["sha256"] = file_sha256(tmp)  # a flipped bit would silently change the colors
     with atomic_write(folder / CARD) as tmp:
-        tmp.write_text(card, encoding="utf-8")
+        tmp.write_text(card, encoding="utf-8", errors="backslashreplace")
     with atomic_write(folder / CONFIG) as tmp:
         tmp.write_text(json.dumps(config, indent=2) + "\n")
 

@@ -15,6 +15,7 @@ from colorize.models import ColorizationModel
 from colorize.trainers.batchnorm import BatchNormStatistics
 from colorize.trainers.ema import ExponentialMovingAverage
 from colorize.trainers.errors import DivergedError
+from colorize.utils.checkpoint import load_weights
 from colorize.utils.device import resolve_dtype
 from colorize.utils.distributed import world_size
 from colorize.utils.seed import seeded_noise
@@ -198,7 +199,7 @@ class TrainState:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned, before `wrap`."""
-        self.model.load_state_dict(state["model"])
+        load_weights(self.model, state["model"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         for name, optimizer in self.optimizers.items():

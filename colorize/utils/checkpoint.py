@@ -4,10 +4,12 @@ import pickle
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from colorize.utils.files import atomic_write
 
@@ -80,3 +82,27 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not the state of a run")
     return state
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load a state dict into a network.
+
+    Raises:
+        CheckpointError: if it is of another network; the message says in a line how both differ.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:  # lists every key
+        own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+        given = {name: tuple(value.shape) for name, value in weights.items()}
+        groups = {
+            "missing": own.keys() - given.keys(),
+            "unknown": given.keys() - own.keys(),
+            "of another shape": {
+                name for name in own.keys() & given.keys() if own[name] != given[name]
+            },
+        }
+        differences = [
+            f"{len(names)} {kind}, such as {min(names)}" for kind, names in groups.items() if names
+        ]
+        raise CheckpointError(f"weights of another network: {'; '.join(differences)}") from error

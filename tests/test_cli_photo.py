@@ -384,3 +384,9 @@ def test_the_time_is_kept_on_request(color, gray, tmp_path, capsys):
     assert "without --samples, --compare, --keep-time" in fails(
         capsys, color(gray, "--keep-time", out="-")
     )
+
+
+def test_a_model_is_exported_into_a_folder_of_any_name(model, tmp_path, capsys):
+    folder = tmp_path / os.fsdecode(b"Gro\xdf")
+    assert main(["export", str(model), "-o", str(folder)]) == 0
+    assert (folder / pretrained.CARD).exists() and "sha256 " in capsys.readouterr().out

@@ -86,10 +86,11 @@ def test_links_to_themselves_are_unreadable_and_pipes_are_never_opened(tmp_path,
     write_photo(photo, tmp_path / "train/a.jpg")
     (tmp_path / "train/self.jpg").symlink_to("self.jpg")
     os.mkfifo(tmp_path / "train/pipe.jpg")
-    with pytest.warns(UserWarning, match=r"pipe\.jpg is left out: a pipe or device"):
-        folder = PhotoFolder(tmp_path)
-    assert str(folder.select("train")) == "1 train photo (left out: 1 unreadable)"
-    assert f"unreadable: {tmp_path / 'train/self.jpg'}: " in capsys.readouterr().err
+    for _ in range(2):  # the second with an index
+        with pytest.warns(UserWarning, match=r"pipe\.jpg is left out: a pipe or device"):
+            folder = PhotoFolder(tmp_path)
+        assert str(folder.select("train")) == "1 train photo (left out: 1 unreadable)"
+        assert f"unreadable: {tmp_path / 'train/self.jpg'}: " in capsys.readouterr().err
 
 
 def test_the_first_unreadable_photos_are_named(tmp_path, photo, capsys):

@@ -18,12 +18,8 @@ from colorize.inference.colorizer import Colorizer
 from colorize.io.containers import Block, insert_chunks
 from colorize.io.high_bit_depth import to_8_bit
 from colorize.io.image import FORMAT_BY_SUFFIX, PhotoError
-from colorize.io.image_file import (
-    encode_image_file,
-    read_image_file,
-    read_provenance,
-    write_image_file,
-)
+from colorize.io.image_file import read_image_file, read_provenance
+from colorize.io.image_writer import encode_image_file, write_image_file
 
 CAMERA, DATE, SOFTWARE = 0x8769, 0x9003, 0x0131
 RNG = np.random.default_rng(0)

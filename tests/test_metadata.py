@@ -25,7 +25,8 @@ from colorize.io.containers import (
     png_chunks,
 )
 from colorize.io.exif import Exif, Tag, parse_block
-from colorize.io.image_file import encode_image_file, read_image_file, read_provenance
+from colorize.io.image_file import read_image_file, read_provenance
+from colorize.io.image_writer import encode_image_file
 from colorize.io.xmp import DIGITAL_SOURCE_TYPE, mark_colorized, set_upright
 
 CASES = Path(__file__).parent / "data" / "cases"

@@ -15,7 +15,8 @@ from colorize.inference.colorizer import Colorizer
 from colorize.inference.guided_upsampling import guided_upsample
 from colorize.inference.options import ColorizeOptions
 from colorize.io.image import FORMAT_BY_SUFFIX, limit_long_side, rgb_to_photo
-from colorize.io.image_file import read_image_file, write_image_file
+from colorize.io.image_file import read_image_file
+from colorize.io.image_writer import write_image_file
 from colorize.io.prints import analyze_tone
 from colorize.models.hints import Hint, parse_hint
 

@@ -199,7 +199,8 @@ def _colorize_stream(
     """Colorize one photo from stdin, or to stdout."""
     from colorize.inference import colorize_file
     from colorize.io.image import format_of
-    from colorize.io.image_file import encode_image_file, read_image_file, write_image_file
+    from colorize.io.image_file import read_image_file
+    from colorize.io.image_writer import encode_image_file, write_image_file
 
     (path,) = args.paths
     image = read_image_file(_read_stdin() if path == "-" else _single_photo(path))

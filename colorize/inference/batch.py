@@ -24,12 +24,8 @@ from colorize.inference.prediction import Prediction
 from colorize.io.grayscale import Tone
 from colorize.io.high_bit_depth import to_8_bit
 from colorize.io.image import PhotoError, as_photo_error, format_of, limit_long_side
-from colorize.io.image_file import (
-    ImageFile,
-    read_image_file,
-    read_provenance,
-    write_image_file,
-)
+from colorize.io.image_file import ImageFile, read_image_file, read_provenance
+from colorize.io.image_writer import write_image_file
 from colorize.io.prints import analyze_tone
 from colorize.utils.device import is_out_of_memory
 from colorize.utils.files import file_sha256

@@ -21,7 +21,8 @@ from colorize.data.folder import load_samples
 from colorize.inference import Colorizer, colorize_file, colorize_files, plan_jobs
 from colorize.inference.guided_upsampling import guided_upsample
 from colorize.io.image import photo_to_rgb, resize, rgb_to_photo
-from colorize.io.image_file import ImageFile, encode_image_file, read_image_file
+from colorize.io.image_file import ImageFile, read_image_file
+from colorize.io.image_writer import encode_image_file
 from colorize.io.photo import read_photo
 from colorize.losses.classification import downsample_ab
 from colorize.metrics.image import ab_error, bleeding

@@ -20,7 +20,8 @@ from colorize.io.containers import (
     insert_segments,
 )
 from colorize.io.exif import ASCII, MAKER_NOTE, UNDEFINED, Exif, Tag
-from colorize.io.image_file import encode_image_file, read_image_file
+from colorize.io.image_file import read_image_file
+from colorize.io.image_writer import encode_image_file
 
 FORMATS = ("JPEG", "TIFF", "PNG", "WEBP", "AVIF")
 

@@ -4,9 +4,9 @@ Needs atheris (pip install atheris), which sees Python lines only: those of colo
 and of Pillow's Python code are instrumented; decoders in C are exercised but guide nothing.
 
 An input is a file. It must be refused with a PhotoError, or be read and written in a format that
-the input chooses, and that output must be readable, with its provenance. Anything else, and a
-refusal of what Pillow reads (TIFF and GIF aside), is a finding: it is stored with its traceback in --out,
-and fuzzing goes on.
+the input chooses, and that output must be readable, with its provenance. Anything else is a
+finding, and so is the refusal of what Pillow reads (TIFF and GIF aside). Findings are stored with
+their tracebacks in --out, and fuzzing goes on.
 """
 
 import argparse
@@ -31,7 +31,8 @@ with atheris.instrument_imports(include=["colorize.io", "tifffile", "PIL"]):
 
     from colorize.io.exif import TIFF_SIGNATURES
     from colorize.io.image import PhotoError
-    from colorize.io.image_file import encode_image_file, read_image_file
+    from colorize.io.image_file import read_image_file
+    from colorize.io.image_writer import encode_image_file
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF")
 _CASES = Path(__file__).parents[1] / "data" / "cases"

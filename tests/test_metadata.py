@@ -145,6 +145,12 @@ def test_what_a_format_has_no_place_for_is_named():
             assert text.endswith("comment" if image_format == "TIFF" else "IPTC, comment")
 
 
+def test_a_resolution_without_a_unit_is_none():
+    assert read_image_file(CASES / "caption-utf8.jpg").dpi is None
+    with Image.open(io.BytesIO(colorized(CASES / "caption-utf8.jpg", "JPEG"))) as image:
+        assert image.info["jfif_unit"] == 0
+
+
 def test_comments_and_text_chunks_are_carried():
     jpeg = colorized(CASES / "caption-utf8.jpg", "JPEG")
     assert [d for m, d in jpeg_segments(jpeg) if m == 0xFE] == [b"scanned 2003"]

@@ -184,7 +184,7 @@ def _read_image(image: Image.Image, file: str | os.PathLike | BinaryIO) -> Image
         rgb=torch.empty(0),
         format=_output_format(image),
         metadata=metadata,
-        dpi=valid_dpi(image.info.get("dpi")) or metadata.dpi(),
+        dpi=_header_dpi(image) or metadata.dpi(),
         image_count=_count_images(image),
     )
     is_high_bit_png = image.format == "PNG" and read_bytes(file, _PNG_DEPTH_OFFSET + 1)[-1] == 16
@@ -235,6 +235,13 @@ def read_provenance(path: str | os.PathLike) -> str | None:
                 return read_tiff_metadata(file, find_photo(tiff).offsets).provenance
         with open_file(file) as image:
             return read_metadata(image, lambda: read_bytes(file)).provenance
+
+
+def _header_dpi(image: Image.Image) -> Dpi | None:
+    """Return the resolution in the format's own header, not in EXIF."""
+    # Without a unit, JFIF tells the aspect ratio of the pixels; Pillow then takes that for dots.
+    has_none = image.format == "JPEG" and image.info.get("jfif_unit") not in (1, 2)
+    return None if has_none else valid_dpi(image.info.get("dpi"))
 
 
 def _output_format(image: Image.Image) -> str:

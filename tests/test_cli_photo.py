@@ -1,5 +1,6 @@
 """The commands `photo`, `models` and `export`, as a shell uses them."""
 
+import errno
 import hashlib
 import io
 import json
@@ -390,3 +391,29 @@ def test_a_model_is_exported_into_a_folder_of_any_name(model, tmp_path, capsys):
     folder = tmp_path / os.fsdecode(b"Gro\xdf")
     assert main(["export", str(model), "-o", str(folder)]) == 0
     assert (folder / pretrained.CARD).exists() and "sha256 " in capsys.readouterr().out
+
+
+class FullDisk(io.RawIOBase):
+    def writable(self):
+        return True
+
+    def write(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_stdout_that_fails_does_not_end_the_batch(color, gray, tmp_path, monkeypatch, capsys):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / "in" / name).write_bytes(gray.read_bytes())
+    reader, writer = os.pipe()
+    os.close(reader)
+    broken = io.TextIOWrapper(io.FileIO(writer, "w"), line_buffering=True)
+    full = io.TextIOWrapper(io.BufferedWriter(FullDisk(), 1), "utf-8", write_through=True)
+    for stream, status, out in ((broken, 141, "one"), (full, 2, "two")):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", stream)
+            assert color(tmp_path / "in", out=tmp_path / out) == status
+        assert len(list((tmp_path / out).iterdir())) == 3
+    assert "No space left on device; the disk is full" in capsys.readouterr().err
+    broken.close()
+    full.detach().raw.close()

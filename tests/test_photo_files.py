@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from colorize.evaluation.predictors import ImageFolderPredictor
 from colorize.io import formats, photo_files
 from colorize.io.formats import advice_for, open_file
 from colorize.io.image import PhotoError
@@ -198,3 +199,11 @@ def test_heif_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".ljust(64, b"\0"))
     with pytest.raises(PhotoError, match=r"pip install 'colorize-photos\[heif\]'"):
         open_file(path)
+
+
+def test_thumbnails_of_a_storage_are_no_second_images_of_an_evaluation(tmp_path):
+    touched(tmp_path, "a.png", "@eaDir/a.png", "._a.png", "__MACOSX/a.tif", "b.avif", "c.gif")
+    assert ImageFolderPredictor(tmp_path).paths == {
+        "a": tmp_path / "a.png",
+        "b": tmp_path / "b.avif",
+    }

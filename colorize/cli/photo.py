@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import colorize
 from colorize.cli.options import add_inference, add_model, number, positive
@@ -178,19 +178,27 @@ def _colorize_jobs(
     for result in tqdm(results, "colorizing", len(jobs), unit="photo", disable=is_quiet):
         counts[result.state] += 1
         if args.json:
-            tqdm.write(json.dumps(vars(result), default=str))
+            _show(json.dumps(vars(result), default=str))
         elif result.state == "colored":
-            tqdm.write("\n".join(map(printable, result.outputs)))
+            _show("\n".join(map(printable, result.outputs)))
         elif result.state == "done" and len(jobs) == 1:
             output = printable(result.outputs[0])
-            print(f"{output} is up to date; use --overwrite to colorize it again")
+            _show(f"{output} is up to date; use --overwrite to colorize it again")
         if result.reason and result.state != "left out":
-            tqdm.write(f"colorize: {printable(result.reason)}", file=sys.stderr)
+            _show(f"colorize: {printable(result.reason)}", sys.stderr)
     for line in summarize_left_out({job.source: job.refusal for job in jobs if job.refusal}):
         print(f"colorize: {printable(line)}", file=sys.stderr)
     if len(jobs) > 1 and not args.json:
         print(", ".join(f"{n} {_STATES[state]}" for state, n in counts.items() if n))
     return 1 if counts["in color"] + counts["left out"] + counts["failed"] else 0
+
+
+def _show(text: str, file: TextIO | None = None) -> None:
+    """Print above the progress bar; a stream that fails, such as a closed pipe, ends no batch."""
+    from tqdm import tqdm
+
+    with contextlib.suppress(OSError):  # raised again by the last flush, once all is colorized
+        tqdm.write(text, file=file)
 
 
 def _colorize_stream(

@@ -40,9 +40,9 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """
     for dim in (-2, -1):
         side = x.shape[dim]
-        there = torch.arange(side, device=x.device)
-        there_and_back = torch.cat((there, there[1:-1].flip(0)))
-        index = there_and_back.repeat(multiple)[: side + -side % multiple]
+        forth = torch.arange(side, device=x.device)
+        period = torch.cat((forth, forth[1:-1].flip(0)))
+        index = period.repeat(multiple)[: side + -side % multiple]
         x = x.index_select(dim, index)
     return x
 

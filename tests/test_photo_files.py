@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from colorize.data.folder import PhotoRecord
 from colorize.evaluation.predictors import ImageFolderPredictor
 from colorize.io import formats, photo_files
 from colorize.io.formats import advice_for, open_file
@@ -203,7 +204,8 @@ def test_heif_without_its_package_says_what_to_install(tmp_path, monkeypatch):
 
 def test_thumbnails_of_a_storage_are_no_second_images_of_an_evaluation(tmp_path):
     touched(tmp_path, "a.png", "@eaDir/a.png", "._a.png", "__MACOSX/a.tif", "b.avif", "c.gif")
-    assert ImageFolderPredictor(tmp_path).paths == {
-        "a": tmp_path / "a.png",
-        "b": tmp_path / "b.avif",
-    }
+    predictor = ImageFolderPredictor(tmp_path)
+    a, b, c = (PhotoRecord(tmp_path / f"photos/{name}.jpg", name, "test") for name in "abc")
+    predictor.check([a, b])
+    with pytest.raises(ValueError, match="1 of 3 photos have no colorized image, such as 'c'"):
+        predictor.check([a, b, c])

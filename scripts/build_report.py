@@ -14,7 +14,13 @@ from reports.benchmark import Benchmark, benchmark_json
 from reports.metadata import metadata_table
 from reports.pages import REPORT, fill_in, read_json, read_log, sample_photos
 from reports.release import card_table, release_tables
-from reports.speed import inference_tables, overfit_table, speed_tables, video_tables
+from reports.speed import (
+    inference_tables,
+    overfit_table,
+    speed_tables,
+    tone_table,
+    video_tables,
+)
 
 from colorize import Colorizer, read_photo
 from colorize.models.pretrained import BUNDLED, CARD, DEFAULT
@@ -46,7 +52,10 @@ def build(
         tmp.write_text(benchmark_json(benchmark))
     fill_in(report / "training.md", speed_tables(read_json(results / "bench_train.json")))
     bench, fuzz = (read_json(results / f"{name}.json") for name in ("bench_infer", "fuzz"))
-    tables = inference_tables(bench, fuzz) | {"metadata": metadata_table()}
+    tables = inference_tables(bench, fuzz) | {
+        "metadata": metadata_table(),
+        "tones": tone_table(read_json(results / "tones.json")),
+    }
     fill_in(report / "inference.md", tables)
     fill_in(report / "video.md", video_tables(read_json(results / "bench_video.json")))
     scores = read_json(results / "nogan_quick_scores.json")

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import Fake
+from measure_tones import measure
 from PIL import Image, ImageDraw
 from skimage.data import astronaut, camera, chelsea
 from skimage.transform import resize
 
+from colorize import load_samples
 from colorize.color.lab import rgb_to_lab
 from colorize.inference.batch import colorize_file, colorize_files
 from colorize.inference.colorizer import Colorizer
@@ -104,9 +106,17 @@ def test_a_kept_page_is_noted(tmp_path):
     assert result.reason == ""
 
 
-@pytest.mark.parametrize("tone", [(1, 1, 1), SEPIA], ids=["gray", "sepia"])
-@pytest.mark.parametrize("color", [BROWN, GREEN, CREAM], ids=["brown", "green", "cream"])
-@pytest.mark.parametrize("angle", [0, 2.5])
+@pytest.mark.parametrize(
+    ("tone", "color", "angle"),
+    [
+        ((1, 1, 1), BROWN, 0),
+        ((1, 1, 1), GREEN, 2.5),
+        ((1, 1, 1), CREAM, 0),
+        (SEPIA, BROWN, 2.5),
+        (SEPIA, GREEN, 0),
+        (SEPIA, (250, 250, 250), 2.5),
+    ],
+)
 def test_prints_on_pages(tone, color, angle):
     photo, expected = page((gray_print(tone=tone), (70, 60)), color=color, angle=angle)
     photo_tone = analyze_tone(photo)
@@ -168,6 +178,12 @@ def test_color_photos_are_left():
     field.paste((90, 120, 40), (0, 250, 400, 300))
     assert analyze_tone(tensor(field)).tone in ("tinted", "color")
     assert not analyze_tone(tensor(field)).prints
+    sails = Image.new("L", (400, 300))
+    for left in (20, 210):
+        ImageDraw.Draw(sails).polygon([(left, 280), (left + 170, 280), (left + 90, 20)], fill=255)
+    boat = Image.new("RGB", (400, 300), BROWN)
+    boat.paste(gray_print((400, 300)), (0, 0), sails)
+    assert not analyze_tone(tensor(boat)).prints
 
 
 def test_a_toned_photo_with_a_plain_background_is_colorized_as_a_whole():
@@ -227,3 +243,15 @@ def test_photos_of_few_pixels(size):
     analyze_tone(plain)
     lightness, ab = rgb_to_lab(plain)
     assert base_colors(lightness, ab).isfinite().all()
+
+
+def test_measured_tones_count_every_photo():
+    photos = [photo.path for photo in load_samples().photos]
+    rows = measure(photos, color_photos=2, cases=1, seed=0)
+    tones = ("gray", "toned", "tinted", "color")
+    assert [sum(row.get(tone, 0) for tone in tones) for row in rows] == [2, *[1] * 12]
+    assert rows[0]["color"] == 2
+    assert not any("color" in row for row in rows if row["is_old"])
+    assert rows == measure(photos, color_photos=2, cases=1, seed=0)
+    with pytest.raises(ValueError, match=f"needs more than {len(photos)} photos"):
+        measure(photos, len(photos) - 3, 1, 0)

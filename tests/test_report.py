@@ -106,6 +106,16 @@ def test_the_stored_results_are_small():
     assert sum(sizes) < 5e6
 
 
+def test_old_prints_and_color_photos_are_rarely_mistaken_for_each_other():
+    rows = pages.read_json(REPORT / "results" / "tones.json")["rows"]
+    old = [row for row in rows if row["is_old"]]
+    assert sum(row["cases"] for row in old) == 300
+    assert sum(row.get("tinted", 0) + row.get("color", 0) for row in old) <= 6
+    (color,) = (row for row in rows if row["kind"] == "color photos")
+    assert color["cases"] == 500
+    assert color.get("gray", 0) + color.get("toned", 0) <= 10
+
+
 def test_a_claim_holds_or_not_or_is_undecided():
     noise = np.random.default_rng(0).normal(20, 3, 100)
 

@@ -51,7 +51,8 @@ class FileResult:
             is; "left out", see `Job.refusal`; or "failed".
         tone: of the photo; None if it was not read.
         seconds: from reading to writing; 0 unless colored.
-        reason: why it failed or was left as it is, or what of the file is not in the output.
+        reason: why it failed or was left as it is, or what of the file is not in the output or not
+            colorized.
     """
 
     source: Path

@@ -32,9 +32,9 @@ _STEPS = 40  # of lightness
 # What follows was fixed on 1,500 color photos and on 280 old prints made of others by
 # scripts/benches/old_prints.py, apart from those of the report. In CIELAB units:
 
-# 98 % of the pixels of a foxed or yellowed print lie within 2.2 of a line in the ab plane through
-# the color of the print (in 99 % of the color photos some lie beyond 2.6), and the line has the
-# hue of rust and old paper: from 54 to 111 degrees, 99 % of it shorter than 12.
+# The pixels of a foxed or yellowed print lie along a line in the ab plane through the color of the
+# print: 98 % of them are within 2.2 of it, but in 99 % of the color photos only within 2.6 or more.
+# The line has the hue of rust and old paper, mostly 41 to 102 degrees, and a length below 12.
 _STAIN_WIDTH = 2.4
 _STAIN_LENGTH = 20.0
 _STAIN_HUES = (40, 115)  # degrees

@@ -19,7 +19,7 @@ from colorize.io.grayscale import (
 )
 
 # The constants are for photos of a short side of 256 px. They were fixed on the color photos and
-# old prints of those of `colorize.io.grayscale`, on 80 pages and on 40 charts with such prints.
+# old prints of those of `colorize.io.grayscale`, on 100 pages and 50 charts with such prints.
 
 _POOL = 4  # px; tones are measured on squares of this side: scanner noise is not color
 
@@ -40,7 +40,8 @@ _RECTANGLE = 0.88
 _CONVEX = 0.95
 _SMALLEST_OVAL = 0.25
 _SMALLEST = 0.02
-_SMALLEST_SUM = 0.15  # of all prints
+_SMALLEST_SUM = 0.2  # of all prints
+_SMALLEST_TONED_SUM = 0.3  # where a plain background with doors and windows could look the same
 _SAME_TONE = 4.0  # CIELAB units; what is nearer to the tone of a print belongs to it
 
 # A color chart covers up to this share of the photo along one side. Most of its rows have other
@@ -119,8 +120,8 @@ def find_on_page(photo: LabPhoto, *, is_toned: bool, mounts: int = _MOUNTS) -> l
         prints += [(outline + np.array((left, top)), tone) for outline, tone in mounted]
         color_area += 0 if mounted else _area(outline)
     area = sum(_area(outline) for outline, _ in prints)
-    is_large = area > max(_SMALLEST_SUM * page.size, color_area)
-    return prints if is_large and differs_from_page else []
+    smallest = (_SMALLEST_TONED_SUM if is_toned else _SMALLEST_SUM) * page.size
+    return prints if area > max(smallest, color_area) and differs_from_page else []
 
 
 def _page_mask(photo: LabPhoto) -> np.ndarray | None:
@@ -158,9 +159,8 @@ def _distance_from_page(lab: Tensor, is_page: Tensor) -> tuple[Tensor, Tensor]:
     The light on the page, and its color, are quadratic functions of the place.
     """
     height, width = is_page.shape
-    y = torch.linspace(-1, 1, height).view(-1, 1).expand(height, width)
-    x = torch.linspace(-1, 1, width).expand(height, width)
-    terms = torch.stack((torch.ones_like(x), x, y, x * x, x * y, y * y))
+    y, x = torch.linspace(-1, 1, height).view(-1, 1), torch.linspace(-1, 1, width)
+    terms = torch.stack([y**i * x**j for i in range(3) for j in range(3 - i)])
     page_terms, page = terms[:, is_page], lab[:, is_page]
     factors = torch.linalg.lstsq(page_terms @ page_terms.T, page_terms @ page.T).solution
     distance = _norm(lab - torch.einsum("tc,thw->chw", factors, terms))

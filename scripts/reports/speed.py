@@ -96,7 +96,14 @@ def tone_table(tones: dict[str, Any]) -> str:
         cells = [row["kind"], *(row.get(key, 0) for key in ("cases", *states))]
         cells += [row.get("outlined", ""), row.get("overlap", "")]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    return "\n".join(lines)
+    left = total["tinted"] + total["color"]
+    photos = next(row for row in others if row["kind"] == "color photos")
+    mistaken = photos.get("gray", 0) + photos.get("toned", 0)
+    return "\n".join(lines) + (
+        f"\n\nLeft uncolored: {left} of {total['cases']} gray and toned prints "
+        f"({left / total['cases']:.1%}). Taken for gray or toned: {mistaken} of {photos['cases']} "
+        f"color photos ({mistaken / photos['cases']:.1%})."
+    )
 
 
 def video_tables(bench: dict[str, Any]) -> dict[str, str]:

@@ -5,7 +5,9 @@ import json
 import struct
 import subprocess
 import sys
+import warnings
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +25,10 @@ from colorize.video.temporal_smoothing import TemporalSmoother, optical_flow
 
 av = pytest.importorskip("av", reason="needs the extra video")
 from make_sample_video import RATE, camera, gray, write_video  # noqa: E402, it needs av
+
+from colorize.video.writer import _interleave  # noqa: E402
+
+CASES = Path(__file__).parent / "data" / "cases"
 
 
 def clip(name, frames, zoom=False, size=(96, 128)):
@@ -564,10 +570,6 @@ def test_an_impossible_target_is_rejected(source_video, tmp_path, colorizer, col
         colorize_video(colorizer, source_video, source_video)
     with pytest.raises(ValueError, match="samples and hints apply to photos"):
         colorize_video(colorizer, source_video, tmp_path / "b.mp4", ColorizeOptions(samples=2))
-    with pytest.raises(
-        ValueError, match=r"audio \(aac\) cannot be stored in webm; use .mkv to keep it"
-    ):
-        colorize_video(colorizer, source_video, tmp_path / "b.webm")
     with pytest.raises(ValueError, match=r"folder\.mp4 is a folder; name a video in it"):
         colorize_video(colorizer, source_video, tmp_path / "folder.mp4")
     with pytest.raises(ValueError, match="is a folder; name a video in it"):
@@ -575,6 +577,96 @@ def test_an_impossible_target_is_rejected(source_video, tmp_path, colorizer, col
     with pytest.raises(ValueError, match="vividness, samples and uncertainty need a model"):
         colorize_video(colorizer, source_video, tmp_path / "b.mp4", ColorizeOptions(vividness=0.5))
     assert {path.name for path in tmp_path.iterdir()} == {"video.mp4", "folder.mp4"}
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "codec", "is_lossless"),
+    [
+        ("film.wmv", "b.mkv", "aac", False),
+        ("film.wmv", "b.webm", "opus", False),
+        ("film-flac.mkv", "b.mov", "alac", True),
+        ("film-flac.mkv", "b.mp4", "flac", True),
+    ],
+)
+def test_audio_that_the_container_cannot_hold_is_encoded_anew_and_said(
+    tmp_path, colorizer, colorize_video, name, target, codec, is_lossless
+):
+    def samples(path):
+        with av.open(str(path)) as container:
+            audio = container.streams.audio[0]
+            frames = [frame.to_ndarray().ravel() for frame in container.decode(audio)]
+            return np.concatenate(frames).astype(np.float64), audio.codec_context.name, audio.rate
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        colorize_video(colorizer, CASES / name, tmp_path / target)
+    before, old_codec, rate = samples(CASES / name)
+    after, new_codec, new_rate = samples(tmp_path / target)
+    assert new_codec == codec
+    messages = [str(warning.message) for warning in caught if "audio" in str(warning.message)]
+    assert [f"audio ({old_codec}) cannot be stored" in text for text in messages] == (
+        [] if codec == old_codec else [True]
+    )
+    if is_lossless:  # as 16 or as 32 bits
+        scale = np.abs(after).max() / np.abs(before).max()
+        assert scale in (1, 65536) and np.array_equal(after[: len(before)], before * scale)
+    else:
+        assert len(after) / new_rate == pytest.approx(len(before) / rate, abs=0.06)
+        peaks = [np.sqrt(np.mean(values**2)) for values in (before, after)]
+        assert peaks[1] == pytest.approx(peaks[0], rel=0.15)
+
+
+def interlaced_frames(path):
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        frames = list(container.decode(video))
+        order = video.codec_context.field_order
+        return (
+            [frame.to_ndarray(format="gray") for frame in frames],
+            [frame.interlaced_frame for frame in frames],
+            int(order),
+        )
+
+
+def test_an_interlaced_video_stays_so_with_the_same_field_first(
+    tmp_path, colorizer, colorize_video
+):
+    source, target = CASES / "film-interlaced.mpg", tmp_path / "b.mkv"
+    colorize_video(colorizer, source, target)
+    before, flags, order = interlaced_frames(source)
+    after, new_flags, new_order = interlaced_frames(target)
+    assert all(flags) and all(new_flags) and new_order == order == 2  # top field first
+    for old, new in zip(before, after, strict=True):
+        for field in (0, 1):
+            assert np.abs(old[field::2].astype(int) - new[field::2]).mean() < 3
+
+
+def test_the_rows_of_fields_are_interleaved_plane_by_plane():
+    top, bottom = (np.arange(48, dtype=np.uint8).reshape(6, 8) + first for first in (0, 100))
+    frame = _interleave(top, bottom)
+    assert np.array_equal(frame[:8:2], top[:4]) and np.array_equal(frame[1:8:2], bottom[:4])
+    chroma = frame[8:].reshape(2, 2, 2, 4)  # planes, rows, fields, columns
+    assert np.array_equal(chroma[:, :, 0].ravel(), top[4:].ravel())
+    assert np.array_equal(chroma[:, :, 1].ravel(), bottom[4:].ravel())
+
+
+def test_a_video_is_deinterlaced_on_request(tmp_path, colorizer, colorize_video):
+    source, target = CASES / "film-interlaced.mpg", tmp_path / "b.mkv"
+    report = colorize_video(colorizer, source, target, deinterlace=True)
+    before, _, _ = interlaced_frames(source)
+    after, flags, _ = interlaced_frames(target)
+    assert len(after) == len(before) == report.frames and not any(flags)
+
+    def combing(frames):
+        """How much rows differ from the mean of their neighbors."""
+        return np.mean([np.abs(f[1:-1] - (f[:-2].astype(int) + f[2:]) / 2).mean() for f in frames])
+
+    assert combing(after) < 0.8 * combing(before)
+    with (
+        pytest.warns(UserWarning, match="interlaced, which the output cannot be flagged as"),
+        pytest.warns(UserWarning, match=r"audio \(mp2\) cannot be stored in webm"),
+    ):
+        colorize_video(colorizer, source, tmp_path / "b.webm")
 
 
 def test_webm_keeps_audio_that_it_supports(names, tmp_path, colorizer, colorize_video):

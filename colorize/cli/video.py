@@ -48,6 +48,12 @@ def add(commands: argparse._SubParsersAction) -> None:
         "flow, where that explains them (default: 4; 1: predict all)",
     )
     video.add_argument(
+        "--deinterlace",
+        action="store_true",
+        help="make an interlaced video progressive, by FFmpeg's filter bwdif (default: it stays "
+        "interlaced, with the same field first)",
+    )
+    video.add_argument(
         "--force", action="store_true", help="colorize a video that is already in color"
     )
     video.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
@@ -69,6 +75,7 @@ def _video(args: argparse.Namespace) -> int:
         ColorizeOptions(seed=args.seed, vividness=args.vividness, size=args.size, views=args.views),
         temporal_smoothing=args.temporal_smoothing,
         keyframe_interval=args.keyframe_interval,
+        deinterlace=args.deinterlace,
         force=args.force,
     )
     if args.json:

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from colorize.utils.device import torch_threads
 from colorize.utils.files import atomic_write
 from colorize.utils.threads import InTurn, prefetch
 from colorize.video.frame_colors import FrameColors
-from colorize.video.reader import FrameReader, VideoInfo, main_stream, open_video, probe
+from colorize.video.reader import FrameReader, deinterlaced, main_stream, open_video, probe
 from colorize.video.temporal_smoothing import TemporalSmoother
 from colorize.video.writer import ENCODINGS, VideoWriter, create_video
 
@@ -55,13 +54,15 @@ def colorize_video(
     *,
     temporal_smoothing: float = 0.9,
     keyframe_interval: int = 4,
+    deinterlace: bool = False,
     force: bool = False,
 ) -> VideoResult:
     """Colorize a video and write it upright, with the same size, frame rate and length.
 
-    Audio and subtitles are copied unchanged. The picture is encoded as H.264 (VP9 in WebM) with 8
-    bits. A video with an odd side is stored without chroma subsampling (4:4:4), which not every
-    player supports.
+    Audio and subtitles are copied unchanged where the format can hold them; other audio is encoded
+    anew, other subtitles are left out, with a warning. The picture is encoded as H.264 (VP9 in
+    WebM) with 8 bits. A video with an odd side is stored without chroma subsampling (4:4:4), which
+    not every player supports.
 
     Args:
         colorizer: the model.
@@ -72,12 +73,13 @@ def colorize_video(
         keyframe_interval: of so many frames the model predicts one; the others take its colors,
             carried along the optical flow. Frames that the flow does not explain are predicted too.
             1 predicts every frame, and so does a smoothing of 0.
+        deinterlace: make the frames of an interlaced video progressive, by FFmpeg's filter bwdif;
+            else the output is interlaced too, with the same field first.
         force: colorize a video that is already in color.
 
     Raises:
         ValueError: if the source cannot be read, has no video stream or is already in color; if
-            the format of the target is unknown or cannot hold the audio; if a value is out of
-            range.
+            the format of the target is unknown; if a value is out of range.
     """
     source, target = Path(source), Path(target)
     _check_target(source, target)
@@ -90,6 +92,8 @@ def colorize_video(
     info = probe(source)
     if info.is_colored and not force:
         raise ValueError(f"{source} is already in color; use --force to colorize it anyway")
+    if deinterlace:
+        info = replace(info, field_order=None)
     encoding = ENCODINGS[target.suffix.lower()]
     with (
         open_video(source) as container,
@@ -100,12 +104,14 @@ def colorize_video(
         writer = VideoWriter(output, encoding, container, video, info)
         writer.write_provenance(f"{colorize.__version__}, {colorizer.describe(options)}")
         reader = FrameReader(container, video, writer.copied, writer.copy)
+        decoded = deinterlaced(reader, video) if deinterlace else reader
+        upright_frames = ((frame, info.upright(frame)) for frame in decoded)
         threads = max(1, torch.get_num_threads() // 2)  # of each of the two that compute
         batch_size = max(1, min(_BATCH, _BATCH_BYTES // (3 * info.height * info.width)))
         with (
             torch_threads(threads),
             tqdm(total=reader.count, desc="colorizing", unit="frame") as bar,
-            contextlib.closing(prefetch(_upright(reader, info), batch_size)) as frames,
+            contextlib.closing(prefetch(upright_frames, batch_size)) as frames,
             InTurn(batch_size, functools.partial(torch.set_num_threads, threads)) as thread,
         ):
             while batch := list(itertools.islice(frames, batch_size)):
@@ -115,11 +121,6 @@ def colorize_video(
                     bar.update()
         writer.finish()
     return VideoResult(smoother.frames, smoother.shots, *smoother.flicker, reader.damage)
-
-
-def _upright(reader: FrameReader, info: VideoInfo) -> Iterator[tuple[av.VideoFrame, Tensor]]:
-    for frame in reader:
-        yield frame, info.upright(frame)
 
 
 def _join_and_write(

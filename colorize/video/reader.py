@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,6 +28,11 @@ METADATA_ERRORS = "surrogateescape"  # titles in AVI may be any bytes, which are
 _PROBED_FRAMES = 16  # key frames that decide whether a video is in color
 _MISSING_FRAMES = 3  # frames that may be missing at the end before a video counts as cut off
 _NOT_VIDEOS = ("tty", "image2")  # formats in which FFmpeg opens text files and pictures
+
+
+FieldOrder = Literal["tff", "bff"]
+# By FFmpeg's number; in the last two the order of coding is another one.
+_FIELD_ORDERS: dict[int, FieldOrder] = {2: "tff", 3: "bff", 4: "bff", 5: "tff"}
 
 
 @dataclass(frozen=True)
@@ -63,12 +69,20 @@ class Orientation:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Orientation, upright size in pixels, and whether a video is in color."""
+    """What a video is like.
+
+    Attributes:
+        orientation: how to display its frames upright.
+        height, width: upright size in pixels.
+        is_colored: whether it is in color.
+        field_order: of an interlaced video "tff" or "bff" (top or bottom field first); else None.
+    """
 
     orientation: Orientation
     height: int
     width: int
     is_colored: bool
+    field_order: FieldOrder | None = None
 
     def upright(self, frame: av.VideoFrame) -> Tensor:
         """Return a frame upright, (3, height, width); frame sizes may change within a video."""
@@ -121,20 +135,21 @@ def probe(path: Path) -> VideoInfo:
             video.codec_context.skip_frame = skipped
             packets = _readable(container.demux(video), [])
             decoded = (frame for packet in packets for frame in _decode(video, packet) or ())
-            info = _summarize(itertools.islice(decoded, _PROBED_FRAMES))
+            info = _summarize(itertools.islice(decoded, _PROBED_FRAMES), video)
         if info is not None:
             return info
     raise ValueError(f"{path}: no frame can be read")
 
 
-def _summarize(frames: Iterable[av.VideoFrame]) -> VideoInfo | None:
+def _summarize(frames: Iterable[av.VideoFrame], video: av.VideoStream) -> VideoInfo | None:
     """Summarize the first frames of a video; None if none of them is intact."""
     tones = []
-    has_alpha = False
+    has_alpha = is_interlaced = False
     for frame in frames:
         orientation = Orientation.from_frame(frame)
         rgb = orientation.apply(frame)
         has_alpha = any(component.is_alpha for component in frame.format.components)
+        is_interlaced |= frame.interlaced_frame
         if not frame.is_corrupt:
             tones.append(classify_photo(rgb))
     if not tones:
@@ -143,7 +158,14 @@ def _summarize(frames: Iterable[av.VideoFrame]) -> VideoInfo | None:
         warnings.warn("transparency cannot be kept", stacklevel=3)
     height, width = rgb.shape[1:]
     colored = sum(tone in COLORED_TONES for tone in tones)
-    return VideoInfo(orientation, height, width, colored > len(tones) / 2)
+    order = _FIELD_ORDERS.get(int(video.codec_context.field_order), "tff")
+    return VideoInfo(
+        orientation,
+        height,
+        width,
+        is_colored=colored > len(tones) / 2,
+        field_order=order if is_interlaced else None,
+    )
 
 
 class FrameReader:
@@ -211,6 +233,29 @@ class FrameReader:
         if count < visible:
             return f"{visible - count} of {visible} frames are missing"
         return f"{damaged} of its packets are damaged" if damaged else ""
+
+
+def deinterlaced(frames: Iterable[av.VideoFrame], video: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Deinterlace frames, one for one, by FFmpeg's filter bwdif; progressive ones stay.
+
+    Args:
+        frames: of the stream.
+        video: the stream.
+    """
+    graph = av.filter.Graph()
+    source = graph.add_buffer(template=video)
+    bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+    sink = graph.add("buffersink")
+    source.link_to(bwdif)
+    bwdif.link_to(sink)
+    graph.configure()
+    for frame in itertools.chain(frames, [None]):
+        graph.vpush(frame)
+        while True:
+            try:
+                yield graph.vpull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                break
 
 
 def _readable(packets: Iterable[av.Packet], errors: list[Exception]) -> Iterator[av.Packet]:

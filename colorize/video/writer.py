@@ -3,20 +3,22 @@
 import os
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import av
+import numpy as np
 from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from torch import Tensor
 
-from colorize.video.reader import METADATA_ERRORS, VideoInfo
+from colorize.video.audio import AudioEncoder, can_hold, replacement
+from colorize.video.reader import METADATA_ERRORS, FieldOrder, VideoInfo
 
 _H264 = {"crf": "16", "preset": "medium"}
 _VP9 = {"crf": "24", "b": "0", "cpu-used": "4", "row-mt": "1"}
@@ -69,25 +71,38 @@ class VideoWriter:
             source: the file that audio, subtitles and metadata come from.
             video: its main video stream.
             info: upright size and orientation of that stream.
-
-        Raises:
-            ValueError: if the container cannot hold the audio.
         """
         self.target = target
+        self._field_order = self._supported_order(encoding, info)
+        options = dict(encoding.options)
+        if self._field_order is not None:
+            options["x264-params"] = f"{self._field_order}=1"
         self._lock = threading.Lock()  # packets come from two threads
         self.video = target.add_stream(
-            encoding.codec, rate=video.average_rate or 25, options=dict(encoding.options)
+            encoding.codec, rate=video.average_rate or 25, options=options
         )
         self._set_up_video(video, info)
         context = self.video.codec_context
         self._frame_times = _FrameTimes(max(1, round(1 / (context.framerate * context.time_base))))
-        others: tuple[Stream, ...] = (*source.streams.audio, *source.streams.subtitles)
-        self.copied = [stream for stream in others if self._can_hold(stream)]
-        self._copies = {
-            stream.index: target.add_stream_from_template(stream) for stream in self.copied
-        }
+        self.copied: list[Stream] = []
+        self._copies: dict[int, Stream] = {}
+        self._audio_encoders: dict[int, AudioEncoder] = {}
+        for stream in (*source.streams.audio, *source.streams.subtitles):
+            self._add(stream)
         self._packet_times = {index: _PacketTimes() for index in self._copies}
         self._copy_metadata(source, video)
+
+    @staticmethod
+    def _supported_order(encoding: Encoding, info: VideoInfo) -> FieldOrder | None:
+        """Return the field order to be flagged; warn where the codec or the size forbids it."""
+        fits = info.width % 2 == 0 and info.height % 4 == 0 and not info.orientation.is_transposed
+        if info.field_order is None or (encoding.codec == "libx264" and fits):
+            return info.field_order
+        warnings.warn(
+            "the source is interlaced, which the output cannot be flagged as; use --deinterlace",
+            stacklevel=4,
+        )
+        return None
 
     def _set_up_video(self, video: av.VideoStream, info: VideoInfo) -> None:
         self.video.width, self.video.height = info.width, info.height
@@ -109,19 +124,29 @@ class VideoWriter:
             self._copies.get(stream.index, self.video).metadata.update(stream.metadata)
         self.target.set_chapters(source.chapters())
 
-    def _can_hold(self, stream: Stream) -> bool:
+    def _add(self, stream: Stream) -> None:
+        """Add a stream of audio or subtitles: as it is, encoded anew, or not, with a warning."""
         name = "audio" if stream.type == "audio" else "subtitles"
         if stream.codec_context is None:
-            warnings.warn(f"{name} in an unknown format cannot be copied", stacklevel=2)
-            return False
+            warnings.warn(f"{name} in an unknown format cannot be copied", stacklevel=3)
+            return
         codec, container = stream.codec_context.name, self.target.format.name
-        if codec in self.target.supported_codecs:
-            return True
-        message = f"{name} ({codec}) cannot be stored in {container}; use .mkv to keep it"
-        if stream.type == "audio":
-            raise ValueError(message)
-        warnings.warn(message, stacklevel=2)
-        return False
+        if can_hold(container, stream):
+            self._copies[stream.index] = self.target.add_stream_from_template(stream)
+        elif isinstance(stream, av.AudioStream):
+            encoder = AudioEncoder(self.target, stream, replacement(container, codec))
+            self._audio_encoders[stream.index] = encoder
+            self._copies[stream.index] = encoder.stream
+            new = encoder.stream.codec_context.name
+            warnings.warn(
+                f"audio ({codec}) cannot be stored in {container}; it is encoded as {new}",
+                stacklevel=3,
+            )
+        else:
+            message = f"{name} ({codec}) cannot be stored in {container} and are left out"
+            warnings.warn(message, stacklevel=3)
+            return
+        self.copied.append(stream)
 
     def write_provenance(self, text: str) -> None:
         """Append how the video was made to its comment."""
@@ -130,32 +155,57 @@ class VideoWriter:
         metadata["comment"] = "; ".join([*comments[:1], f"colorize: {text}"])
 
     def copy(self, packet: av.Packet) -> None:
-        """Copy a packet of a stream in `copied`."""
+        """Take a packet of a stream in `copied`."""
+        index = packet.stream.index
+        if index in self._audio_encoders:
+            self._mux(self._audio_encoders[index].encode(packet))
+            return
         if packet.dts is None:  # the last packet of each stream is empty
             return
-        index = packet.stream.index
         self._packet_times[index].repair(packet)
         packet.stream = self._copies[index]
-        with self._lock:
-            self.target.mux(packet)
+        self._mux(packet)
 
     def write(self, rgb: Tensor, frame: av.VideoFrame) -> None:
         """Encode uint8 (3, H, W) at the time of a source frame."""
+        if self._field_order is None:
+            new = self._to_yuv(rgb)
+        else:  # each field by itself: they show different times
+            top, bottom = (self._to_yuv(rgb[:, row::2]).to_ndarray() for row in (0, 1))
+            new = av.VideoFrame.from_ndarray(_interleave(top, bottom), "yuv420p")
+        new.pts = self._frame_times.next(frame.pts)
+        new.time_base, new.duration = frame.time_base, frame.duration
+        self._mux(self.video.encode(new))
+
+    def _to_yuv(self, rgb: Tensor) -> av.VideoFrame:
         pixels = rgb.permute(1, 2, 0).contiguous().numpy()
-        new = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+        return av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
             format=self.video.pix_fmt,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
         )
-        new.pts = self._frame_times.next(frame.pts)
-        new.time_base, new.duration = frame.time_base, frame.duration
-        packets = self.video.encode(new)
+
+    def finish(self) -> None:
+        """Flush the encoders."""
+        self._mux(self.video.encode())
+        for encoder in self._audio_encoders.values():
+            self._mux(encoder.finish())
+
+    def _mux(self, packets: av.Packet | Sequence[av.Packet]) -> None:
         with self._lock:
             self.target.mux(packets)
 
-    def finish(self) -> None:
-        """Flush the encoder."""
-        self.target.mux(self.video.encode())
+
+def _interleave(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Interleave the rows of two fields in YUV 4:2:0, uint8 (3/2 h, w), each plane by itself."""
+    height, width = top.shape[0] * 2 // 3, top.shape[1]
+    planes, start = [], 0
+    for rows, columns in ((height, width), *[(height // 2, width // 2)] * 2):
+        stop = start + rows * columns
+        fields = (field.reshape(-1)[start:stop].reshape(rows, columns) for field in (top, bottom))
+        planes.append(np.stack(tuple(fields), 1).reshape(-1))
+        start = stop
+    return np.concatenate(planes).reshape(2 * top.shape[0], width)
 
 
 @dataclass

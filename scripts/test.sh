@@ -4,4 +4,4 @@ set -eu -o pipefail
 . "$(dirname "$0")/environment.sh"
 
 make_environment test
-exec "$PYTHON" -m pytest "$@"
+exec "$PYTHON" -m pytest --numprocesses auto --dist worksteal "$@" # one process for each core

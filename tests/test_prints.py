@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+import measure_tones
 import numpy as np
 import pytest
 import torch
 from conftest import Fake
-from measure_tones import measure
 from PIL import Image, ImageDraw
 from skimage.data import astronaut, camera, chelsea
 from skimage.transform import resize
@@ -245,13 +245,14 @@ def test_photos_of_few_pixels(size):
     assert base_colors(lightness, ab).isfinite().all()
 
 
-def test_measured_tones_count_every_photo():
+def test_measured_tones_count_every_photo(monkeypatch):
+    monkeypatch.setattr(measure_tones, "_SIDE", 120)
     photos = [photo.path for photo in load_samples().photos]
-    rows = measure(photos, color_photos=2, cases=1, seed=0)
+    rows = measure_tones.measure(photos, color_photos=2, cases=1, seed=0)
     tones = ("gray", "toned", "tinted", "color")
     assert [sum(row.get(tone, 0) for tone in tones) for row in rows] == [2, *[1] * 12]
     assert rows[0]["color"] == 2
     assert not any("color" in row for row in rows if row["is_old"])
-    assert rows == measure(photos, color_photos=2, cases=1, seed=0)
+    assert rows == measure_tones.measure(photos, color_photos=2, cases=1, seed=0)
     with pytest.raises(ValueError, match=f"needs more than {len(photos)} photos"):
-        measure(photos, len(photos) - 3, 1, 0)
+        measure_tones.measure(photos, len(photos) - 3, 1, 0)

@@ -761,6 +761,26 @@ def test_the_command_prints_the_flicker(source_video, tmp_path, model, capsys):
     assert report["flicker_unsmoothed"] == report["flicker_smoothed"] > 0
 
 
+def test_a_comparison_shows_both_and_a_sheet_the_shots(source_video, tmp_path, model, capsys):
+    target = tmp_path / "b.mp4"
+    call = ["video", str(source_video), "-o", str(target), "--model", str(model), "--compare"]
+    assert main(call) == 0
+    colored, times, _, _ = read_video(target)
+    both, new_times, sound, properties = read_video(tmp_path / "b-compared.mp4")
+    assert properties["size"] == (96, 256) and new_times == times and sound is None
+    gray_frames, _, _, _ = read_video(source_video)
+    for frame, old, new in zip(both, gray_frames, colored, strict=True):
+        assert (frame[..., :128].int() - old).abs().float().mean() < 3
+        assert (frame[..., 128:].int() - new).abs().float().mean() < 3
+    sheet = read_rgb(tmp_path / "b-shots.jpg")
+    assert sheet.shape == (3, 96, 2 * 128)
+    for number, frame in enumerate((0, 10)):  # the first of each shot
+        shown = sheet[..., number * 128 : (number + 1) * 128]
+        assert (shown.int() - colored[frame]).abs().float().mean() < 6
+    target.unlink()
+    assert main(call) == 2 and "b-compared.mp4 already exists" in capsys.readouterr().err
+
+
 def test_the_defaults_of_the_command_are_those_of_the_function(colorize_video):
     words = ["video", "a.mp4", "-o", "b.mp4"]
     args = vars(_parser(words).parse_args(words))

@@ -54,6 +54,12 @@ def add(commands: argparse._SubParsersAction) -> None:
         "interlaced, with the same field first)",
     )
     video.add_argument(
+        "--compare",
+        action="store_true",
+        help="also write gray and colorized frames side by side (OUT-compared), and a sheet of the "
+        "first frame of each shot (OUT-shots.jpg)",
+    )
+    video.add_argument(
         "--force", action="store_true", help="colorize a video that is already in color"
     )
     video.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
@@ -64,9 +70,12 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _video(args: argparse.Namespace) -> int:
     from colorize.inference import ColorizeOptions
     from colorize.video.colorize_video import colorize_video
+    from colorize.video.comparison import comparison_paths
 
-    if args.output.is_file() and not args.overwrite:
-        raise ValueError(f"{args.output} already exists; use --overwrite to replace it")
+    outputs = (args.output, *(comparison_paths(args.output) if args.compare else ()))
+    for output in outputs:
+        if output.is_file() and not args.overwrite:
+            raise ValueError(f"{output} already exists; use --overwrite to replace it")
     colorizer = colorize.Colorizer.from_pretrained(args.model, args.device)
     result = colorize_video(
         colorizer,
@@ -76,6 +85,7 @@ def _video(args: argparse.Namespace) -> int:
         temporal_smoothing=args.temporal_smoothing,
         keyframe_interval=args.keyframe_interval,
         deinterlace=args.deinterlace,
+        compare=args.compare,
         force=args.force,
     )
     if args.json:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,8 +20,16 @@ from colorize.inference.options import DEFAULT_OPTIONS, ColorizeOptions
 from colorize.utils.device import torch_threads
 from colorize.utils.files import atomic_write
 from colorize.utils.threads import InTurn, prefetch
+from colorize.video.comparison import Comparison
 from colorize.video.frame_colors import FrameColors
-from colorize.video.reader import FrameReader, deinterlaced, main_stream, open_video, probe
+from colorize.video.reader import (
+    FrameReader,
+    VideoInfo,
+    deinterlaced,
+    main_stream,
+    open_video,
+    probe,
+)
 from colorize.video.temporal_smoothing import TemporalSmoother
 from colorize.video.writer import ENCODINGS, VideoWriter, create_video
 
@@ -55,6 +64,7 @@ def colorize_video(
     temporal_smoothing: float = 0.9,
     keyframe_interval: int = 4,
     deinterlace: bool = False,
+    compare: bool = False,
     force: bool = False,
 ) -> VideoResult:
     """Colorize a video and write it upright, with the same size, frame rate and length.
@@ -75,6 +85,8 @@ def colorize_video(
             1 predicts every frame, and so does a smoothing of 0.
         deinterlace: make the frames of an interlaced video progressive, by FFmpeg's filter bwdif;
             else the output is interlaced too, with the same field first.
+        compare: also write gray and colorized frames side by side, and a sheet of the first frame
+            of each shot, see `Comparison`.
         force: colorize a video that is already in color.
 
     Raises:
@@ -105,28 +117,57 @@ def colorize_video(
         writer.write_provenance(f"{colorize.__version__}, {colorizer.describe(options)}")
         reader = FrameReader(container, video, writer.copied, writer.copy)
         decoded = deinterlaced(reader, video) if deinterlace else reader
-        upright_frames = ((frame, info.upright(frame)) for frame in decoded)
-        threads = max(1, torch.get_num_threads() // 2)  # of each of the two that compute
-        batch_size = max(1, min(_BATCH, _BATCH_BYTES // (3 * info.height * info.width)))
-        with (
-            torch_threads(threads),
-            tqdm(total=reader.count, desc="colorizing", unit="frame") as bar,
-            contextlib.closing(prefetch(upright_frames, batch_size)) as frames,
-            InTurn(batch_size, functools.partial(torch.set_num_threads, threads)) as thread,
-        ):
-            while batch := list(itertools.islice(frames, batch_size)):
-                photos = [rgb for _, rgb in batch]
-                for (frame, rgb), (ab, guide) in zip(batch, colors.predict(photos), strict=True):
-                    thread.submit(_join_and_write, writer, frame, rgb, ab, guide)
-                    bar.update()
+        photos = ((frame, info.upright(frame)) for frame in decoded)
+        with contextlib.ExitStack() as stack:
+            comparison = None
+            if compare:
+                comparison = stack.enter_context(Comparison(target, container, video, info))
+            sink = _Sink(writer, comparison)
+            bar = stack.enter_context(tqdm(total=reader.count, desc="colorizing", unit="frame"))
+            _colorize_frames(photos, colors, sink, bar, info)
         writer.finish()
     return VideoResult(smoother.frames, smoother.shots, *smoother.flicker, reader.damage)
 
 
-def _join_and_write(
-    writer: VideoWriter, frame: av.VideoFrame, rgb: Tensor, ab: Tensor, guide: Tensor
+@dataclass(frozen=True)
+class _Sink:
+    """Where colorized frames go."""
+
+    writer: VideoWriter
+    comparison: Comparison | None
+
+    def write(
+        self, frame: av.VideoFrame, rgb: Tensor, ab: Tensor, guide: Tensor, is_new: bool
+    ) -> None:
+        """Join colors (2, h, w) and frame (3, H, W), and encode the result."""
+        colorized = guided_upsample(rgb, ab, guide)
+        self.writer.write(colorized, frame)
+        if self.comparison is not None:
+            self.comparison.write(rgb, colorized, frame, is_new=is_new)
+
+
+def _colorize_frames(
+    photos: Iterable[tuple[av.VideoFrame, Tensor]],
+    colors: FrameColors,
+    sink: _Sink,
+    bar: tqdm,
+    info: VideoInfo,
 ) -> None:
-    writer.write(guided_upsample(rgb, ab, guide), frame)
+    """Decode, predict and encode side by side, in three threads."""
+    threads = max(1, torch.get_num_threads() // 2)  # of each of the two that compute
+    batch_size = max(1, min(_BATCH, _BATCH_BYTES // (3 * info.height * info.width)))
+    shots = 0
+    with (
+        torch_threads(threads),
+        contextlib.closing(prefetch(photos, batch_size)) as frames,
+        InTurn(batch_size, functools.partial(torch.set_num_threads, threads)) as thread,
+    ):
+        while batch := list(itertools.islice(frames, batch_size)):
+            predictions = colors.predict([rgb for _, rgb in batch])
+            for (frame, rgb), (ab, guide) in zip(batch, predictions, strict=True):
+                is_new, shots = colors.smoother.shots > shots, colors.smoother.shots
+                thread.submit(sink.write, frame, rgb, ab, guide, is_new)
+                bar.update()
 
 
 def _check_target(source: Path, target: Path) -> None:

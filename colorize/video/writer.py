@@ -62,6 +62,8 @@ class VideoWriter:
         source: InputContainer,
         video: av.VideoStream,
         info: VideoInfo,
+        *,
+        copies_audio: bool = True,
     ):
         """Lay out the new container.
 
@@ -71,6 +73,7 @@ class VideoWriter:
             source: the file that audio, subtitles and metadata come from.
             video: its main video stream.
             info: upright size and orientation of that stream.
+            copies_audio: whether audio and subtitles are taken over.
         """
         self.target = target
         self._field_order = self._supported_order(encoding, info)
@@ -87,7 +90,7 @@ class VideoWriter:
         self.copied: list[Stream] = []
         self._copies: dict[int, Stream] = {}
         self._audio_encoders: dict[int, AudioEncoder] = {}
-        for stream in (*source.streams.audio, *source.streams.subtitles):
+        for stream in (*source.streams.audio, *source.streams.subtitles) if copies_audio else ():
             self._add(stream)
         self._packet_times = {index: _PacketTimes() for index in self._copies}
         self._copy_metadata(source, video)

@@ -70,8 +70,11 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _print_error(message: str) -> None:
+    """Print a message above progress bars; only line breaks are no escapes."""
+    from tqdm import tqdm
+
     lines = map(printable, message.split("\n"))
-    print("colorize: " + "\n".join(lines), file=sys.stderr)
+    tqdm.write("colorize: " + "\n".join(lines), file=sys.stderr)
 
 
 def _print_warning(message: Warning | str, *_: object, **__: object) -> None:

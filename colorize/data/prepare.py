@@ -160,7 +160,9 @@ def _prepare_photo(source: SourcePhoto, out: Path, size: int) -> ManifestEntry:
         reason = str(error).removeprefix("the given file: ")
         return ManifestEntry(source.id, source.photographer, state="bad", reason=reason)
     except OSError as error:
-        return ManifestEntry(source.id, source.photographer, state="failed", reason=str(error))
+        return ManifestEntry(
+            source.id, source.photographer, state="failed", reason=error.strerror or str(error)
+        )
     path = out / source.file
     if _is_ready(data, photo, size):
         with atomic_write(path) as tmp:

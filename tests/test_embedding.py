@@ -439,11 +439,11 @@ def test_networks_are_copied_and_pickled(name):
 
 def compiled(network, lightness, target_ab):
     """A training step and a prediction of the compiled network, beside its own."""
-    whole = torch.compile(network, fullgraph=True)
-    for _ in range(2):
+    whole, outputs = torch.compile(network, fullgraph=True), []
+    for model in (network, whole, whole):
         with seeded_noise(1):
-            ours = network(lightness)
-            assert torch.allclose(whole(lightness), ours, atol=1e-4)
+            outputs.append(model(lightness))
+    assert all(torch.allclose(output, outputs[0], atol=1e-4) for output in outputs)
     nn.functional.mse_loss(whole(lightness), target_ab).backward()
     assert any(
         parameter.grad.any() for parameter in network.parameters() if parameter.requires_grad

@@ -52,7 +52,10 @@ HOMES = {
     "webdataset": {"data/webdataset.py"},
     "skimage": {"metrics/image.py"},
     "cv2": {"video/temporal_smoothing.py"},
-    "av": {"video/reader.py", "video/writer.py"},
+    "av": {
+        *("video/audio.py", "video/colorize_video.py", "video/comparison.py"),
+        *("video/reader.py", "video/segments.py", "video/writer.py"),
+    },
     "gradio": {"app/__init__.py", "app/gradio_app.py", "app/layout.py"},
     "torchmetrics": {"metrics/features.py"},
     "efficientnet_lite_pytorch": {"metrics/features.py"},

@@ -26,6 +26,7 @@ from colorize.video.temporal_smoothing import TemporalSmoother, optical_flow
 av = pytest.importorskip("av", reason="needs the extra video")
 from make_sample_video import RATE, camera, gray, write_video  # noqa: E402, it needs av
 
+from colorize.video.segments import Segment, SegmentStore  # noqa: E402
 from colorize.video.writer import _interleave  # noqa: E402
 
 CASES = Path(__file__).parent / "data" / "cases"
@@ -701,6 +702,59 @@ def test_a_terminated_command_leaves_no_file(names, tmp_path, model):
         process.terminate()
         assert process.wait() == 143
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:audio:UserWarning")  # WebM cannot hold it
+@pytest.mark.parametrize("target", ["b.mp4", "b.mkv", "b.webm"])
+def test_an_interrupted_video_goes_on_after_its_last_segment(
+    names, tmp_path, colorize_video, monkeypatch, target
+):
+    monkeypatch.setattr("colorize.video.segments.FRAMES", 8)
+    frames = [gray(rgb) for name in names[:3] for rgb in clip(name, 15)]
+    source = write_video(tmp_path / "a.mp4", frames)
+
+    class Interrupted(Exception):
+        pass
+
+    def rule(lightness):
+        if len(network.seen) == stop_after:
+            raise Interrupted
+        return lightness * 0.05 + 0.05
+
+    network, stop_after = Fake(rule), None
+    options = {"keyframe_interval": 2}
+    colorizer = Colorizer(network, 64, "cpu", "fake")
+    whole = tmp_path / "whole" / target
+    expected = colorize_video(colorizer, source, whole, **options)
+    predictions = len(network.seen)
+    assert list(whole.parent.iterdir()) == [whole]
+
+    network.seen.clear()
+    stop_after = 4
+    resumed = tmp_path / "resumed" / target
+    with pytest.raises(Interrupted):
+        colorize_video(colorizer, source, resumed, **options)
+    assert not resumed.exists() and len(list(resumed.parent.glob(".*/*.pt"))) >= 1
+    network.seen.clear()
+    stop_after = None
+    assert colorize_video(colorizer, source, resumed, **options) == expected
+    assert 0 < len(network.seen) < predictions
+    assert list(resumed.parent.iterdir()) == [resumed]
+    one, two = read_video(whole), read_video(resumed)
+    assert one[1:] == two[1:] and all(map(torch.equal, one[0], two[0]))
+
+
+def test_segments_of_other_options_or_another_source_are_not_taken_up(
+    names, tmp_path, colorize_video, monkeypatch
+):
+    monkeypatch.setattr("colorize.video.segments.FRAMES", 8)
+    source = write_video(tmp_path / "a.mp4", list(map(gray, clip(names[0], 20))))
+    network = Fake()
+    colorizer = Colorizer(network, 64, "cpu", "fake")
+    store = SegmentStore(tmp_path / "b.mp4", "another key")
+    store.add(Segment(8, [], {}))
+    colorize_video(colorizer, source, tmp_path / "b.mp4", keyframe_interval=1)
+    assert sum(map(len, network.seen)) == 20
 
 
 def test_transparency_is_dropped_with_a_warning(tmp_path, colorizer, colorize_video):

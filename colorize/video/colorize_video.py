@@ -4,9 +4,10 @@ import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import av
 import torch
@@ -20,6 +21,7 @@ from colorize.inference.options import DEFAULT_OPTIONS, ColorizeOptions
 from colorize.utils.device import torch_threads
 from colorize.utils.files import atomic_write
 from colorize.utils.threads import InTurn, prefetch
+from colorize.video import segments
 from colorize.video.comparison import Comparison
 from colorize.video.frame_colors import FrameColors
 from colorize.video.reader import (
@@ -30,6 +32,7 @@ from colorize.video.reader import (
     open_video,
     probe,
 )
+from colorize.video.segments import Segment, SegmentStore
 from colorize.video.temporal_smoothing import TemporalSmoother
 from colorize.video.writer import ENCODINGS, VideoWriter, create_video
 
@@ -74,6 +77,9 @@ def colorize_video(
     WebM) with 8 bits. A video with an odd side is stored without chroma subsampling (4:4:4), which
     not every player supports.
 
+    Every 240 frames or so what is done is kept in a hidden folder beside the target: the same call
+    goes on after them if it was interrupted. (With `compare` it begins anew.)
+
     Args:
         colorizer: the model.
         source: a video in any format that FFmpeg reads; of several video streams the main one.
@@ -116,16 +122,21 @@ def colorize_video(
         writer = VideoWriter(output, encoding, container, video, info)
         writer.write_provenance(f"{colorize.__version__}, {colorizer.describe(options)}")
         reader = FrameReader(container, video, writer.copied, writer.copy)
-        decoded = deinterlaced(reader, video) if deinterlace else reader
-        photos = ((frame, info.upright(frame)) for frame in decoded)
+        frames = iter(deinterlaced(reader, video) if deinterlace else reader)
         with contextlib.ExitStack() as stack:
-            comparison = None
+            bar = stack.enter_context(tqdm(total=reader.count, desc="colorizing", unit="frame"))
             if compare:
                 comparison = stack.enter_context(Comparison(target, container, video, info))
-            sink = _Sink(writer, comparison)
-            bar = stack.enter_context(tqdm(total=reader.count, desc="colorizing", unit="frame"))
-            _colorize_frames(photos, colors, sink, bar, info)
+                sink = _Sink(writer, comparison, None)
+            else:
+                settings = (temporal_smoothing, keyframe_interval, deinterlace)
+                key = _segment_key(source, info, colorizer.describe(options), *settings)
+                sink = _Sink(writer, None, SegmentStore(target, key))
+                _take_up(sink, frames, colors, bar)
+            _colorize_frames(frames, colors, sink, bar, info)
         writer.finish()
+    if sink.segments is not None:
+        sink.segments.remove()
     return VideoResult(smoother.frames, smoother.shots, *smoother.flicker, reader.damage)
 
 
@@ -135,6 +146,7 @@ class _Sink:
 
     writer: VideoWriter
     comparison: Comparison | None
+    segments: SegmentStore | None
 
     def write(
         self, frame: av.VideoFrame, rgb: Tensor, ab: Tensor, guide: Tensor, is_new: bool
@@ -145,9 +157,34 @@ class _Sink:
         if self.comparison is not None:
             self.comparison.write(rgb, colorized, frame, is_new=is_new)
 
+    def end_segment(self, frames: int, state: dict[str, Any]) -> None:
+        """Keep the frames since the last segment, for a call after an interruption."""
+        if self.segments is not None:
+            packets = self.writer.end_segment()
+            state = state | {"last_time": self.writer.last_time}
+            self.segments.add(Segment(frames, packets, state))
+
+
+def _segment_key(source: Path, info: VideoInfo, *settings: object) -> str:
+    """Describe all that the encoded frames of a video depend on."""
+    status = source.stat()
+    facts = (source.resolve(), status.st_size, status.st_mtime_ns, colorize.__version__, info)
+    return repr((*map(str, facts), *settings))
+
+
+def _take_up(sink: _Sink, frames: Iterator[av.VideoFrame], colors: FrameColors, bar: tqdm) -> None:
+    """Write what an interrupted call has finished; its frames are decoded, for the audio beside."""
+    assert sink.segments is not None
+    for segment in sink.segments.load():
+        for _ in itertools.islice(frames, segment.frames):
+            bar.update()
+        sink.writer.add_segment(segment.packets)
+        sink.writer.last_time = segment.state["last_time"]
+        colors.load_state(segment.state)
+
 
 def _colorize_frames(
-    photos: Iterable[tuple[av.VideoFrame, Tensor]],
+    decoded: Iterable[av.VideoFrame],
     colors: FrameColors,
     sink: _Sink,
     bar: tqdm,
@@ -156,7 +193,8 @@ def _colorize_frames(
     """Decode, predict and encode side by side, in three threads."""
     threads = max(1, torch.get_num_threads() // 2)  # of each of the two that compute
     batch_size = max(1, min(_BATCH, _BATCH_BYTES // (3 * info.height * info.width)))
-    shots = 0
+    photos = ((frame, info.upright(frame)) for frame in decoded)
+    shots, count = colors.smoother.shots, 0
     with (
         torch_threads(threads),
         contextlib.closing(prefetch(photos, batch_size)) as frames,
@@ -168,6 +206,10 @@ def _colorize_frames(
                 is_new, shots = colors.smoother.shots > shots, colors.smoother.shots
                 thread.submit(sink.write, frame, rgb, ab, guide, is_new)
                 bar.update()
+            count += len(batch)
+            if count >= segments.FRAMES:
+                thread.submit(sink.end_segment, count, colors.state())
+                count = 0
 
 
 def _check_target(source: Path, target: Path) -> None:

@@ -1,6 +1,7 @@
 """Predict the colors of key frames, and carry them to the frames between."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -54,6 +55,15 @@ class FrameColors:
                     continue
                 (pred,) = self._predict([rgb])
             yield self.smoother(pred.lightness, pred.ab[0]), pred.lightness
+
+    def state(self) -> dict[str, Any]:
+        """Return what is needed to go on with the next frame."""
+        return {"since_prediction": self._since_prediction, "smoother": self.smoother.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on after the frame at which `state` was called."""
+        self._since_prediction = state["since_prediction"]
+        self.smoother.load_state(state["smoother"])
 
     def _predict(self, photos: list[Tensor]) -> list[Prediction]:
         return self.colorizer.predict(photos, self.options) if photos else []

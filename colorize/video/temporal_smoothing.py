@@ -1,7 +1,7 @@
 """Temporal smoothing of predicted colors along the optical flow of a video."""
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -94,6 +94,22 @@ class TemporalSmoother:
         self._compared += 1
         self.frames += 1
         return smoothed
+
+    def state(self) -> dict[str, Any]:
+        """Return what is needed to go on with the next frame."""
+        return {
+            "frames": self.frames,
+            "shots": self.shots,
+            "previous": self._previous,
+            "flicker": self._flicker.clone(),
+            "compared": self._compared,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on after the frame at which `state` was called."""
+        self.frames, self.shots = state["frames"], state["shots"]
+        self._previous, self._match = state["previous"], None
+        self._flicker, self._compared = state["flicker"].clone(), state["compared"]
 
     @property
     def flicker(self) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Write videos: colorized frames beside the copied audio and subtitles."""
 
+import functools
 import os
 import threading
 import warnings
@@ -77,15 +78,20 @@ class VideoWriter:
         """
         self.target = target
         self._field_order = self._supported_order(encoding, info)
-        options = dict(encoding.options)
+        self._options = dict(encoding.options)
         if self._field_order is not None:
-            options["x264-params"] = f"{self._field_order}=1"
+            self._options["x264-params"] = f"{self._field_order}=1"
         self._lock = threading.Lock()  # packets come from two threads
+        # The stream's own encoder only makes the header: each segment has a new one.
         self.video = target.add_stream(
-            encoding.codec, rate=video.average_rate or 25, options=options
+            encoding.codec, rate=video.average_rate or 25, options=dict(self._options)
         )
-        self._set_up_video(video, info)
-        context = self.video.codec_context
+        self._set_up(self.video.codec_context, video, info)
+        self._new_encoder = functools.partial(self._make_encoder, encoding.codec, video, info)
+        self._encoder = self._new_encoder()
+        self._segment: list[av.Packet] = []
+        self._last_dts: int | None = None
+        context = self._encoder
         self._frame_times = _FrameTimes(max(1, round(1 / (context.framerate * context.time_base))))
         self.copied: list[Stream] = []
         self._copies: dict[int, Stream] = {}
@@ -107,11 +113,11 @@ class VideoWriter:
         )
         return None
 
-    def _set_up_video(self, video: av.VideoStream, info: VideoInfo) -> None:
-        self.video.width, self.video.height = info.width, info.height
+    @staticmethod
+    def _set_up(context: av.VideoCodecContext, video: av.VideoStream, info: VideoInfo) -> None:
+        context.width, context.height = info.width, info.height
         is_even = info.width % 2 == 0 and info.height % 2 == 0
-        self.video.pix_fmt = "yuv420p" if is_even else "yuv444p"
-        context = self.video.codec_context
+        context.pix_fmt = "yuv420p" if is_even else "yuv444p"
         assert video.time_base is not None, "FFmpeg gives every stream of a file a time base"
         context.time_base = video.time_base  # keeps a variable frame rate
         context.flags |= Flags.frame_duration
@@ -119,6 +125,17 @@ class VideoWriter:
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         aspect = video.sample_aspect_ratio or Fraction(1)
         context.sample_aspect_ratio = 1 / aspect if info.orientation.is_transposed else aspect
+
+    def _make_encoder(
+        self, codec: str, video: av.VideoStream, info: VideoInfo
+    ) -> av.VideoCodecContext:
+        encoder = av.CodecContext.create(codec, "w")
+        assert isinstance(encoder, av.VideoCodecContext)
+        encoder.options = dict(self._options)
+        encoder.framerate = self.video.codec_context.framerate
+        encoder.flags = self.video.codec_context.flags
+        self._set_up(encoder, video, info)
+        return encoder
 
     def _copy_metadata(self, source: InputContainer, video: av.VideoStream) -> None:
         kept = {key: text for key, text in source.metadata.items() if key not in _FILE_METADATA}
@@ -178,25 +195,67 @@ class VideoWriter:
             new = av.VideoFrame.from_ndarray(_interleave(top, bottom), "yuv420p")
         new.pts = self._frame_times.next(frame.pts)
         new.time_base, new.duration = frame.time_base, frame.duration
-        self._mux(self.video.encode(new))
+        self._take(self._encoder.encode(new))
+
+    def end_segment(self) -> list[av.Packet]:
+        """End the frames that belong together, and return their packets."""
+        self._take(self._encoder.encode(None))
+        packets, self._segment = self._segment, []
+        self._encoder = self._new_encoder()
+        return packets
+
+    def add_segment(self, packets: Sequence[av.Packet]) -> None:
+        """Write the packets of an earlier segment."""
+        for packet in packets:
+            self._mux_video(packet)
+
+    @property
+    def last_time(self) -> int | None:
+        """Time of the last frame in ticks."""
+        return self._frame_times.last
+
+    @last_time.setter
+    def last_time(self, ticks: int | None) -> None:
+        self._frame_times.last = ticks
+
+    def _take(self, packets: Sequence[av.Packet]) -> None:
+        """Keep packets for the segment, and write them."""
+        for packet in packets:
+            self._segment.append(_copy_of(packet))
+            self._mux_video(packet)
+
+    def _mux_video(self, packet: av.Packet) -> None:
+        # An encoder begins before its first frame, maybe before the end of the last segment.
+        if packet.dts is not None and self._last_dts is not None:
+            packet.dts = max(packet.dts, self._last_dts + 1)
+        self._last_dts = packet.dts
+        packet.stream = self.video
+        self._mux(packet)
 
     def _to_yuv(self, rgb: Tensor) -> av.VideoFrame:
         pixels = rgb.permute(1, 2, 0).contiguous().numpy()
         return av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
-            format=self.video.pix_fmt,
+            format=self._encoder.pix_fmt,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,
         )
 
     def finish(self) -> None:
         """Flush the encoders."""
-        self._mux(self.video.encode())
+        self._take(self._encoder.encode(None))
         for encoder in self._audio_encoders.values():
             self._mux(encoder.finish())
 
     def _mux(self, packets: av.Packet | Sequence[av.Packet]) -> None:
         with self._lock:
             self.target.mux(packets)
+
+
+def _copy_of(packet: av.Packet) -> av.Packet:
+    copy = av.Packet(bytes(packet))
+    copy.pts, copy.dts, copy.duration = packet.pts, packet.dts, packet.duration
+    copy.is_keyframe, copy.time_base = packet.is_keyframe, packet.time_base
+    return copy
 
 
 def _interleave(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ from torch import nn
 
 from colorize.color import ab_bins, rgb_to_lab
 from colorize.config import TrainConfig
+from colorize.data.folder import PhotoFolder
+from colorize.data.loaders import run_loaders
 from colorize.inference.colorizer import Colorizer
 from colorize.inference.options import ColorizeOptions
 from colorize.io.image import PhotoError, write_photo
@@ -73,6 +75,17 @@ def test_a_call_draws_from_no_global_generator(classes, noisy):
     classes.sample(make_photo(40, 30), count=2, seed=3)
     noisy(make_photo(40, 30))
     assert global_state() == before
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12, on forks
+def test_a_training_draws_from_no_global_generator(tmp_path, folder, workers):
+    gan = {"gan_loss": "vanilla", "reconstruction_loss": "l1", "epochs": 1, "batch_size": 2}
+    config = TrainConfig("unet_gan", UNET, crop_size=32, **gan)
+    before = global_state()
+    trainer = open_run(config, tmp_path / "run", "cpu")
+    trainer.fit(*run_loaders(PhotoFolder(folder), config, workers), progress=False)
+    assert trainer.global_step == 3 and global_state() == before
 
 
 def test_the_samples_of_a_seed_are_those_of_torchs_generator(classes):

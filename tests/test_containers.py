@@ -117,6 +117,17 @@ def test_a_preview_in_8_bits_before_the_photo_is_skipped_too():
     assert read_rgb(io.BytesIO(file.getvalue())).shape == (3, 32, 33)
 
 
+@pytest.mark.parametrize("page", [0, 1])
+def test_a_chain_of_pages_that_leads_back_ends(page):
+    data = bytearray(pages((8, {}), (9, {})).getvalue())
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        offset = tiff.pages[1].offset
+        (count,) = struct.unpack_from("<H", data, offset)
+        struct.pack_into("<I", data, offset + 2 + 12 * count, tiff.pages[page].offset)
+    image = read_image_file(io.BytesIO(data))
+    assert image.rgb.shape == (3, 8, 9) and image.image_count == 2
+
+
 def test_a_cameras_raw_data_is_refused_in_words(tmp_path):
     options = {"photometric": 32803, "extratags": [(33421, "H", 2, (2, 2), True)]}
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8), np.uint16), **options)

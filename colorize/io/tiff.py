@@ -158,10 +158,17 @@ def encode_tiff(values: np.ndarray, tags: Exif) -> bytes:
 
 
 def _pages(tiff: "tifffile.TiffFile") -> Iterator[tuple["tifffile.TiffPage", int | None]]:
-    """Yield the pages with their index; after a reduced one the pictures below it."""
+    """Yield the pages with their index; after a reduced one the pictures below it.
+
+    A damaged chain of pages may lead back to itself; it ends there.
+    """
     import tifffile
 
+    offsets = set()
     for index, page in enumerate(tiff.pages):
+        if page.offset in offsets:
+            return
+        offsets.add(page.offset)
         if not isinstance(page, tifffile.TiffPage):
             page = page.aspage()
         yield page, index

@@ -169,6 +169,34 @@ def jpeg_with(*segments):
     return insert_segments(file.getvalue(), segments)
 
 
+@pytest.mark.parametrize("name", [b"iptc", b"IPTC profile"])  # ImageMagick's and ExifTool's
+def test_iptc_in_a_profile_of_a_png_is_decoded(name):
+    block = b"\x1c\x02\x19\x00\x03Opa"
+    resources = encode_resources([Resource(0x0404, b"", block)])
+    profile = b"\n%s\n%8d\n%s\n" % (name, len(resources), resources.hex().encode())
+    png = io.BytesIO()
+    make_photo(8, 8, seed=1).save(png, "PNG")
+    chunk = Block(b"tEXt", b"Raw profile type iptc\0" + profile)
+    image = read_image_file(io.BytesIO(insert_chunks(png.getvalue(), [chunk])))
+    assert image.metadata.resources == (Resource(0x0404, b"", block),)
+
+
+def test_an_avif_whose_exif_has_an_orientation_of_its_own_keeps_its_text():
+    """The container's orientation counts, none here; Pillow then encodes EXIF anew, as ASCII."""
+    caption = CAPTION + b"\0"
+    placeholder, tag = (struct.pack("<HHIHH", code, 3, 1, 6, 0) for code in (0x0113, 0x0112))
+    exif = b"II*\0" + struct.pack("<IHHHII", 8, 2, 0x010E, 2, len(caption), 38)
+    exif += placeholder + bytes(4) + caption
+    avif = io.BytesIO()
+    make_photo(32, 16, seed=1).save(avif, "AVIF", exif=exif)  # without orientation: as it is
+    assert avif.getvalue().count(placeholder) == 1
+    data = avif.getvalue().replace(placeholder, tag)
+    output = colorized(data, "AVIF")
+    tags = walk_tiff(exif_block(output, "AVIF"))
+    assert tags["image", 0x010E] == (2, CAPTION + b"\0")
+    assert Image.open(io.BytesIO(output)).size == (32, 16)
+
+
 def test_large_photoshop_blocks_and_extended_xmp_go_through_a_jpeg():
     resources = [Resource(0x0404, b"", b"iptc"), Resource(2000, b"Path 1", bytes(90001))]
     content = encode_resources(resources)

@@ -1,5 +1,6 @@
-"""The blocks in which JPEG, PNG, JPEG 2000 and Photoshop keep what describes a photo."""
+"""The blocks in which JPEG, PNG, JPEG 2000, AVIF and Photoshop keep what describes a photo."""
 
+import io
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -133,6 +134,72 @@ def jp2_profile(data: bytes) -> bytes | None:
         if kind == b"colr" and content[:1] in (b"\2", b"\3"):
             return content[3:]
     return None
+
+
+def avif_exif(data: bytes) -> bytes:
+    """Return the EXIF block of an AVIF as it stands in the file, empty if there is none.
+
+    Pillow encodes the block anew when its orientation differs from that of the container, and
+    replaces all text beyond ASCII.
+    """
+    for kind, start, end in _bmff_boxes(data, 0, len(data)):
+        if kind == b"meta":
+            boxes = {name: data[a:b] for name, a, b in _bmff_boxes(data, start + 4, end)}
+            number = _bmff_item(boxes.get(b"iinf", b""), b"Exif")
+            sources = (data, boxes.get(b"idat", b""))
+            item = _bmff_content(boxes.get(b"iloc", b""), number, sources)
+            return item[4 + int.from_bytes(item[:4]) :]
+    return b""
+
+
+def _bmff_boxes(data: bytes, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, start and end of the content of each box; damage ends them."""
+    while place + 8 <= end:
+        length, name = struct.unpack_from(">I4s", data, place)
+        head = 8
+        if length == 1 and place + 16 <= end:
+            (length,) = struct.unpack_from(">Q", data, place + 8)
+            head = 16
+        stop = place + length if length else end
+        if not place + head <= stop <= end:
+            return
+        yield name, place + head, stop
+        place = stop
+
+
+def _bmff_item(iinf: bytes, item_type: bytes) -> int | None:
+    """Return the number of the first item of a type."""
+    for _, start, end in _bmff_boxes(iinf, 8 if iinf[:1] > b"\0" else 6, len(iinf)):
+        size = 4 if iinf[start] > 2 else 2  # version 2 or 3
+        if iinf[start + 6 + size : end][:4] == item_type:
+            return int.from_bytes(iinf[start + 4 : start + 4 + size])
+    return None
+
+
+def _bmff_content(iloc: bytes, number: int | None, sources: tuple[bytes, bytes]) -> bytes:
+    """Join the extents of an item, which lie in the file or in the box `idat`."""
+    stream = io.BytesIO(iloc)
+
+    def read(size: int) -> int:
+        return int.from_bytes(stream.read(size))
+
+    version = read(1)
+    sizes = read(5) & 0xFFFF  # behind the flags, four bits each
+    offset_size, length_size, base_size, index_size = (
+        sizes >> shift & 15 for shift in (12, 8, 4, 0)
+    )
+    for _ in range(read(2 if version < 2 else 4)):
+        is_item = read(2 if version < 2 else 4) == number
+        source = sources[read(2) & 1] if version else sources[0]
+        read(2)  # the file that holds it: this one
+        base, content = read(base_size), b""
+        for _ in range(read(2)):
+            read(index_size if version else 0)
+            start = base + read(offset_size)
+            content += source[start : start + read(length_size)]
+        if is_item or stream.tell() >= len(iloc):
+            return content if is_item else b""
+    return b""
 
 
 def photoshop_resources(data: bytes) -> Iterator[Resource]:

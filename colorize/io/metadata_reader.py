@@ -22,6 +22,7 @@ from colorize.io.containers import (
     XMP_KEYWORD,
     Block,
     Resource,
+    avif_exif,
     jp2_boxes,
     jpeg_segments,
     photoshop_resources,
@@ -86,7 +87,9 @@ def read_metadata(image: Image.Image, read_bytes: Callable[[], bytes]) -> Metada
     else:
         for name in ("exif", "xmp", "comment"):
             value = image.info.get(name)
-            if isinstance(value, bytes | str) and value:
+            if name == "exif" and image.format == "AVIF" and value:
+                _add_avif_exif(value, avif_exif(read_bytes()), pieces)
+            elif isinstance(value, bytes | str) and value:
                 pieces.add(name, value.encode() if isinstance(value, str) else value)
     return pieces.metadata
 
@@ -188,6 +191,15 @@ def _name_segment(marker: int, content: bytes, pieces: _Pieces) -> None:
     pieces.add_unread(f"segment APP{marker - APP0}{label}")
 
 
+def _add_avif_exif(decoded: bytes, stored: bytes, pieces: _Pieces) -> None:
+    """Take EXIF as the file has it, and the orientation that Pillow found in the container."""
+    pieces.add("exif", decoded)
+    if stored and not pieces.metadata.unread:
+        orientation, pieces.metadata.exif = pieces.metadata.orientation, Exif()
+        pieces.add("exif", stored)
+        pieces.metadata.orientation = orientation
+
+
 def _from_png(data: bytes, pieces: _Pieces) -> None:
     for kind, content in png_chunks(data):
         keyword = content.split(b"\0")[0] if kind in _TEXT_CHUNKS else b""
@@ -213,13 +225,13 @@ def _itxt_text(content: bytes) -> bytes:
 
 
 def _add_raw_profile(keyword: bytes, kind: int | bytes, content: bytes, pieces: _Pieces) -> None:
-    """Decode a profile that ImageMagick stored as hexadecimal text: name, length, digits."""
+    """Decode a profile that is stored as lines of text: name, length, hexadecimal digits."""
     name = keyword.removeprefix(PROFILE_KEYWORD).decode("latin-1").lower()
     text = content[len(keyword) + 1 :]
     if kind == b"zTXt":
         text = _inflate(text[1:])
-    try:
-        data = bytes.fromhex(text.split(maxsplit=2)[2].decode("latin-1"))
+    try:  # the name may have several words, such as ExifTool's "IPTC profile"
+        data = bytes.fromhex(text.strip().split(b"\n", 2)[2].decode("latin-1"))
     except (ValueError, IndexError):
         pieces.add_unread(f"damaged profile {name}")
         return

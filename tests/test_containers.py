@@ -1,6 +1,7 @@
 """What a file states of its own channels, pictures and colors decides how it is read."""
 
 import io
+import logging
 import shutil
 import struct
 from pathlib import Path
@@ -19,6 +20,7 @@ from colorize.io.grayscale import classify_photo
 from colorize.io.image import PhotoError
 from colorize.io.image_file import read_image_file
 from colorize.io.photo import read_photo, read_rgb
+from colorize.io.tiff import open_tiff
 
 CASES = Path(__file__).parent / "data" / "cases"
 RNG = np.random.default_rng(0)
@@ -133,6 +135,15 @@ def test_a_cameras_raw_data_is_refused_in_words(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8), np.uint16), **options)
     with pytest.raises(PhotoError, match=r"a\.tif: camera raw; develop it"):
         read_image_file(tmp_path / "a.tif")
+
+
+def test_what_tifffile_logs_is_hidden_while_a_photo_is_read_only(caplog):
+    log = logging.getLogger("tifffile")
+    with open_tiff(pages((8, {}))):
+        log.error("of damage that is raised as well")
+    log.error("of somebody else")
+    assert [record.message for record in caplog.records] == ["of somebody else"]
+    assert log.level == logging.NOTSET
 
 
 @pytest.mark.parametrize("compression", ["jpeg2000", "lerc", "jpegxl", "zstd", "webp", "png"])

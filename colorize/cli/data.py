@@ -121,5 +121,6 @@ def _print_summary(manifest: "Manifest") -> int:
         print(f"    and {len(unusable) - 5} more; the reasons are in the manifest")
     failed = manifest.counts()["failed"]
     if failed:
-        print(f"colorize: {failed} photos failed; re-run the command to try them again")
+        noun = "photo" if failed == 1 else "photos"
+        print(f"colorize: {failed} {noun} failed; re-run the command to try them again")
     return 1 if failed else 0

@@ -1,8 +1,10 @@
 """TIFF: which of its pictures is the photo, what its channels mean, and how one is written."""
 
+import contextlib
 import io
 import logging
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -25,6 +27,7 @@ _ASSOCIATED_ALPHA, _ALPHA = 1, 2  # extra samples; with 1 the colors are multipl
 _COMMON_COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946)
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _OLD_REDUCED = 2
+_is_open: ContextVar[bool] = ContextVar("_is_open", default=False)
 
 
 @dataclass(frozen=True)
@@ -130,12 +133,22 @@ def find_photo(tiff: "tifffile.TiffFile") -> TiffPhoto:
     return TiffPhoto(page, index, len(pictures), offsets)
 
 
-def open_tiff(file: BinaryIO) -> "tifffile.TiffFile":
-    """Open a TIFF; what is wrong with it is raised and not logged."""
+@contextlib.contextmanager
+def open_tiff(file: BinaryIO) -> Iterator["tifffile.TiffFile"]:
+    """Open a TIFF; what is wrong with it is raised and not logged, in this thread."""
     import tifffile
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    return tifffile.TiffFile(file)
+    logging.getLogger("tifffile").addFilter(_is_logged)
+    token = _is_open.set(True)
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            yield tiff
+    finally:
+        _is_open.reset(token)
+
+
+def _is_logged(_: logging.LogRecord) -> bool:
+    return not _is_open.get()
 
 
 def encode_tiff(values: np.ndarray, tags: Exif) -> bytes:

@@ -169,6 +169,19 @@ def jpeg_with(*segments):
     return insert_segments(file.getvalue(), segments)
 
 
+def test_unknown_chunks_and_color_spaces_of_a_png_are_named():
+    png = io.BytesIO()
+    make_photo(8, 8, seed=1).save(png, "PNG")
+    chunks = [Block(b"prVt", b"1"), Block(b"oFFs", bytes(9)), Block(b"tIME", bytes(7))]
+    for code_points, name in (
+        (b"\1\x0d\0\1", []),
+        (b"\x09\x10\0\1", ["color space (cICP), taken for sRGB"]),  # BT.2020, PQ
+    ):
+        data = insert_chunks(png.getvalue(), [*chunks, Block(b"cICP", code_points)])
+        metadata = read_image_file(io.BytesIO(data)).metadata
+        assert list(metadata.unread) == ["chunk prVt", "chunk oFFs", *name]
+
+
 @pytest.mark.parametrize("name", [b"iptc", b"IPTC profile"])  # ImageMagick's and ExifTool's
 def test_iptc_in_a_profile_of_a_png_is_decoded(name):
     block = b"\x1c\x02\x19\x00\x03Opa"

@@ -62,6 +62,10 @@ _OF_PIXELS = (0x03ED, 0x0409, 0x040C, 0x040F, 0x0422, 0x0423, 0x0424)
 _PSD_RESOURCES = {IPTC: "iptc", 0x0422: "exif", 0x0424: "xmp"}
 _STORAGE_SEGMENTS = (b"JFIF", b"JFXX", b"ICC_PROFILE", b"MPF", b"Adobe", b"Ducky")
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+_STORAGE_CHUNKS = frozenset(
+    b"acTL bKGD cHRM cICP fcTL fdAT gAMA hIST iCCP iDOT pHYs sBIT sPLT sRGB tIME tRNS".split()
+)
+_SRGB_CODE_POINTS = b"\1\x0d\0\1"  # of cICP
 _JP2_UUIDS = {
     bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
     b"JpgTiffExif->JP2": "exif",
@@ -214,6 +218,14 @@ def _from_png(data: bytes, pieces: _Pieces) -> None:
             pieces.metadata.texts += (Block(kind, content),)
         elif kind == b"caBX":
             pieces.add_unread("Content Credentials")
+        elif kind == b"cICP" and content != _SRGB_CODE_POINTS:
+            pieces.add_unread("color space (cICP), taken for sRGB")
+        elif isinstance(kind, bytes) and _is_unknown_chunk(kind):
+            pieces.add_unread(f"chunk {kind.decode()}")
+
+
+def _is_unknown_chunk(kind: bytes) -> bool:
+    return kind.isalpha() and kind[:1].islower() and kind not in _STORAGE_CHUNKS
 
 
 def _itxt_text(content: bytes) -> bytes:

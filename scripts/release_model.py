@@ -310,13 +310,14 @@ def pack(model: str) -> None:
 def evaluate_release(data: Path, model: str, out: Path) -> None:
     """Evaluate a model on the test photos at every vividness, and once as in the benchmark."""
     photos = split_photos(data)
-    predictor = ModelPredictor(model, name="released")
+    predictor = ModelPredictor(model, name="released", views=None)  # as it is used
     predictors = [predictor, *(predictor.with_vividness(v) for v in VIVIDNESS)]
     predictors += baselines(TrainingReference(photos["train"], out / "training.pt"))
     results = evaluate(predictors, photos["test"], EVALUATION_SIZE, out / "test")
     for name, result in results.items():
         result.save(RESULTS / "test" / f"{name}.json.xz")
-    benchmark = evaluate([predictor], photos["test"], SIZE, out / "benchmark")
+    one_view = ModelPredictor(model, name="released")  # as the methods of the benchmark
+    benchmark = evaluate([one_view], photos["test"], SIZE, out / "benchmark")
     benchmark["released"].save(RESULTS / "benchmark.json.xz")
     print(write_summary(results, RESULTS / "test"))
 

@@ -18,7 +18,12 @@ from colorize.evaluation import perceptual
 from colorize.evaluation.baselines import BASELINES, TrainingReference, baselines
 from colorize.evaluation.bootstrap import Summary
 from colorize.evaluation.evaluator import evaluate
-from colorize.evaluation.predictors import ImageFolderPredictor, Predictor, center_square
+from colorize.evaluation.predictors import (
+    ImageFolderPredictor,
+    ModelPredictor,
+    Predictor,
+    center_square,
+)
 from colorize.evaluation.result import EvaluationResult
 from colorize.evaluation.tables import photo_count, table, tables, write_summary
 from colorize.inference.guided_upsampling import guided_upsample
@@ -627,3 +632,14 @@ def test_errors_of_the_command_are_one_line(folder, tmp_path, capsys, words, mes
     assert run(*words, "-o", tmp_path / "results") == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("colorize: ") and message in error
+
+
+@pytest.mark.parametrize("views", [1, 2, None])
+def test_a_model_is_evaluated_with_as_many_views_as_asked_for(views):
+    photo = make_photo()
+    predictor = ModelPredictor("colorful", "cpu", views=views)
+    expected = predictor.colorizer(photo, views=views)
+    assert np.array_equal(np.asarray(predictor("a", photo)), np.asarray(expected))
+    assert predictor.provenance.get("views", 1) == views
+    vivid = predictor.with_vividness(0.9)
+    assert vivid.views == views and vivid.provenance.get("views", 1) == views

@@ -52,6 +52,14 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
         help="side of the square crops in pixels (default: 256)",
     )
     parser.add_argument(
+        "--views",
+        type=int,
+        choices=(1, 2, 6),
+        default=1,
+        metavar="N",
+        help="how often models see a photo, as of `colorize photo` (default: 1)",
+    )
+    parser.add_argument(
         "--vividness",
         type=number(float, 0, most=1),
         nargs="+",
@@ -187,7 +195,7 @@ def _load_predictors(args: argparse.Namespace) -> "list[Predictor]":
     predictors: list[Predictor] = []
     has_vividness = False
     for word in args.predictors:
-        predictor = _load_predictor(word, args.device)
+        predictor = _load_predictor(word, args.device, args.views)
         variants: list[Predictor] = [predictor]
         if isinstance(predictor, ModelPredictor) and predictor.colorizer.predicts_distribution:
             variants += [predictor.with_vividness(v) for v in args.vividness]
@@ -232,7 +240,9 @@ def _realism_test(args: argparse.Namespace) -> int:
     return 0
 
 
-def _load_predictor(word: str, device: str) -> "ModelPredictor | ImageFolderPredictor":
+def _load_predictor(
+    word: str, device: str, views: int = 1
+) -> "ModelPredictor | ImageFolderPredictor":
     """Load [NAME=]PATH."""
     from colorize.evaluation.predictors import ImageFolderPredictor, ModelPredictor
     from colorize.models.pretrained import bundled
@@ -241,7 +251,7 @@ def _load_predictor(word: str, device: str) -> "ModelPredictor | ImageFolderPred
     if not equals or Path(word).exists():  # names of folders may contain =
         path, name = word, Path(word).resolve().name
     if Path(path, "config.json").is_file() or path in bundled() or path.endswith(".onnx"):
-        return ModelPredictor(path, device, name)
+        return ModelPredictor(path, device, name, views=views)
     return ImageFolderPredictor(path, name)
 
 

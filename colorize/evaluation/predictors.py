@@ -54,13 +54,21 @@ class Predictor(Protocol):
 class ModelPredictor(Predictor):
     """Predictions of a trained model, from one view of each photo: models are compared alike."""
 
-    def __init__(self, run: str | os.PathLike, device: str = "auto", name: str | None = None):
+    def __init__(
+        self,
+        run: str | os.PathLike,
+        device: str = "auto",
+        name: str | None = None,
+        *,
+        views: int | None = 1,
+    ):
         """Load the model.
 
         Args:
             run: as of `Colorizer.from_pretrained`.
             device: where the model runs.
             name: of the predictor (default: that of the run's folder).
+            views: how often it sees a photo; None for as often as `Colorizer` does.
 
         Raises:
             Exception: as `Colorizer.from_pretrained` does.
@@ -78,10 +86,14 @@ class ModelPredictor(Predictor):
             "vividness": None,
             "crops": "predicted as such",
         }
+        self.views = views
+        if views != 1:
+            self.provenance["views"] = views
 
     def __call__(self, photo_id: str, image: Image.Image) -> Image.Image:
         """Colorize an image."""
-        return self.colorizer(image, vividness=self.provenance["vividness"], views=1)
+        vividness = self.provenance["vividness"]
+        return self.colorizer(image, vividness=vividness, views=self.views)
 
     def with_vividness(self, vividness: float) -> "ModelPredictor":
         """Return the same model at another vividness, named after it."""

@@ -134,6 +134,18 @@ def test_a_gray_profile_is_converted_to_srgb(mode, color):
     assert first_pixel(file) == pytest.approx((gray,) * 3, abs=2)
 
 
+def test_a_gray_profile_of_a_lossy_webp_is_converted_to_srgb():
+    values = np.linspace(60, 250, 128 * 64).astype(np.uint8).reshape(128, 64)
+    photo = Image.fromarray(values).convert("RGB")
+    file = saved(photo, "WEBP", quality=95, icc_profile=linear_gray_profile())
+    stored = np.asarray(Image.open(file).convert("RGB"), int)
+    assert np.ptp(stored, axis=2).max() == 1, "the codec rounds each channel apart"
+    linear = stored[..., 0] / 255
+    gray = (1.055 * linear ** (1 / 2.4) - 0.055) * 255
+    file.seek(0)
+    assert np.abs(np.asarray(read_photo(file), int) - gray[..., None]).max() < 2
+
+
 def test_a_lab_image_is_converted_with_its_profile_and_without():
     profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     lab = ImageCms.profileToProfile(flat("RGB", (200, 50, 50)), *profiles, outputMode="LAB")

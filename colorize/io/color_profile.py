@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 _WHITE = 65535
 _SRGB_GAMMA = 1 / 2.2  # which stands for sRGB's curve in the chunk gAMA
 # x and y of white, red, green and blue.
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+_CODEC_ROUNDING = 2  # levels between the channels of gray in a lossy WebP
 _MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}  # Pillow's, by color space
 # The color space of a profile's header, as imagecodecs calls it, with its number of channels.
 _SPACES = {b"GRAY": ("gray", 1), b"RGB ": ("rgb", 3), b"CMYK": ("cmyk", 4)}
@@ -38,7 +39,7 @@ def photo_to_srgb(photo: Image.Image, icc: bytes | None, name: str = "photo") ->
         mode = _MODES.get(space)
         if (mode, photo.mode) == ("RGB", "L"):  # a desaturated photo often keeps its profile
             photo = photo.convert("RGB")
-        elif (mode, photo.mode) == ("L", "RGB") and _has_equal_channels(photo):
+        elif (mode, photo.mode) == ("L", "RGB") and _has_gray_channels(photo):
             photo = photo.getchannel(0)  # WebP and AVIF store gray photos as RGB
         if mode != photo.mode:
             raise OSError(f"a {space} profile in a {photo.mode} image")
@@ -81,8 +82,11 @@ def _is_close(values: Sequence[float], others: Sequence[float]) -> bool:
     return all(abs(a - b) < 0.001 for a, b in zip(values, others, strict=True))
 
 
-def _has_equal_channels(photo: Image.Image) -> bool:
-    return photo.getchannel(0) == photo.getchannel(1) == photo.getchannel(2)
+def _has_gray_channels(photo: Image.Image) -> bool:
+    """Whether the channels are equal but for the rounding of a lossy codec."""
+    red, green, blue = photo.split()
+    histograms = (ImageChops.difference(green, other).histogram() for other in (red, blue))
+    return not any(any(counts[_CODEC_ROUNDING + 1 :]) for counts in histograms)
 
 
 def _to_rgb(

@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 import subprocess
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -311,7 +312,6 @@ PACKET = (
     ],
 )
 def test_a_packet_says_that_a_model_contributed_and_that_the_photo_is_upright(content):
-    import xml.etree.ElementTree as ET
 
     packet = mark_colorized(set_upright(PACKET.format(content).encode()))
     root = ET.fromstring(packet)
@@ -320,6 +320,21 @@ def test_a_packet_says_that_a_model_contributed_and_that_the_photo_is_upright(co
     assert [v for name, v in values if name.endswith("DigitalSourceType")] == [DIGITAL_SOURCE_TYPE]
     assert all(v == "1" for name, v in values if name.endswith("Orientation"))
     assert b"old" not in packet and mark_colorized(packet) == packet
+
+
+@pytest.mark.parametrize(
+    ("names", "prefix"),
+    [('xmlns="{}"', ""), ('xmlns:a="{0}" xmlns:b="{0}"', "b:"), ('xmlns:r.d="{}"', "r.d:")],
+)
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_packet_is_marked_whatever_the_prefix_of_rdf(names, prefix, is_empty):
+    names = names.format("http://www.w3.org/1999/02/22-rdf-syntax-ns#")
+    content = "/>" if is_empty else f"><{prefix}Description/></{prefix}RDF>"
+    packet = mark_colorized(set_upright(f"<{prefix}RDF {names}{content}".encode()))
+    tree = ET.fromstring(packet)
+    assert tree[-1].tag == "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description"
+    name = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType"
+    assert tree[-1].get(name) == DIGITAL_SOURCE_TYPE
 
 
 def test_provenance_is_read_from_every_format(tmp_path):

@@ -74,14 +74,13 @@ def _without_property(text: str, name: str) -> str:
 
 def _add_description(text: str) -> str:
     """Add the digital source type in a description of its own, at the end of the RDF."""
-    prefixes = re.findall(rf"""xmlns:([\w-]+)\s*=\s*["']{re.escape(_RDF)}["']""", text)
-    prefix = prefixes[0] if prefixes else "rdf"
     description = (
-        f'<{prefix}:Description xmlns:{prefix}="{_RDF}" {prefix}:about="" '
+        f'<rdf:Description xmlns:rdf="{_RDF}" rdf:about="" '
         f'xmlns:Iptc4xmpExt="{_IPTC_EXT}" Iptc4xmpExt:DigitalSourceType="{DIGITAL_SOURCE_TYPE}"/>\n'
     )
-    text = re.sub(rf"<{prefix}:RDF([^>]*)/>", rf"<{prefix}:RDF\1></{prefix}:RDF>", text)
-    end = text.rfind(f"</{prefix}:RDF")
-    if end < 0:
+    # The prefix is not always `rdf`: it may be any other, one of several, or none.
+    text = re.sub(r"<((?:[\w.-]+:)?RDF)\b([^>]*)/>", r"<\1\2></\1>", text)
+    ends = [match.start() for match in re.finditer(r"</(?:[\w.-]+:)?RDF\s*>", text)]
+    if not ends:
         raise ValueError("no RDF")
-    return text[:end] + description + text[end:]
+    return text[: ends[-1]] + description + text[ends[-1] :]

@@ -312,7 +312,6 @@ PACKET = (
     ],
 )
 def test_a_packet_says_that_a_model_contributed_and_that_the_photo_is_upright(content):
-
     packet = mark_colorized(set_upright(PACKET.format(content).encode()))
     root = ET.fromstring(packet)
     values = [*itertools.chain(*(element.attrib.items() for element in root.iter()))]

@@ -28,7 +28,7 @@ from colorize.io.containers import (
 from colorize.io.exif import Exif, Tag, parse_block
 from colorize.io.image_file import read_image_file, read_provenance
 from colorize.io.image_writer import encode_image_file
-from colorize.io.xmp import DIGITAL_SOURCE_TYPE, mark_colorized, set_upright
+from colorize.io.xmp import DIGITAL_SOURCE_TYPE, mark_colorized, set_upright, stored_orientation
 
 CASES = Path(__file__).parent / "data" / "cases"
 CAPTION = "Großmutter Änne, Żuraw 写真 1931".encode()
@@ -296,6 +296,9 @@ PACKET = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"{}</x:xmpmeta>'
 )
+DECLARED = (
+    'xmlns:t="http://ns.adobe.com/tiff/1.0/" xmlns:i="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
+)
 
 
 @pytest.mark.parametrize(
@@ -303,11 +306,10 @@ PACKET = (
     [
         "/>",
         "></r:RDF>",
-        '><r:Description xmlns:t="t" t:Orientation="6" xmlns:i="i" i:DigitalSourceType="old"/>'
-        "</r:RDF>",
-        '><r:Description xmlns:t="t" xmlns:i="i"><t:Orientation>6</t:Orientation>'
+        f'><r:Description {DECLARED} t:Orientation="6" i:DigitalSourceType="old"/></r:RDF>',
+        f"><r:Description {DECLARED}><t:Orientation>6</t:Orientation>"
         "<i:DigitalSourceType>old</i:DigitalSourceType></r:Description></r:RDF>",
-        '><r:Description xmlns:t="t" xmlns:i="i"><t:Orientation>6</t:Orientation>'
+        f"><r:Description {DECLARED}><t:Orientation>6</t:Orientation>"
         '<i:DigitalSourceType r:resource="old"/></r:Description></r:RDF>',
     ],
 )
@@ -393,7 +395,8 @@ def test_a_png_with_a_damaged_chunk_beside_its_pixels_is_read(kind):
 @pytest.mark.parametrize("number", range(1, 9))
 def test_the_orientation_in_xmp_is_applied_where_exif_has_none(number):
     packet = PACKET.format(
-        f'><r:Description xmlns:tiff="t" tiff:Orientation="{number}"/></r:RDF>'
+        f'><r:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="{number}"/>'
+        "</r:RDF>"
     ).encode()
     jpeg = jpeg_with(Block(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
     exif = Exif(image={0x0112: Tag(3, struct.pack("<H", number))}).to_block()
@@ -402,3 +405,39 @@ def test_the_orientation_in_xmp_is_applied_where_exif_has_none(number):
     assert np.array_equal(one.rgb.numpy(), two.rgb.numpy())
     assert (one.rgb.shape[1:] == (80, 60)) == (number >= 5)
     assert b'Orientation="1"' in one.metadata.xmp
+
+
+def described(attributes, namespaces):
+    declared = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in namespaces.items())
+    return PACKET.format(f"><r:Description {declared} {attributes}/></r:RDF>").encode()
+
+
+def test_properties_of_a_packet_are_known_by_their_namespace():
+    tiff, iptc = "http://ns.adobe.com/tiff/1.0/", "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+    odd = described('t:Orientation="6"', {"t": tiff})
+    assert stored_orientation(odd) == 6 and b't:Orientation="1"' in set_upright(odd)
+    foreign = described(
+        'tiff:Orientation="6" Iptc4xmpExt:DigitalSourceType="theirs"',
+        {"tiff": "http://example.org/a", "Iptc4xmpExt": "http://example.org/b"},
+    )
+    assert stored_orientation(foreign) == 1 and set_upright(foreign) == foreign
+    assert b'DigitalSourceType="theirs"' in mark_colorized(foreign)
+    ours = described('e:DigitalSourceType="old"', {"e": iptc})
+    assert b"old" not in mark_colorized(ours)
+    quoted = described(f'd:title="{DIGITAL_SOURCE_TYPE}"', {"d": "http://example.org/d"})
+    assert mark_colorized(quoted).count(DIGITAL_SOURCE_TYPE.encode()) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("declaration", ["", '<?xml version="1.0" encoding="UTF-16"?>'])
+def test_a_packet_in_utf_16_is_carried_in_utf_8(encoding, declaration):
+    text = declaration + described('d:title="Großmutter"', {"d": "http://example.org"}).decode()
+    assert 'd:title="Großmutter"' in mark_colorized(text.encode(encoding)).decode()
+
+
+def test_a_packet_that_cannot_be_marked_is_replaced_and_named():
+    image = read_image_file(CASES / "caption-utf8.jpg")
+    image.metadata.xmp = b"<no RDF/>"
+    image.metadata.write_provenance("by a test")
+    assert DIGITAL_SOURCE_TYPE.encode() in image.metadata.xmp
+    assert "damaged XMP" in image.losses("JPEG")

@@ -37,6 +37,7 @@ _WHY_LEFT = {
     "color": "is already in color; use --force to colorize it anyway",
     "tinted": "looks hand-tinted; use --force to replace its colors",
 }
+_OUTPUT_LEFT = "was colorized by colorize; use --force to colorize it again"
 _WORKERS = 4  # at most: each holds its photo at full size several times
 
 
@@ -197,6 +198,8 @@ def _colorize_one(job: Job, batch: _Batch) -> FileResult:
         _process(job, batch, result)
     except (PhotoError, OSError) as error:
         result.reason = str(error)
+    except ValueError as error:  # of one photo; the others go on
+        result.reason = f"{job.source}: {error}"
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -224,9 +227,11 @@ def _process(job: Job, batch: _Batch, result: FileResult) -> None:
     rgb = image.as_rgb8()
     photo_tone = analyze_tone(rgb)
     result.tone = photo_tone.tone
-    if photo_tone.is_colored and not batch.force:
+    is_output = image.metadata.provenance is not None  # its colors may be pale
+    if (photo_tone.is_colored or is_output) and not batch.force:
         result.state = "in color"
-        result.reason = f"{job.source} {_WHY_LEFT[result.tone]}"
+        reason = _OUTPUT_LEFT if is_output else _WHY_LEFT[result.tone]
+        result.reason = f"{job.source} {reason}"
         return
     prediction = _predict(batch.colorizer, image, rgb, batch.options, provenance, batch.lock)
     colorized = prediction.apply_to(image.rgb)

@@ -73,8 +73,10 @@ def expand_pattern(path_or_pattern: str | os.PathLike) -> list[Path]:
     returned too: the error is raised when it is read.
 
     Raises:
-        ValueError: if it is a URL.
+        ValueError: if it is empty, or a URL.
     """
+    if not os.fspath(path_or_pattern):
+        raise ValueError('a path is empty (""); name a photo, or a folder, . for the current one')
     if _URL.match(os.fspath(path_or_pattern)):
         raise ValueError(
             f"{os.fspath(path_or_pattern)} is a URL; photos are read from files: download it first"

@@ -90,7 +90,10 @@ class Metadata:
         software = _text(self.exif.image.get(SOFTWARE)).split(_PROVENANCE)[0].strip(" ;")
         software = "; ".join(filter(None, (software, f"{_PROVENANCE}{text}")))
         self.exif.image[SOFTWARE] = Tag(ASCII, software.encode() + b"\0")
-        self.xmp = mark_colorized(self.xmp)
+        try:
+            self.xmp = mark_colorized(self.xmp)
+        except ValueError:
+            self.xmp, self.unread = mark_colorized(b""), (*self.unread, "damaged XMP")
 
     def dpi(self) -> Dpi | None:
         """Return the resolution in the EXIF; None if there is none."""

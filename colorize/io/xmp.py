@@ -10,6 +10,12 @@ DIGITAL_SOURCE_TYPE = (
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _IPTC_EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+_TIFF = "http://ns.adobe.com/tiff/1.0/"
+_DESCRIPTION = (
+    f'<rdf:Description xmlns:rdf="{_RDF}" rdf:about="" '
+    f'xmlns:Iptc4xmpExt="{_IPTC_EXT}" Iptc4xmpExt:DigitalSourceType="{DIGITAL_SOURCE_TYPE}"/>\n'
+)
+_UTF_16 = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
 _EMPTY = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
     '<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
@@ -24,13 +30,25 @@ def set_upright(packet: bytes) -> bytes:
         ValueError: if the packet is not well-formed XML with RDF.
     """
     text = _decode(packet)
-    return _set_property(text, "Orientation", "1").encode()
+    for prefix in _prefixes(text, _TIFF):
+        name = f"{prefix}:Orientation"
+        text = re.sub(rf"""(\s{name}\s*=\s*)(["']).*?\2""", r"\g<1>\g<2>1\g<2>", text)
+        text = re.sub(rf"(<{name}>)[^<]*(</)", r"\g<1>1\g<2>", text)
+    return text.encode()
 
 
 def stored_orientation(packet: bytes) -> int:
-    """Return the orientation in a packet, as in EXIF; 1, upright, if it has none."""
-    match = re.search(rb"""tiff:Orientation(?:\s*=\s*["']|>)\s*([1-8])""", packet)
-    return int(match[1]) if match else 1
+    """Return the orientation in a packet, as in EXIF; 1, upright, if it has none.
+
+    Raises:
+        ValueError: if the packet is not well-formed XML with RDF.
+    """
+    text = _decode(packet)
+    for prefix in _prefixes(text, _TIFF):
+        match = re.search(rf"""{prefix}:Orientation(?:\s*=\s*["']|>)\s*([1-8])""", text)
+        if match:
+            return int(match[1])
+    return 1
 
 
 def mark_colorized(packet: bytes) -> bytes:
@@ -39,18 +57,21 @@ def mark_colorized(packet: bytes) -> bytes:
     Raises:
         ValueError: if the packet is not well-formed XML with RDF.
     """
-    text = _decode(packet or _EMPTY.encode())
-    if DIGITAL_SOURCE_TYPE not in text:
-        text = _add_description(_without_property(text, "DigitalSourceType"))
-    return text.encode()
+    text = _decode(packet or _EMPTY.encode()).replace(_DESCRIPTION, "")
+    for prefix in _prefixes(text, _IPTC_EXT):
+        name = f"{prefix}:DigitalSourceType"
+        text = re.sub(rf"""\s{name}\s*=\s*(["']).*?\1""", "", text)
+        text = re.sub(rf"<{name}\b[^>]*/>", "", text)
+        text = re.sub(rf"<{name}\b[^>]*>[^<]*</{name}\s*>", "", text)
+    return _add_description(text).encode()
 
 
 def _decode(packet: bytes) -> str:
     """Decode and check a packet, which is UTF-8 nearly always; zeros that pad it are no text."""
-    packet = packet.rstrip(b"\0")
-    is_utf16 = packet.startswith((b"\xff\xfe", b"\xfe\xff"))
+    encoding = next((name for start, name in _UTF_16.items() if packet.startswith(start)), "utf-8")
     try:
-        text = packet.decode("utf-16" if is_utf16 else "utf-8")
+        text = packet.decode(encoding).rstrip("\0")
+        text = re.sub(r"""(<\?xml[^>]*?)\sencoding=(["']).*?\2""", r"\1", text)  # now UTF-8
         root = ET.fromstring(text.lstrip("\ufeff"))
     except (UnicodeDecodeError, ET.ParseError) as error:
         raise ValueError(f"not well-formed XML: {error}") from error
@@ -59,28 +80,17 @@ def _decode(packet: bytes) -> str:
     return text
 
 
-def _set_property(text: str, name: str, value: str) -> str:
-    """Change a simple property, where there is one: an attribute or an element."""
-    text = re.sub(rf"""(\s[\w-]+:{name}\s*=\s*)(["']).*?\2""", rf"\g<1>\g<2>{value}\g<2>", text)
-    return re.sub(rf"(<[\w-]+:{name}>)[^<]*(</)", rf"\g<1>{value}\g<2>", text)
-
-
-def _without_property(text: str, name: str) -> str:
-    """Remove a simple property: an attribute, or an element with or without content."""
-    text = re.sub(rf"""\s[\w-]+:{name}\s*=\s*(["']).*?\1""", "", text)
-    text = re.sub(rf"<[\w-]+:{name}\b[^>]*/>", "", text)
-    return re.sub(rf"<([\w-]+:{name})\b[^>]*>[^<]*</\1\s*>", "", text)
+def _prefixes(text: str, namespace: str) -> set[str]:
+    """Return the prefixes that a packet declares for a namespace, for use in patterns."""
+    names = re.findall(rf"""xmlns:([\w.-]+)\s*=\s*["']{re.escape(namespace)}["']""", text)
+    return {re.escape(name) for name in names}
 
 
 def _add_description(text: str) -> str:
     """Add the digital source type in a description of its own, at the end of the RDF."""
-    description = (
-        f'<rdf:Description xmlns:rdf="{_RDF}" rdf:about="" '
-        f'xmlns:Iptc4xmpExt="{_IPTC_EXT}" Iptc4xmpExt:DigitalSourceType="{DIGITAL_SOURCE_TYPE}"/>\n'
-    )
     # The prefix is not always `rdf`: it may be any other, one of several, or none.
     text = re.sub(r"<((?:[\w.-]+:)?RDF)\b([^>]*)/>", r"<\1\2></\1>", text)
     ends = [match.start() for match in re.finditer(r"</(?:[\w.-]+:)?RDF\s*>", text)]
     if not ends:
         raise ValueError("no RDF")
-    return text[: ends[-1]] + description + text[ends[-1] :]
+    return text[: ends[-1]] + _DESCRIPTION + text[ends[-1] :]

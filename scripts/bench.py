@@ -73,8 +73,8 @@ def _print(row: Row) -> None:
         print(f"{'':<13} {'  '.join(more)}", flush=True)
 
 
-def _short(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

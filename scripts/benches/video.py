@@ -71,7 +71,10 @@ def flicker() -> Row:
         "unsmoothed_dab": plain.error,
         "smoothed_dab": ours[4].error,
         "shots": ours[4].shots,
-        "intervals": {str(key): [value.flicker, value.error] for key, value in ours.items()},
+        "intervals": {
+            str(key): [round(value.flicker, 3), round(value.error, 3)]
+            for key, value in ours.items()
+        },
     }
 
 

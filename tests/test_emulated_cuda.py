@@ -60,8 +60,9 @@ def test_a_step_stays_on_the_device_and_hardly_waits(tmp_path, preset, precision
         assert all(isinstance(p, EmulatedCudaTensor) for p in trainer.model.parameters())
 
 
-@pytest.mark.parametrize("deterministic", [False, True])
-@pytest.mark.parametrize("preset", ["unet_gan_quick", "zhang2016_quick"])
+@pytest.mark.parametrize(
+    ("preset", "deterministic"), [("unet_gan_quick", False), ("zhang2016_quick", True)]
+)
 def test_a_run_on_the_device_is_that_on_the_cpu(tmp_path, preset, deterministic):
     config = tiny(preset, precision="fp32", deterministic=deterministic)
     histories = []

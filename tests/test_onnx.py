@@ -98,8 +98,17 @@ def with_colors(network):
     return network.eval()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network", DEPTHS, ids=DEPTHS.values())
+# The deepest U-Net and the deepest ResNet are slow tests; all are a command outside CI: -m long.
+_SLOW = ("lsgan", "fcn")
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(key, id=name, marks=pytest.mark.slow if name in _SLOW else pytest.mark.long)
+        for key, name in DEPTHS.items()
+    ],
+)
 def test_every_preset_at_full_depth_is_exported_for_every_size(network, tmp_path):
     name, kwargs = json.loads(network)
     torch.manual_seed(0)

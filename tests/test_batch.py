@@ -20,7 +20,6 @@ from colorize.inference.options import ColorizeOptions
 from colorize.io.image import PhotoError
 from colorize.io.image_file import ImageFile, read_image_file, read_provenance
 from colorize.io.image_writer import write_image_file
-from colorize.io.metadata import Metadata
 
 
 @pytest.fixture
@@ -479,24 +478,6 @@ def test_an_output_among_the_photos_is_left_even_if_its_colors_are_pale(tmp_path
     assert "was colorized by colorize; use --force" in states["b.jpg"][1]
     (again,) = [r for r in colorize_files(colorizer, jobs, force=True) if r.source.name == "b.jpg"]
     assert again.state == "colored"
-
-
-def test_an_error_of_one_photo_does_not_end_the_others(tmp_path, colorizer, monkeypatch):
-    for name in ("a.jpg", "b.jpg"):
-        make_photo().convert("L").save(tmp_path / name)
-    write = Metadata.write_provenance
-
-    def fail_once(self, text):
-        if "fails" not in vars(fail_once):
-            fail_once.fails = True
-            raise ValueError("no RDF")
-        write(self, text)
-
-    monkeypatch.setattr(Metadata, "write_provenance", fail_once)
-    jobs = plan_jobs([tmp_path], tmp_path / "out")
-    results = {r.state: r.reason for r in colorize_files(colorizer, jobs)}
-    assert results.keys() == {"failed", "colored"}
-    assert results["failed"].endswith(".jpg: no RDF")
 
 
 def test_an_empty_path_is_not_the_current_folder(tmp_path, monkeypatch):

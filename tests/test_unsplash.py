@@ -361,7 +361,7 @@ def test_the_exit_status_is_1_while_photos_are_missing(tmp_path, monkeypatch, ca
         assert main(command) == 1
         printed = capsys.readouterr().out
         assert "failed: id-00003: answered 503" in printed
-        assert "1 photos failed; re-run the command to try them again" in printed
+        assert "1 photo failed; re-run the command to try them again" in printed
         servers.kinds.pop("id-00003")
         assert main(command) == 0
 

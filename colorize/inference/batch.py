@@ -198,8 +198,6 @@ def _colorize_one(job: Job, batch: _Batch) -> FileResult:
         _process(job, batch, result)
     except (PhotoError, OSError) as error:
         result.reason = str(error)
-    except ValueError as error:  # of one photo; the others go on
-        result.reason = f"{job.source}: {error}"
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

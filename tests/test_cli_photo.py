@@ -417,3 +417,11 @@ def test_a_stdout_that_fails_does_not_end_the_batch(color, gray, tmp_path, monke
     assert "No space left on device; the disk is full" in capsys.readouterr().err
     broken.close()
     full.detach().raw.close()
+
+
+def test_what_pillow_says_of_damage_without_a_name_is_not_shown(color, tmp_path, capsys):
+    make_photo().convert("L").save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0\xff")
+    assert color(tmp_path / "a.jpg") == 0
+    err = capsys.readouterr().err
+    assert "a.jpg also holds what the output leaves out: damaged EXIF" in err
+    assert "Corrupt" not in err and "Truncated" not in err

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import logging
 import os
 import sys
 import warnings
@@ -42,8 +43,10 @@ def _run(args: argparse.Namespace) -> int:
     try:
         with exit_on_sigterm(), warnings.catch_warnings():
             warnings.showwarning = _print_warning
-            # It names no file, and what is too large is refused.
+            # Pillow names no file; what is too large or damaged is refused or named by us.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            logging.getLogger("PIL").addHandler(logging.NullHandler())  # else printed to stderr
             status = args.command(args)
             sys.stdout.flush()
             return status

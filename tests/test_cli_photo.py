@@ -205,7 +205,7 @@ def test_a_network_exported_as_a_folder_is_used_like_any(model, gray, tmp_path, 
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_network_exported_as_onnx_is_used_like_any(model, gray, tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     path = tmp_path / "mine.onnx"

@@ -98,8 +98,8 @@ def with_colors(network):
     return network.eval()
 
 
-# The deepest U-Net and the deepest ResNet are slow tests; all are a command outside CI: -m long.
-_SLOW = ("lsgan", "fcn")
+# The deepest U-Net is a slow test; the others are a command outside CI: -m long.
+_SLOW = ("lsgan",)
 
 
 @pytest.mark.parametrize(

@@ -731,7 +731,7 @@ def test_out_of_memory_names_what_was_tried_and_what_to_set(tmp_path, steps, adv
         trainer.fit(Batches([Example(photos)] * steps), toy_photos(1), progress=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch.compile's own look
 def test_a_compiled_run_leaves_checkpoints_like_any_other(tmp_path, loaders):
     config = tiny("autoencoder", epochs=1, precision="fp32")  # of which both add up alike

@@ -398,7 +398,7 @@ def test_a_slash_at_the_end_of_the_output_makes_it_a_folder(folder_of_photos, tm
         plan_jobs([photo], f"{folder_of_photos / 'notes.txt'}/")
 
 
-@pytest.mark.parametrize("url", ["https://example.org/a.jpg", "file:///tmp/a.jpg"])
+@pytest.mark.parametrize("url", ["https://example.org/a.jpg", "file:///photos/a.jpg"])
 def test_a_url_is_refused_before_anything_is_done(url, tmp_path):
     with pytest.raises(ValueError, match=rf"{url} is a URL; .* download it first"):
         plan_jobs([url], tmp_path / "out")
